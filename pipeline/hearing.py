@@ -1,0 +1,221 @@
+"""The loop of every process but a source: take messages, call the stages one after the other, send the results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from pipeline.control import Ready
+from pipeline.frames import Overwritten
+from pipeline.metrics import MOST_AT_ONCE, Counter, State
+from pipeline.process import Node, build, limit_threads
+from pipeline.types import Message
+from pipeline.wire import EveryHearer, LatestHearer, Undecodable, decode
+
+Hearer = EveryHearer | LatestHearer
+
+IDLE_S = 0.25  # how often a process that hears nothing says where it stands
+LAST_WORD_S = 1.0  # how long a `latest` hearer waits for the last message of a sender that has ended
+
+
+class Hearing:
+    """Drives a chain of stages."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        start = node.start
+        reader = node.reader()
+        self.stages = [build(spec, frames=reader) for spec in start.stages]
+        self.knows = reader.knows
+        limit_threads(start.threads)
+        run = Path(start.run)
+        every = [peer for peer in start.hears if peer.policy == "every"]
+        self.every = {peer.name: EveryHearer(node.context, run, start.name, peer.number) for peer in every}
+        loose = [peer.number for peer in start.hears if peer.policy == "latest"]
+        self.latest = LatestHearer(node.context, run, loose) if loose else None
+        self.taken: dict[str, int] = {}  # source -> the last seq that came in
+        self.handled: dict[str, int] = {}  # source -> the last seq whose result has gone out
+        self.told: dict[str, int] = {}
+        self.told_at = 0.0
+        self.turn: list[Hearer] = [*self.every.values(), *([self.latest] if self.latest else [])]  # who is next
+        self.inputs = self._poller()
+        limits = [stage.batch for stage in self.stages if hasattr(stage, "batch")]
+        # A batch goes across sources: one of them alone is not made to wait for its own next frame.
+        self.batch = min([*limits, len(start.sources), MOST_AT_ONCE]) if limits else 1
+        self.suspects = {(start.sources[index].name, seq) for index, seq in start.suspects}
+        self.skip = {(start.sources[index].name, seq) for index, seq in start.skip}
+
+    def run(self) -> None:
+        """Work until all senders have ended and everything is done, or until told to abort."""
+        node = self.node
+        node.channel.send(Ready())
+        node.page.set(Counter.STATE, State.RUNNING)
+        node.await_hearers()
+        self._resume()
+        self._tell()
+        while not (node.aborted or self._finished()):
+            self._wait()
+            self._step()
+        if node.aborted and not self.handled:
+            return  # an ending that has got nothing leaves nothing
+        node.page.set(Counter.STATE, State.CLOSING)
+        for stage in self.stages:
+            if hasattr(stage, "close"):
+                stage.close()
+
+    def _step(self) -> None:
+        messages = self._take()
+        if messages:
+            self._work(messages)
+        for stage in self.stages:
+            if hasattr(stage, "tick"):
+                stage.tick(time.monotonic())
+        idle = time.monotonic() - self.told_at >= IDLE_S
+        if idle or self._standing() != self.told:
+            self._tell()
+
+    def _poller(self) -> zmq.Poller:
+        poller = zmq.Poller()
+        poller.register(self.node.channel, zmq.POLLIN)
+        sockets = [hearer.socket for hearer in self.turn]
+        sockets += [self.node.outlet.every.socket] if self.node.outlet.every else []
+        for socket in sockets:
+            poller.register(socket, zmq.POLLIN)
+        return poller
+
+    def _wait(self) -> None:
+        """Until there is something to do. Where there is no room for a result, what comes in can wait."""
+        if self._room():
+            self.node.see_to(dict(self.inputs.poll(int(IDLE_S * 1000))))
+        else:
+            self.node.attend(IDLE_S)
+
+    def _room(self) -> bool:
+        return all(map(self.node.outlet.room, self.node.number))
+
+    def _resume(self) -> None:
+        """Where we stand: what our hearers are done with or, at an end, what the stage finds that it has done."""
+        for source in self.node.number:
+            if (settled := self.node.outlet.settled(source)) >= 0:
+                self.handled[source] = settled
+        if self.node.start.restarts and hasattr(self.stages[-1], "resume"):
+            self.handled.update(self.stages[-1].resume())
+        self.taken = dict(self.handled)
+
+    def _standing(self) -> dict[str, int]:
+        return {source: self.node.outlet.done(source, seq) for source, seq in self.handled.items()}
+
+    def _tell(self) -> None:
+        self.told = self._standing()
+        self.told_at = time.monotonic()
+        for hearer in self.every.values():
+            hearer.done(self.told)
+
+    def _take(self) -> list[Message]:
+        """The next messages, of each sender in turn: at most one batch."""
+        found: list[Message] = []
+        limit = 1 if self.suspects else self.batch
+        more = self._room()
+        while more:
+            more = False
+            for hear in list(self.turn):
+                message = self._receive(hear)
+                if message is not None:
+                    found.append(message)
+                    self.turn.append(self.turn.pop(self.turn.index(hear)))
+                    if len(found) == limit:
+                        return found
+                    more = True
+        return found
+
+    def _receive(self, hear: Hearer) -> Message | None:
+        """The next message that is new to us; those that make no sense are counted and dropped."""
+        while (data := hear.take()) is not None:
+            try:
+                message = decode(data)
+            except Undecodable:
+                self.node.page.add(Counter.REFUSED)
+                continue
+            frame = message.frame
+            last = self.taken.get(frame.source, -1)
+            if frame.source not in self.node.number:
+                self.node.page.add(Counter.REFUSED)
+            elif frame.seq > last:
+                if hear is self.latest and last >= 0:
+                    self.node.page.add(Counter.DROPPED, frame.seq - last - 1)
+                self.taken[frame.source] = frame.seq
+                if self.knows(frame):
+                    self.node.page.add(Counter.RECEIVED)
+                    return message
+                self.node.page.add(Counter.REFUSED)
+                self.handled[frame.source] = frame.seq
+        return None
+
+    def _work(self, messages: list[Message]) -> None:
+        page = self.node.page
+        keys = [_key(message) for message in messages]
+        page.hold([(self.node.number[source], seq) for source, seq in keys])
+        began = time.monotonic_ns()
+        page.set(Counter.BUSY_SINCE, began)
+        results = self._results(messages)
+        now = time.monotonic_ns()
+        page.set(Counter.BUSY_SINCE, 0)
+        for message, result in zip(messages, results, strict=True):
+            frame = message.frame
+            page.service.record((now - began) // len(messages))
+            page.age.record(now - frame.captured_ns)
+            if isinstance(result, Overwritten):
+                page.add(Counter.OVERWRITTEN)
+            elif result is not None:
+                self.node.outlet.send(result)
+            page.add(Counter.SENT)
+            self.handled[frame.source] = frame.seq
+            page.sent(self.node.number[frame.source], frame.seq)
+        page.hold([])
+        self.suspects.difference_update(keys)
+
+    def _results(self, messages: list[Message]) -> list[Any]:
+        """What becomes of each message: a message, None from an ending, or Overwritten."""
+        results: list[Any] = list(messages)
+        good = [index for index, message in enumerate(messages) if _key(message) not in self.skip]
+        for index in set(range(len(messages))).difference(good):
+            results[index] = None
+            self.node.page.add(Counter.SKIPPED)
+        for stage in self.stages:
+            for index, output in zip(good, _call(stage, [results[index] for index in good]), strict=True):
+                results[index] = output
+            good = [index for index in good if not isinstance(results[index], Overwritten)]
+        return results
+
+    def _finished(self) -> bool:
+        """All senders have ended, all that they sent is handled, and all that we sent is done."""
+        if len(self.node.ended) < len(self.node.start.hears) or self.node.outlet.in_flight():
+            return False
+        for sender, (since, last) in self.node.ended.items():
+            behind = any(self.handled.get(source, -1) < seq for source, seq in last.items())
+            if behind and (sender in self.every or time.monotonic() - since < LAST_WORD_S):
+                return False
+        return True
+
+
+def _key(message: Message) -> tuple[str, int]:
+    return message.frame.source, message.frame.seq
+
+
+def _call(stage: Any, messages: list[Any]) -> Sequence[Any]:
+    """One result for each message. Pixels that are gone are a result, not an error."""
+    if hasattr(stage, "batch"):
+        results: Sequence[Any] = stage(messages) if messages else []
+        return results
+    return [_call_one(stage, message) for message in messages]
+
+
+def _call_one(stage: Callable[[Any], Any], message: Any) -> Any:
+    try:
+        return stage(message)
+    except Overwritten as gone:
+        return gone

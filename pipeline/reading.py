@@ -1,0 +1,116 @@
+"""The loop of a source: ask it for a frame when there is room for one, send the ticket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import zmq
+
+from pipeline.control import NeedRing, NoRing, Ready, Rings
+from pipeline.errors import Failed
+from pipeline.frames import Mark, RingWriter
+from pipeline.metrics import Counter, State
+from pipeline.process import Node, build, limit_threads
+from pipeline.types import Frame
+
+IDLE_S = 0.02  # how long a source that has nothing now is left alone
+
+
+class Reading:
+    """Drives one source. A failure of the source waits until all that it gave before is done."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        source = node.start.source
+        if source is None:
+            raise ValueError(f"{node.start.name} reads no source")
+        self.source = source
+        self.writer: RingWriter | None = None
+        self.sent = -1
+
+    def run(self) -> None:
+        """Read to the end, or until told to finish."""
+        node = self.node
+        node.await_hearers()
+        stage = build(node.start.stages[0], source=self.source, ring=self.ring, after=self._resume())
+        limit_threads(node.start.threads)
+        node.channel.send(Ready())
+        try:
+            self._read(iter(stage), stage)
+        except Failed:
+            node.drain()
+            raise
+        finally:
+            stage.close()
+        node.drain()
+
+    def ring(self, width: int, height: int) -> RingWriter:
+        """A ring for frames of this size. The old one is given up once all its frames are done."""
+        node = self.node
+        node.drain()
+        node.channel.send(NeedRing(width, height))
+        wait = zmq.Poller()
+        wait.register(node.channel, zmq.POLLIN)
+        while not node.aborted:
+            wait.poll()
+            order = node.channel.order(wait=False)
+            match order:
+                case Rings(rings):
+                    self.writer = RingWriter(rings[0])
+                    return self.writer
+                case NoRing(sentence):
+                    raise Failed(sentence)
+                case None:
+                    continue
+                case _:
+                    node.heed(order)
+        raise Failed(f"{self.source.name} was told to stop while it opened")
+
+    def _resume(self) -> Mark | None:
+        """Where a killed predecessor stood; its whole frames that are not done are sent again from the ring."""
+        node = self.node
+        mine = [info for info in node.rings.values() if info.source == self.source.name]
+        settled = node.outlet.settled(self.source.name)
+        mark = None
+        if mine:
+            self.writer = RingWriter(mine[-1])
+            mark = self.writer.mark()
+            for frame in self.writer.whole():
+                if frame.seq > settled and not self.source.live:
+                    self._send(frame)
+        if mark is None and settled >= 0:
+            mark = Mark(settled, -1, -1, -1)  # killed between a new ring and its first frame
+        if mark is None and self.source.live and node.start.restarts:
+            mark = Mark(node.page.last_sent()[node.number[self.source.name]], -1, -1, -1)
+        return mark
+
+    def _read(self, frames: Iterator[Frame | None], stage: object) -> None:
+        node = self.node
+        page = node.page
+        while not (node.finishing or node.aborted):
+            node.attend(0)
+            page.set(Counter.STATE, State[str(getattr(stage, "state", "running")).upper()])
+            if not node.outlet.room(self.source.name):
+                node.attend(0.25)
+                continue
+            began = time.monotonic_ns()
+            page.set(Counter.BUSY_SINCE, began)
+            try:
+                frame = next(frames)
+            except StopIteration:
+                return
+            finally:
+                page.set(Counter.BUSY_SINCE, 0)
+            if frame is None:
+                node.attend(IDLE_S)
+                continue
+            page.service.record(time.monotonic_ns() - began)
+            self._send(frame)
+
+    def _send(self, frame: Frame) -> None:
+        node = self.node
+        node.outlet.send(frame)
+        node.page.sent(node.number[self.source.name], frame.seq)
+        node.page.add(Counter.SENT)
+        node.page.age.record(time.monotonic_ns() - frame.captured_ns)

@@ -1,0 +1,335 @@
+"""Start the processes of a graph, watch them, restart them within a budget, stop them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter as Tally
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from pipeline.config import Config
+from pipeline.control import (
+    EXIT_FAILED,
+    Abort,
+    Channel,
+    Ended,
+    Finish,
+    NeedRing,
+    Neighbour,
+    NoRing,
+    Order,
+    Ready,
+    Rings,
+    StageSpec,
+    Start,
+    Trouble,
+    pair,
+)
+from pipeline.errors import Failed
+from pipeline.frames import RingInfo, allocate
+from pipeline.graph import Process, Source, expand
+from pipeline.metrics import Counter, Page, State, new_page
+from pipeline.rundir import RunDirectory
+
+log = logging.getLogger(__name__)
+
+CRASHES, IN_SECONDS = 5, 60.0  # a process that crashes more often than this stops the graph
+TERM_AFTER_S, KILL_AFTER_S, CLOSE_WITHIN_S = 5.0, 7.0, 120.0
+LIVE_WINDOW = 2  # messages of a live source on an `every` edge: more would only be delay
+STRIKES = 2
+
+
+class EngineConfig(Config, frozen=True):
+    """How the processes run."""
+
+    slots: Annotated[int, Meta(ge=4, le=256)] = 16  # frames in a source's ring; one less may be on the way
+    watchdog_s: Annotated[float, Meta(gt=0)] = 60.0  # a stage that is busy with one message for longer is killed
+    threads: Annotated[int, Meta(ge=0)] = 0  # a process; 0: cores / processes, at least 1
+
+
+class Child:
+    """What the supervisor knows of one process."""
+
+    def __init__(self, process: Process, number: int, sources: int, log_dir: Path) -> None:
+        self.process = process
+        self.name = process.name
+        self.number = number
+        self.page_fd = new_page(process.name, sources)
+        self.page = Page(self.page_fd, sources)
+        self.errors = log_dir / f"{number}.stderr"
+        self.running: subprocess.Popen[bytes] | None = None
+        self.channel: Channel | None = None
+        self.ready = False
+        self.ended = False
+        self.restarts = 0
+        self.crashes: deque[float] = deque(maxlen=CRASHES)
+        self.strikes: Tally[tuple[int, int]] = Tally()
+
+    def send(self, order: Order) -> None:
+        """Say something to the process, if it is there."""
+        if self.channel:
+            self.channel.send(order)
+
+    def close(self) -> None:
+        """Forget a process that is gone."""
+        if self.channel:
+            self.channel.end.close()
+        self.channel = self.running = None
+
+
+class Supervisor:
+    """One run of a graph. Use as a context: whatever happens, no process, socket or memory is left behind."""
+
+    def __init__(
+        self,
+        graph: Sequence[Process],
+        sources: Sequence[Source],
+        settings: Mapping[str, Config],
+        engine: EngineConfig,
+        log_file: Path,
+    ) -> None:
+        """`settings` has the config of each stage under its class's name."""
+        self.sources = list(sources)
+        self.failures: list[str] = []
+        self.code = 0
+        self._settings = settings
+        self._engine = engine
+        self._log_file = log_file
+        self._rings: dict[str, tuple[int, RingInfo]] = {}
+        self._stopping_since: float | None = None
+        self.run = RunDirectory()
+        processes = expand(graph, self.sources)
+        self.children = [Child(process, n, len(self.sources), self.run.path) for n, process in enumerate(processes)]
+
+    def __enter__(self) -> Supervisor:
+        try:
+            for child in reversed(self.children):  # those who hear take longest to load, and are waited for
+                self._spawn(child)
+        except BaseException:
+            self._clean()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._clean()
+
+    def step(self, seconds: float) -> bool:
+        """See to the processes for at most so long; returns whether any still runs."""
+        waiting = [child.channel for child in self.children if child.channel]
+        ready, _, _ = select.select(waiting, [], [], seconds)
+        for child in self.children:
+            if child.channel in ready:
+                self._listen(child)
+            if child.running and child.running.poll() is not None:
+                self._gone(child)
+            self._watch(child)
+        self._hasten()
+        return any(child.running for child in self.children)
+
+    def finish(self) -> None:
+        """Stop reading; what was read is finished, and the files are closed."""
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
+            for child in self.children:
+                if child.process.source:
+                    child.send(Finish())
+
+    def abort(self) -> None:
+        """Stop now: what was written is closed, the rest is given up."""
+        self.finish()
+        for child in self.children:
+            child.send(Abort())
+
+    def _spawn(self, child: Child) -> None:
+        ours, theirs = pair()
+        start = self._start(child)
+        threads = str(start.threads)
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OMP_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "NUMBA_NUM_THREADS": threads,
+        }
+        with theirs, child.errors.open("wb") as errors:
+            child.running = subprocess.Popen(
+                [sys.executable, "-m", "pipeline", str(theirs.fileno()), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                pass_fds=[theirs.fileno(), child.page_fd],
+                env=environment,
+                process_group=0,  # a Ctrl-C at the terminal is ours alone
+            )
+        child.channel = Channel(ours)
+        child.ready = False
+        child.page.set(Counter.BUSY_SINCE, 0)
+        child.page.set(Counter.STATE, State.STARTING)
+        child.send(start)
+        for other in self.children:
+            if other.ended and _hears(child, other):
+                child.send(self._ended(other, child))
+        if self._stopping_since is not None and child.process.source:
+            child.send(Finish())
+
+    def _start(self, child: Child) -> Start:
+        numbers = {other.name: other.number for other in self.children}
+        hears = [Neighbour(edge.sender, numbers[edge.sender], edge.policy) for edge in child.process.hears]
+        heard_by = [
+            Neighbour(other.name, other.number, edge.policy)
+            for other in self.children
+            for edge in other.process.hears
+            if edge.sender == child.name
+        ]
+        stages = [
+            StageSpec(stage.__module__, stage.__name__, msgspec.json.encode(self._settings[stage.__name__]))
+            for stage in child.process.stages
+        ]
+        live = any(source.live for source in self.sources)
+        windows = {source.name: LIVE_WINDOW if live else self._engine.slots - 1 for source in self.sources}
+        cores = len(os.sched_getaffinity(0))
+        return Start(
+            name=child.name,
+            number=child.number,
+            stages=stages,
+            hears=hears,
+            heard_by=heard_by,
+            sources=self.sources,
+            source=child.process.source,
+            windows=windows,
+            rings=[info for _, info in self._rings.values()],
+            run=str(self.run.path),
+            log=str(self._log_file),
+            page_fd=child.page_fd,
+            restarts=child.restarts,
+            suspects=[key for key, count in child.strikes.items() if count < STRIKES],
+            skip=[key for key, count in child.strikes.items() if count >= STRIKES],
+            threads=self._engine.threads or max(1, cores // len(self.children)),
+        )
+
+    def _listen(self, child: Child) -> None:
+        while child.channel and (report := child.channel.report()) is not None:
+            match report:
+                case Ready():
+                    child.ready = True
+                case NeedRing(width, height):
+                    self._make_ring(child, width, height)
+                case Trouble(sentence, code):
+                    self._failed(sentence, code)
+
+    def _make_ring(self, child: Child, width: int, height: int) -> None:
+        source = child.process.source
+        if source is None:
+            raise ValueError(f"{child.name} reads no source and asked for a ring")
+        old = self._rings.pop(source.name, None)
+        if old:
+            os.close(old[0])
+        try:
+            fd, info = allocate(source.name, width, height, self._engine.slots)
+        except Failed as error:
+            child.send(NoRing(str(error)))
+            return
+        self._rings[source.name] = (fd, info)
+        for other in self.children:  # all others first: the first ticket must not be faster than the news
+            if other is not child:
+                other.send(Rings([info]))
+        child.send(Rings([info]))
+
+    def _gone(self, child: Child) -> None:
+        self._listen(child)  # its last words
+        status = child.running.returncode if child.running else 0
+        child.close()
+        if status in (0, EXIT_FAILED):
+            child.ended = True
+            nothing = all(seq < 0 for seq in child.page.last_sent())
+            if status == EXIT_FAILED and (child.process.source is None or nothing):
+                self.abort()
+            for other in self.children:
+                if _hears(other, child):
+                    other.send(self._ended(child, other))
+            return
+        self._crashed(child, status)
+
+    def _ended(self, child: Child, hearer: Child) -> Ended:
+        names = [source.name for source in self.sources]
+        last = zip(names, child.page.last_sent(), strict=True)
+        return Ended(child.name, {name: seq for name, seq in last if seq >= 0})
+
+    def _crashed(self, child: Child, status: int) -> None:
+        said = child.errors.read_text(errors="replace").strip()
+        log.error("crashed", extra={"child": child.name, "status": status, "stderr": said[-4000:]})
+        child.strikes.update(child.page.held())
+        for index, seq in child.page.held():
+            if child.strikes[index, seq] == STRIKES:
+                name = self.sources[index].name
+                self._failed(
+                    f"frame {seq} of {name} killed {child.name} twice and was left out; see {self._log_file}", 1
+                )
+        child.page.hold([])
+        if self._stopping_since is not None and time.monotonic() - self._stopping_since > TERM_AFTER_S:
+            child.ended = True
+            return
+        now = time.monotonic()
+        child.crashes.append(now)
+        if len(child.crashes) == CRASHES and now - child.crashes[0] < IN_SECONDS:
+            self._failed(
+                f"{child.name} crashed {CRASHES} times in {IN_SECONDS:.0f} s; the last time it said:\n{said}", 1
+            )
+            child.ended = True
+            self.abort()
+            return
+        child.restarts += 1
+        self._spawn(child)
+
+    def _failed(self, sentence: str, code: int) -> None:
+        self.failures.append(sentence)
+        self.code = max(self.code, code)
+
+    def _watch(self, child: Child) -> None:
+        since = child.page.get(Counter.BUSY_SINCE)
+        if child.running and child.ready and since and time.monotonic_ns() - since > self._engine.watchdog_s * 1e9:
+            log.error("hangs", extra={"child": child.name})
+            child.running.kill()
+
+    def _hasten(self) -> None:
+        """Who does not stop when told is terminated, then killed; who closes files has more time."""
+        if self._stopping_since is None:
+            return
+        late = time.monotonic() - self._stopping_since
+        for child in self.children:
+            if not child.running:
+                continue
+            closing = child.page.get(Counter.STATE) == State.CLOSING
+            if late > (CLOSE_WITHIN_S if closing else KILL_AFTER_S):
+                child.running.kill()
+            elif late > TERM_AFTER_S and not closing:
+                child.running.send_signal(signal.SIGTERM)
+
+    def _clean(self) -> None:
+        for child in self.children:
+            if child.running:
+                child.running.kill()
+                child.running.wait()
+            child.close()
+            os.close(child.page_fd)
+        for fd, _ in self._rings.values():
+            os.close(fd)
+        self._rings.clear()
+        self.run.remove()
+
+
+def _hears(child: Child, sender: Child) -> bool:
+    return any(edge.sender == sender.name for edge in child.process.hears)

@@ -1,0 +1,138 @@
+"""Every message that travels between stages, with the shape, dtype and unit of each field.
+
+Each message carries its parent, so an ending needs no joins. `__post_init__` runs on decoding too: a message whose
+arrays do not have the shapes stated here never reaches a stage.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+Count = Annotated[int, Meta(ge=0)]
+Word = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Side = Annotated[int, Meta(ge=1, le=32768)]  # pixels
+
+
+class Frame(msgspec.Struct, frozen=True, tag="frame"):
+    """A ticket for pixels, never pixels: (height, width, 3) uint8 BGR in a ring's slot while the slot's lap is `lap`."""
+
+    source: str
+    seq: Count  # position in the source, from 0; a gap is a drop
+    captured_ns: int  # this host's monotonic clock; never crosses hosts
+    pts_ns: int  # the stream's own time
+    ring: Word
+    slot: Count
+    lap: Word
+    width: Side
+    height: Side
+
+    @property
+    def frame(self) -> Frame:
+        return self
+
+
+class Candidates(msgspec.Struct, frozen=True, tag="candidates"):
+    """What a detector saw, best first, before NMS: at most the detector's top-K."""
+
+    frame: Frame
+    boxes: NDArray[np.float32]  # (N, 4) xyxy, pixels of the frame
+    scores: NDArray[np.float32]  # (N,) 0..1, descending
+    classes: NDArray[np.int32]  # (N,) index into labels
+    keypoints: (
+        NDArray[np.float32] | None
+    )  # (N, 5, 2) xy pixels: left eye, right eye, nose, mouth corners (viewer's left first)
+    labels: tuple[str, ...]  # the names of the classes, from the model file
+
+    def __post_init__(self) -> None:
+        _check_boxes(self.boxes, self.scores, self.classes, self.keypoints)
+
+
+class Detections(msgspec.Struct, frozen=True, tag="detections"):
+    """What is in the frame: `Candidates` after NMS, the same fields."""
+
+    frame: Frame
+    boxes: NDArray[np.float32]  # (N, 4) xyxy, pixels of the frame
+    scores: NDArray[np.float32]  # (N,) 0..1, descending
+    classes: NDArray[np.int32]  # (N,) index into labels
+    keypoints: NDArray[np.float32] | None  # (N, 5, 2) xy pixels, as in Candidates
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_boxes(self.boxes, self.scores, self.classes, self.keypoints)
+
+
+class Crops(msgspec.Struct, frozen=True, tag="crops"):
+    """Aligned faces, copied out by the stage that had the pixels in hand."""
+
+    found: Detections
+    rows: NDArray[np.int32]  # (M,) which detection each chip shows, ascending; a face too small to tell has no chip
+    chips: NDArray[np.uint8]  # (M, S, S, 3) RGB; S is 150 for dlib's alignment, 112 for ArcFace's
+
+    def __post_init__(self) -> None:
+        _check(self.rows, np.int32, (None,), "rows")
+        _check(self.chips, np.uint8, (len(self.rows), None, None, 3), "chips")
+        if len(self.rows) and not (int(self.rows.min()) >= 0 and int(self.rows.max()) < len(self.found.boxes)):
+            raise ValueError(f"rows point outside of the {len(self.found.boxes)} detections")
+
+    @property
+    def frame(self) -> Frame:
+        return self.found.frame
+
+
+class Matches(msgspec.Struct, frozen=True, tag="matches"):
+    """Who is in the frame."""
+
+    found: Detections
+    names: tuple[str, ...]  # N; "" for nobody known
+    similarity: NDArray[np.float32]  # (N,) cosine to the nearest person, -1..1; NaN where nothing was compared
+
+    def __post_init__(self) -> None:
+        _check(self.similarity, np.float32, (len(self.found.boxes),), "similarity")
+        if len(self.names) != len(self.found.boxes):
+            raise ValueError(f"{len(self.names)} names for {len(self.found.boxes)} detections")
+
+    @property
+    def frame(self) -> Frame:
+        return self.found.frame
+
+
+class Drawn(msgspec.Struct, frozen=True, tag="drawn"):
+    """The picture to show, copied out of the ring and drawn on."""
+
+    matches: Matches
+    picture: NDArray[np.uint8]  # (H, W, 3) BGR
+
+    def __post_init__(self) -> None:
+        _check(self.picture, np.uint8, (None, None, 3), "picture")
+
+    @property
+    def frame(self) -> Frame:
+        return self.matches.frame
+
+
+Message = Frame | Candidates | Detections | Crops | Matches | Drawn
+
+
+def _check_boxes(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    classes: NDArray[np.int32],
+    keypoints: NDArray[np.float32] | None,
+) -> None:
+    _check(boxes, np.float32, (None, 4), "boxes")
+    _check(scores, np.float32, (len(boxes),), "scores")
+    _check(classes, np.int32, (len(boxes),), "classes")
+    if keypoints is not None:
+        _check(keypoints, np.float32, (len(boxes), 5, 2), "keypoints")
+
+
+def _check(array: NDArray[np.generic], dtype: type[np.generic], shape: tuple[int | None, ...], name: str) -> None:
+    if array.dtype != dtype or len(array.shape) != len(shape):
+        raise ValueError(f"{name}: {array.dtype}{array.shape} where {np.dtype(dtype)}{shape} belongs")
+    if any(want is not None and have != want for have, want in zip(array.shape, shape, strict=True)):
+        raise ValueError(f"{name}: {array.dtype}{array.shape} where {np.dtype(dtype)}{shape} belongs")

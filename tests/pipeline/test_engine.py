@@ -1,0 +1,271 @@
+"""The engine with real processes: nothing is lost or repeated, whatever dies; nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import Config
+from pipeline.graph import Process, Source, every, fuse, head, spread
+from pipeline.metrics import Counter
+from pipeline.supervise import EngineConfig, Supervisor
+from tests.pipeline.parts import (
+    Count,
+    CountConfig,
+    Look,
+    LookConfig,
+    Name,
+    NameConfig,
+    Write,
+    WriteConfig,
+)
+
+GRAPH = [
+    Process("count", (Count,), per_source=True),
+    Process("look", (Look, Name), hears=(head("count"),)),
+    Process("write", (Write,), hears=(every("look"),)),
+]
+
+
+class Run:
+    """A run of GRAPH, or of what was made of it."""
+
+    def __init__(self, folder: Path, sources: Sequence[str] = ("a",), live: bool = False) -> None:
+        self.folder = folder
+        self.sources = [Source(name, name, live) for name in sources]
+        self.settings: dict[str, Config] = {
+            "Count": CountConfig(),
+            "Look": LookConfig(),
+            "Name": NameConfig(),
+            "Write": WriteConfig(path=str(folder / "lines")),
+        }
+        self.engine = EngineConfig()
+        self.supervisor: Supervisor
+
+    def go(self, graph: Sequence[Process] = GRAPH, meddle: Callable[[Supervisor], None] = lambda _: None) -> Supervisor:
+        """Run to the end; `meddle` is called again and again meanwhile."""
+        ends = time.monotonic() + 100
+        with Supervisor(graph, self.sources, self.settings, self.engine, self.folder / "log.jsonl") as supervisor:
+            self.supervisor = supervisor
+            while supervisor.step(0.05):
+                meddle(supervisor)
+                assert time.monotonic() < ends, self.log()
+        return supervisor
+
+    def log(self) -> str:
+        path = self.folder / "log.jsonl"
+        return path.read_text() if path.exists() else ""
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "lines").read_text().splitlines()]
+
+    def seqs(self, source: str = "a") -> list[int]:
+        return [row["seq"] for row in self.rows() if row["source"] == source]
+
+
+@pytest.mark.parametrize("place", [list, fuse, spread])
+def test_every_frame_comes_out_once_and_in_order(tmp_path: Path, place: Callable[..., list[Process]]) -> None:
+    run = Run(tmp_path, ("a", "b"))
+    supervisor = run.go(place(GRAPH))
+    assert (supervisor.failures, supervisor.code) == ([], 0)
+    assert run.seqs("a") == run.seqs("b") == list(range(100))
+    assert (tmp_path / "lines.closed").exists()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whoever_is_killed_nothing_is_lost_or_repeated(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    run = Run(tmp_path)
+    run.settings["Count"] = CountConfig(frames=1500)
+    victims = [name for name in ("count-a", "look", "name", "write") for _ in range(3)]
+    chance.shuffle(victims)
+    progress = 0
+
+    def kill(supervisor: Supervisor) -> None:
+        nonlocal progress
+        children = {child.name: child for child in supervisor.children}
+        done = children["write"].page.get(Counter.SENT)
+        if victims and done >= progress + chance.randint(20, 60):
+            victim = children[victims.pop()]
+            if victim.running:
+                progress = done
+                victim.running.kill()
+
+    supervisor = run.go(spread(GRAPH), kill)
+    assert not victims
+    assert supervisor.failures == []
+    assert sum(child.restarts for child in supervisor.children) >= 10, "a kill or two may meet a process that has ended"
+    assert run.seqs() == list(range(1500))
+
+
+def test_memory_stays_flat(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.settings["Count"] = CountConfig(frames=3000)
+    seen: dict[str, list[tuple[int, int]]] = {}
+
+    def weigh(supervisor: Supervisor) -> None:
+        for child in supervisor.children:
+            if child.running and (pages := _resident(child.running.pid)):
+                seen.setdefault(child.name, []).append((child.page.get(Counter.SENT), pages))
+
+    run.go(meddle=weigh)
+    for name, weights in seen.items():
+        settled = [pages for sent, pages in weights if sent >= 1000]
+        assert settled, name
+        assert max(settled) - settled[0] < 512, f"{name} grew by {max(settled) - settled[0]} pages over 2000 frames"
+
+
+def test_a_frame_that_kills_its_stage_twice_is_left_out(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.settings["Look"] = LookConfig(kill_at=42)
+    supervisor = run.go()
+    assert run.seqs() == [seq for seq in range(100) if seq != 42]
+    assert supervisor.code == 1
+    assert "frame 42 of a killed look twice and was left out" in supervisor.failures[0]
+
+
+def test_a_stage_that_raises_is_no_different(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = Run(tmp_path, ("a", "b"))
+    run.settings["Look"] = LookConfig(raise_at=7)
+    supervisor = run.go()
+    assert run.seqs("a") == run.seqs("b") == [seq for seq in range(100) if seq != 7]
+    assert supervisor.code == 1
+    said = [getattr(record, "stderr", "") for record in caplog.records]
+    assert any("RuntimeError: cannot bear frame 7" in text for text in said), "its traceback is in the log"
+
+
+def test_a_process_that_keeps_crashing_stops_the_graph_with_its_traceback(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.settings["Look"] = LookConfig(crash_at_start=True)
+    supervisor = run.go()
+    assert supervisor.code == 1
+    assert "look crashed 5 times" in supervisor.failures[-1]
+    assert "ZeroDivisionError" in supervisor.failures[-1]
+
+
+def test_a_stage_that_cannot_start_fails_the_run_with_its_sentence(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.settings["Look"] = LookConfig(refuse_to_start="there is no such model: name another")
+    supervisor = run.go()
+    assert (supervisor.failures, supervisor.code) == (["there is no such model: name another"], 1)
+    assert not (tmp_path / "lines.closed").exists()
+
+
+def test_a_source_that_breaks_off_delivers_what_it_had(tmp_path: Path) -> None:
+    run = Run(tmp_path, ("a", "b"))
+    run.settings["Count"] = CountConfig(fail_at=30)
+    supervisor = run.go()
+    assert sorted(supervisor.failures) == [f"{name} is damaged after frame 29" for name in "ab"]
+    assert supervisor.code == 1
+    assert run.seqs("a") == run.seqs("b") == list(range(30))
+    assert (tmp_path / "lines.closed").exists()
+
+
+def test_frames_that_grow_get_a_new_ring(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    sizes = ((64, 48), (32, 16), (128, 96), (640, 480))
+    run.settings["Count"] = CountConfig(frames=40, sizes=sizes)
+    run.go()
+    assert [tuple(row["size"]) for row in run.rows()] == [sizes[n % 4] for n in range(40)]
+
+
+def test_a_ring_that_does_not_fit_into_memory_fails_the_run(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.settings["Count"] = CountConfig(sizes=((32768, 32768),))
+    run.engine = EngineConfig(slots=256)
+    supervisor = run.go()
+    assert supervisor.code == 1
+    assert "not enough memory for the frames of a" in supervisor.failures[0]
+
+
+def test_a_live_source_is_not_delayed_by_a_slow_stage(tmp_path: Path) -> None:
+    run = Run(tmp_path, ("a", "b"), live=True)
+    run.settings["Count"] = CountConfig(frames=150, every_s=0.01)
+    run.settings["Look"] = LookConfig(slow_s=0.02)
+    supervisor = run.go()
+    look = next(child for child in supervisor.children if child.name == "look")
+    dropped = look.page.get(Counter.DROPPED)
+    assert dropped > 50
+    for name in "ab":
+        seqs = run.seqs(name)
+        assert seqs == sorted(set(seqs))
+        assert seqs[-1] == 149, "the last frame is waited for"
+    ages = [row["age_ms"] for row in run.rows()]
+    first, last = ages[: len(ages) // 3], ages[-len(ages) // 3 :]
+    assert sorted(last)[len(last) // 2] < 3 * sorted(first)[len(first) // 2], "delay builds up"
+
+
+def test_told_to_finish_it_closes_what_it_has(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.settings["Count"] = CountConfig(frames=10**9)
+
+    def stop(supervisor: Supervisor) -> None:
+        if supervisor.children[-1].page.get(Counter.SENT) > 50:
+            supervisor.finish()
+
+    supervisor = run.go(meddle=stop)
+    assert supervisor.code == 0
+    seqs = run.seqs()
+    assert len(seqs) > 50
+    assert seqs == list(range(len(seqs)))
+    assert (tmp_path / "lines.closed").exists()
+
+
+def test_a_stage_that_hangs_is_killed_by_the_watchdog(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.settings["Look"] = LookConfig(hang_at=5)
+    run.engine = EngineConfig(watchdog_s=0.5)
+    supervisor = run.go()
+    assert run.seqs() == [seq for seq in range(100) if seq != 5]
+    assert supervisor.code == 1
+
+
+def test_after_kill_9_of_the_supervisor_all_are_gone_and_the_next_run_starts_clean(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("endless.py")
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    with subprocess.Popen(
+        [sys.executable, script, tmp_path], stdout=subprocess.PIPE, env=environment, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        told = json.loads(parent.stdout.readline())
+        assert all(_alive(pid) for pid in told["pids"])
+        parent.kill()
+    _await(lambda: not any(_alive(pid) for pid in told["pids"]), 1.0)
+    assert Path(told["run"]).exists()
+    run = Run(tmp_path)
+    run.go()
+    assert run.seqs() == list(range(100))
+    assert not Path(told["run"]).exists(), "the next run sweeps what the killed one left"
+    assert not run.supervisor.run.path.exists()
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _await(condition: Callable[[], bool], seconds: float) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends
+        signal.sigtimedwait([], 0.01)
