@@ -15,6 +15,7 @@ from pipeline.control import EXIT_FAILED, Channel, Start, Trouble
 from pipeline.errors import Failed
 from pipeline.hearing import Hearing
 from pipeline.logs import log_to
+from pipeline.model import set_thread_budget
 from pipeline.process import Node
 from pipeline.reading import Reading
 
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     if not isinstance(start, Start):
         return 0  # the supervisor changed its mind
     log_to(Path(start.log), start.name)
+    set_thread_budget(start.threads)
     log.info("started", extra={"restarts": start.restarts})
     try:
         node = Node(channel, start)

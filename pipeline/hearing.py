@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import zmq
 
 from pipeline.control import Ready
+from pipeline.errors import Failed
 from pipeline.frames import Overwritten
 from pipeline.metrics import MOST_AT_ONCE, Counter, State
 from pipeline.process import Node, build, limit_threads
@@ -57,12 +59,19 @@ class Hearing:
         node.await_hearers()
         self._resume()
         self._tell()
-        while not (node.aborted or self._finished()):
-            self._wait()
-            self._step()
-        if node.aborted and not self.handled:
-            return  # an ending that has got nothing leaves nothing
-        node.page.set(Counter.STATE, State.CLOSING)
+        try:
+            while not (node.aborted or self._finished()):
+                self._wait()
+                self._step()
+        except Failed:
+            with suppress(Failed):  # the first sentence counts
+                self._close()
+            raise
+        if not node.aborted or self.handled:  # an ending that was stopped before it got anything leaves nothing
+            self._close()
+
+    def _close(self) -> None:
+        self.node.page.set(Counter.STATE, State.CLOSING)
         for stage in self.stages:
             if hasattr(stage, "close"):
                 stage.close()

@@ -140,6 +140,10 @@ class Supervisor:
         self._hasten()
         return any(child.running for child in self.children)
 
+    def has_read(self) -> bool:
+        """Whether any source has given a frame."""
+        return any(child.page.get(Counter.SENT) for child in self.children if child.process.source)
+
     def finish(self) -> None:
         """Stop reading; what was read is finished, and the files are closed."""
         if self._stopping_since is None:

@@ -19,7 +19,7 @@ Side = Annotated[int, Meta(ge=1, le=32768)]  # pixels
 
 
 class Frame(msgspec.Struct, frozen=True, tag="frame"):
-    """A ticket for pixels, never pixels: (height, width, 3) uint8 BGR in a ring's slot while the slot's lap is `lap`."""
+    """A ticket for pixels, never pixels: (height, width, 3) uint8 BGR in a ring's slot while its lap is `lap`."""
 
     source: str
     seq: Count  # position in the source, from 0; a gap is a drop

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.config import Config
 from pipeline.errors import Failed
-from pipeline.frames import Frames, Mark, RingWriter
+from pipeline.frames import Frames, Mark, Overwritten, RingWriter
 from pipeline.graph import Source
 from pipeline.types import Detections, Frame, Matches
 
@@ -91,8 +91,14 @@ class Look:
         if config.crash_at_start:
             raise ZeroDivisionError
 
-    def __call__(self, frames: list[Frame]) -> list[Detections]:
-        return [self._look(frame) for frame in frames]
+    def __call__(self, frames: list[Frame]) -> list[Detections | Overwritten]:
+        return [self._try(frame) for frame in frames]
+
+    def _try(self, frame: Frame) -> Detections | Overwritten:
+        try:
+            return self._look(frame)
+        except Overwritten as gone:
+            return gone
 
     def _look(self, frame: Frame) -> Detections:
         if frame.seq == self.config.kill_at:

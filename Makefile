@@ -1,0 +1,53 @@
+# make run: the main job on the bundled clip. make test: the tests. Each sets up what it needs in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := FRAMEWIRE_HOME="$(CURDIR)/out/home" FRAMEWIRE_KEYS="$(CURDIR)/out/keys"
+
+.PHONY: run test test-export check bench gpu-check clean
+
+run: .venv/runtime
+	rm -rf out/home out/keys
+	$(DEMO) $(BIN)/python run_pipeline.py enroll "Eileen Collins" "samples/enrol/Eileen Collins.jpg"
+	$(DEMO) $(BIN)/python run_pipeline.py run --source samples/gate.mp4 --out out
+
+test: .venv/dev
+	$(BIN)/python -m pytest --ignore=tests/export
+
+test-export: .venv/export
+	$(BIN)/python -m pytest tests/export
+
+check: .venv/export
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev
+	$(BIN)/python -m bench
+
+gpu-check: .venv/runtime
+	$(BIN)/python -m bench.gpu_check
+
+clean:
+	rm -rf .venv out
+
+# Each stamp stands for one set of installed extras.
+.venv/runtime: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/dev: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	@touch $@
+
+.venv/export: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install --quiet --editable ".[dev,export]"
+	@touch $@
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "framewire needs Python 3.11 or newer: install it, then run make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv is missing on this system: run sudo apt-get install -y python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv

@@ -1,0 +1,163 @@
+"""What needs a GPU, checked and measured on any machine that has one: python -m bench.gpu_check
+
+For each model in models/ and each GPU provider: is it really used, does it agree with the CPU, do captured graphs
+follow their input, and how fast is it by batch size beside a plain session.run on CUDA. Exit code 1 where a check
+fails, 0 otherwise, also on a machine without a GPU.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import cuda
+from pipeline.errors import Failed
+from pipeline.model import Device, Model
+from pipeline.session import make_plan, open_session
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
+SIZES = {"centerface": (192, 320)}  # (height, width); others have a size of their own
+WAYS: list[tuple[Device, bool]] = [("cuda", False), ("tensorrt", False), ("tensorrt", True)]  # provider, float16
+PARITY_BATCHES = (1, 2, 3, 4, 8, 11)  # full, padded and split buckets
+COSINE = (
+    0.9995  # least similarity to the CPU, of an output over a batch: CUDA multiplies in TF32, TensorRT perhaps in half
+)
+RELATIVE = 0.02  # largest difference to the CPU, as a share of the output's largest value
+WARM, RUNS = 20, 300
+
+Run = Callable[[NDArray[np.float32]], list[NDArray[Any]]]
+
+
+class Speed(NamedTuple):
+    """Times of calls at one batch size, milliseconds, and what they come to."""
+
+    batch: int
+    p50: float
+    p99: float
+    frames_a_second: float
+
+
+def main() -> int:
+    """Check every model on every provider and print what was found; returns the exit code."""
+    console = Console()
+    if clause := cuda.missing():
+        console.print(f"gpu-check: nothing to check, {clause}")
+        return 0
+    faults = 0
+    for path in sorted(MODELS.glob("*.onnx")):
+        for provider, half in WAYS:
+            title = f"{path.stem} on {provider}{' in float16' if half else ''}"
+            try:
+                faults += examine(console, title, path, provider, half)
+            except Failed as error:
+                faults += provider == "cuda"  # TensorRT is an option: it may be missing
+                console.print(f"{title}: {error}", style="bold red" if provider == "cuda" else "yellow")
+    console.print(f"gpu-check: {faults} checks failed" if faults else "gpu-check: all is well")
+    return 1 if faults else 0
+
+
+def examine(console: Console, title: str, path: Path, provider: Device, half: bool = False, runs: int = RUNS) -> int:
+    """Print the checks and the speeds of one model on one provider; returns how many checks failed."""
+    size = SIZES.get(path.stem)
+    started = time.perf_counter()
+    model = Model(path, provider=provider, size=size, batch=8, half=half)
+    console.rule(f"{title}, ready after {time.perf_counter() - started:.1f} s")
+    reference = Model(path, provider="cpu", size=size, batch=8)
+    checks = {
+        f"provider really used: {model.info.provider}": model.info.provider == provider,
+        **parity(model, reference),
+        **replay(model, reference),
+    }
+    for check, good in checks.items():
+        console.print(f"{'ok    ' if good else 'FAILED'}  {check}", style="" if good else "bold red")
+    table = Table("batch", "p50 ms", "p99 ms", "frames/s", "plain p50", "plain p99", "plain frames/s", box=None)
+    plain = plain_run(path, provider, size)
+    for batch in cuda.BUCKETS:
+        images = pictures(model, batch, seed=batch)
+        ours, theirs = speed(model, images, runs), speed(plain, images, runs)
+        numbers = (*ours[1:3], ours.frames_a_second, *theirs[1:3], theirs.frames_a_second)
+        table.add_row(str(batch), *(f"{number:.2f}" for number in numbers))
+    console.print(table)
+    return list(checks.values()).count(False)
+
+
+def parity(model: Model, reference: Model) -> dict[str, bool]:
+    """For full, padded and split batches: does every output agree with the CPU's?"""
+    checks = {}
+    for batch in PARITY_BATCHES:
+        images = pictures(model, batch, seed=batch)
+        cosine, largest, relative = difference(model(images), reference(images))
+        line = f"batch {batch}: cosine {cosine:.6f}, max abs {largest:.2g} ({relative:.2%} of the largest value)"
+        checks[line] = cosine >= COSINE and relative <= RELATIVE
+    return checks
+
+
+def replay(model: Model, reference: Model) -> dict[str, bool]:
+    """After a bucket was captured: the same input again, another one, then the first again."""
+    checks = {}
+    for batch in cuda.BUCKETS:
+        first, second = pictures(model, batch, seed=1), pictures(model, batch, seed=2)
+        before = [output.copy() for output in model(first)]
+        again = difference(model(first), before)[0]
+        changed = [output.copy() for output in model(second)]
+        back = difference(model(first), before)[0]
+        follows = difference(changed, reference(second))[0]
+        apart = any(not np.array_equal(one, two) for one, two in zip(changed, before, strict=True))
+        checks[f"batch {batch}: replay follows its input"] = apart and min(again, back, follows) >= COSINE
+    return checks
+
+
+def difference(found: list[NDArray[Any]], wanted: list[NDArray[Any]]) -> tuple[float, float, float]:
+    """Least cosine, largest absolute difference and that as a share of the largest value, over all outputs."""
+    cosines, largest, relative = [], [], []
+    for one, two in zip(found, wanted, strict=True):
+        left, right = one.astype(np.float64).ravel(), two.astype(np.float64).ravel()
+        norm = float(np.linalg.norm(left) * np.linalg.norm(right))
+        cosines.append(float(left @ right) / norm if norm else float(np.array_equal(left, right)))
+        largest.append(float(np.abs(left - right).max()))
+        relative.append(largest[-1] / (float(np.abs(right).max()) or 1.0))
+    return min(cosines), max(largest), max(relative)
+
+
+def plain_run(path: Path, provider: Device, size: tuple[int, int] | None) -> Run:
+    """What most programs do: session.run with NumPy arrays, on CUDA (the CPU's where `provider` is), no graph."""
+    plan = make_plan(path, path.read_bytes(), size)
+    if provider == "cpu":
+        session = open_session(plan, ["CPUExecutionProvider"], 1)
+    else:
+        session = cuda.open_gpu(plan, "cuda", 1, graphs=False)
+    return lambda images: list(session.run(None, {plan.name: images}))
+
+
+def speed(run: Run, images: NDArray[np.float32], runs: int) -> Speed:
+    """Call `run` over and over; the times include the copies to and from the GPU."""
+    times = []
+    for _ in range(WARM + runs):
+        started = time.perf_counter()
+        run(images)
+        times.append(time.perf_counter() - started)
+    p50, p99 = np.percentile(times[WARM:], [50, 99])
+    return Speed(len(images), 1e3 * p50, 1e3 * p99, len(images) / float(np.mean(times[WARM:])))
+
+
+def pictures(model: Model, count: int, seed: int) -> NDArray[np.float32]:
+    """(count, 3, height, width) float32: coloured tiles, normalized as the model wants them."""
+    info = model.info
+    height, width = info.size
+    mean, scale = np.array(info.mean or (0, 0, 0)), np.array(info.scale or (1, 1, 1))
+    tiles = np.random.default_rng(seed).integers(0, 256, (count, 3, -(-height // 16), -(-width // 16)))
+    fed = (tiles - mean[:, None, None]) * scale[:, None, None]
+    images = np.repeat(np.repeat(fed.astype(np.float32), 16, axis=2), 16, axis=3)
+    return np.ascontiguousarray(images[:, :, :height, :width])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

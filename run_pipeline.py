@@ -1,0 +1,188 @@
+"""The map of framewire: the graphs of the applications, and the command line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from msgspec.structs import replace
+from rich.console import Console
+
+from pipeline import cuda, libraries
+from pipeline.config import Config, load
+from pipeline.errors import Failed, Usage
+from pipeline.graph import Process, Source, every, fuse, head, spread
+from pipeline.logs import log_to
+from pipeline.model import Provider
+from pipeline.supervise import EngineConfig, Supervisor
+from pipeline.view import Snapshot, View
+from pipeline.watch import Watch
+
+try:
+    from stages.capture import Capture, CaptureConfig, masked, parse_sources
+    from stages.crop import Crop, CropConfig
+    from stages.detect import Detect, DetectConfig
+    from stages.draw import Draw, DrawConfig
+    from stages.match import Match, MatchConfig
+    from stages.nms import Nms, NmsConfig
+    from stages.record import Record, RecordConfig
+except ImportError as error:
+    print(f"framewire: {libraries.explained(error)}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(1) from None
+
+# From a source to a picture with names. `head` is `latest` for live sources and `every` for recorded ones.
+LIVE_VIEW = [
+    Process("capture", (Capture,), per_source=True),
+    Process("detect", (Detect, Nms, Crop), hears=(head("capture"),)),
+    Process("match", (Match,), hears=(every("detect"),)),
+    Process("show", (Draw, Record), hears=(every("match"),)),
+]
+
+# The same on a GPU: detect to match share one process, so that one CUDA context serves both networks.
+LIVE_VIEW_ON_GPU = [
+    Process("capture", (Capture,), per_source=True),
+    Process("detect", (Detect, Nms, Crop, Match), hears=(head("capture"),)),
+    Process("show", (Draw, Record), hears=(every("detect"),)),
+]
+
+SAMPLE = Path(__file__).parent / "samples" / "gate.mp4"
+
+
+class Settings(Config, frozen=True):
+    """What a config file may set: a table for the engine and one for each stage."""
+
+    engine: EngineConfig = EngineConfig()
+    capture: CaptureConfig = CaptureConfig()
+    detect: DetectConfig = DetectConfig()
+    nms: NmsConfig = NmsConfig()
+    crop: CropConfig = CropConfig()
+    match: MatchConfig = MatchConfig()
+    draw: DrawConfig = DrawConfig()
+    record: RecordConfig = msgspec.field(default_factory=RecordConfig)
+
+    def by_stage(self) -> dict[str, Config]:
+        """The config of each stage under its class's name, as the supervisor wants it."""
+        return {name.capitalize(): getattr(self, name) for name in self.__struct_fields__ if name != "engine"}
+
+
+app = typer.Typer(
+    help="framewire: a camera, a stream or a file in; who is in it out.",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.command()
+def run(
+    source: Annotated[list[str], typer.Option(help="Camera index, file, folder of images, or rtsp/http address.")] = [  # noqa: B006
+        str(SAMPLE)
+    ],
+    config: Annotated[Path | None, typer.Option(help="TOML file: [engine], [capture], [detect], ...")] = None,
+    out: Annotated[Path, typer.Option(help="Where the MP4s, the JSONLs and the summary go.")] = Path("out"),
+    provider: Annotated[Provider | None, typer.Option(help="What the networks run on.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop reading after so long.")] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Files at the speed of their own times.")] = False,
+    fuse_: Annotated[bool, typer.Option("--fuse", help="All but capture in one process.")] = False,
+    spread_: Annotated[bool, typer.Option("--spread", help="Every stage a process of its own.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="No live view; one JSON object at the end.")] = False,
+) -> None:
+    """Say who is in a video, a stream or a camera's picture.
+
+    [bold]Example[/bold]: python run_pipeline.py run --source rtsp://camera/stream --source clip.mp4 --out out
+    """
+    if fuse_ and spread_:
+        raise Usage("--fuse and --spread exclude each other: give one of them")
+    sources = parse_sources(source)
+    settings = _settings(config, provider, out, realtime, sources)
+    graph = (fuse if fuse_ else spread if spread_ else list)(_graph(settings))
+    out.mkdir(parents=True, exist_ok=True)
+    log = out / "framewire.log"
+    log_to(log, "supervisor")
+    console = Console()
+    with (
+        Supervisor(graph, sources, settings.by_stage(), settings.engine, log) as supervisor,
+        View(console, quiet=as_json) as view,
+    ):
+        last = _follow(supervisor, view, seconds)
+    _report(console, out, sources, last, supervisor, as_json)
+
+
+def _settings(
+    config: Path | None, provider: Provider | None, out: Path, realtime: bool, sources: Sequence[Source]
+) -> Settings:
+    """The config file's settings, with what the command line says on top."""
+    settings = load(config, Settings) if config else Settings()
+    changes: dict[str, Config] = {
+        "record": RecordConfig(out=str(out), sources=tuple(source.name for source in sources)),
+    }
+    if realtime:
+        changes["capture"] = replace(settings.capture, realtime=True)
+    if provider:
+        changes["detect"] = replace(settings.detect, provider=provider)
+        changes["match"] = replace(settings.match, provider=provider)
+    return replace(settings, **changes)
+
+
+def _graph(settings: Settings) -> list[Process]:
+    """The placement that is fastest where the networks run."""
+    wanted = settings.detect.provider
+    on_gpu = wanted in ("cuda", "tensorrt") or (wanted == "auto" and not cuda.missing())
+    return LIVE_VIEW_ON_GPU if on_gpu else LIVE_VIEW
+
+
+def _follow(supervisor: Supervisor, view: View, seconds: float | None) -> Snapshot:
+    """Show the run until it ends; Ctrl-C or SIGTERM finishes it, a second one aborts it. Returns the last numbers."""
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: signals.append(number))
+    watch = Watch(supervisor, masked)
+    ends = float("inf")
+    while supervisor.step(0.05):
+        if seconds is not None and ends == float("inf") and supervisor.has_read():
+            ends = time.monotonic() + seconds
+        if len(signals) > 1:
+            supervisor.abort()
+        elif signals or time.monotonic() > ends:
+            supervisor.finish()
+        view.show(watch.snapshot)
+    view.show(watch.snapshot, last=True)
+    return watch.snapshot()
+
+
+def _report(
+    console: Console, out: Path, sources: Sequence[Source], last: Snapshot, run: Supervisor, as_json: bool
+) -> None:
+    """Say where the files are and what went wrong; exits with the run's code."""
+    made = [out / f"{source.name}{suffix}" for source in sources for suffix in (".mp4", ".jsonl")]
+    files = [str(path) for path in [*made, out / "summary.md"] if path.exists()]
+    if as_json:
+        p50, p95, p99 = last.age_ms
+        numbers = {"frames": last.frames, "seconds": round(last.elapsed_s, 2), "drops": last.drops}
+        ages = {"age_ms": {"p50": p50, "p95": p95, "p99": p99}}
+        typer.echo(msgspec.json.encode({**numbers, **ages, "files": files, "failures": run.failures}))
+    elif files:
+        console.print(*files, sep="\n", soft_wrap=True, highlight=False)
+    for sentence in run.failures:
+        typer.echo(f"framewire: {sentence}", err=True)
+    raise typer.Exit(run.code)
+
+
+def main() -> None:
+    """Run the command line; what a user can cause ends in one sentence."""
+    try:
+        app()
+    except Failed as error:
+        print(f"framewire: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(error.code) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""A real process, and a sender that lies: nonsense is counted and dropped, and what is good still arrives."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import zmq
+from msgspec.structs import replace
+
+from pipeline.control import Channel, Ended, Neighbour, StageSpec, Start, pair
+from pipeline.frames import RingWriter, allocate
+from pipeline.graph import Source
+from pipeline.metrics import Counter, Page, new_page
+from pipeline.types import Frame
+from pipeline.wire import VERSION, address, encode
+from tests.pipeline.parts import LookConfig, NameConfig, WriteConfig
+
+ROOT = Path(__file__).parents[2]
+
+
+def config_of(stage: str, config: msgspec.Struct) -> StageSpec:
+    return StageSpec("tests.pipeline.parts", stage, msgspec.json.encode(config))
+
+
+class Victim:
+    """`python -m pipeline` with three stages; the test itself is its supervisor and its sender."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run = Path(tempfile.mkdtemp(dir="/tmp"))  # pytest's own folders are too long for a Unix socket
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.router = self.context.socket(zmq.ROUTER)
+        self.router.bind(address(self.run, 0, "every"))
+        self.ring_fd, self.ring = allocate("cam", 64, 48, 8)
+        self.page_fd = new_page("victim", 1)
+        self.page = Page(self.page_fd, 1)
+        ours, theirs = pair()
+        self.channel = Channel(ours)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", str(theirs.fileno()), str(os.getpid())],
+            pass_fds=[theirs.fileno(), self.page_fd],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        theirs.close()
+        self.lines = folder / "lines"
+        self.channel.send(
+            Start(
+                name="victim",
+                number=1,
+                stages=[
+                    config_of("Look", LookConfig()),
+                    config_of("Name", NameConfig()),
+                    config_of("Write", WriteConfig(path=str(self.lines))),
+                ],
+                hears=[Neighbour("liar", 0, "every")],
+                heard_by=[],
+                sources=[Source("cam", "cam", False)],
+                source=None,
+                windows={"cam": 7},
+                rings=[self.ring],
+                run=str(self.run),
+                log=str(folder / "log"),
+                page_fd=self.page_fd,
+                restarts=0,
+                suspects=[],
+                skip=[],
+                threads=1,
+            )
+        )
+        self.identity, hello = self.hear()
+        self.epoch = msgspec.msgpack.decode(hello)["epoch"].to_bytes(8)
+
+    def hear(self) -> tuple[bytes, bytes]:
+        assert self.router.poll(20_000), "the process says nothing"
+        identity, said = self.router.recv_multipart()
+        return identity, said
+
+    def say(self, *parts: bytes) -> None:
+        self.router.send_multipart([self.identity, *parts])
+
+    def finish(self, last: int) -> list[int]:
+        """Tell the process that this was all; returns the seqs that came out."""
+        self.channel.send(Ended("liar", {"cam": last}))
+        assert self.process.wait(20) == 0
+        return [json.loads(line)["seq"] for line in self.lines.read_text().splitlines()]
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Victim]:
+    victim = Victim(tmp_path)
+    yield victim
+    victim.process.kill()
+    victim.process.wait()
+    victim.channel.end.close()
+    victim.context.destroy(linger=0)
+    os.close(victim.ring_fd)
+    os.close(victim.page_fd)
+
+
+def picture(writer: RingWriter, seq: int) -> Frame:
+    writer.claim(64, 48)[:] = seq
+    return writer.commit(source="cam", seq=seq, captured_ns=1, pts_ns=0, key_seq=0, key_pts_ns=0, width=64, height=48)
+
+
+def test_nonsense_is_counted_and_dropped(victim: Victim) -> None:
+    writer = RingWriter(victim.ring)
+    first, second = picture(writer, 0), picture(writer, 9)
+    noise = random.Random(1)
+    nonsense = [b"", b"\x00", bytes([VERSION]), bytes([VERSION]) + b"\xc1", bytes([VERSION + 1]) + encode(first)[1:]]
+    nonsense += [bytes([VERSION]) + noise.randbytes(40) for _ in range(50)]
+    nonsense += [
+        bytes(encode(replace(first, source="another"))),
+        bytes(encode(replace(first, seq=1, ring=12345))),
+        bytes(encode(replace(first, seq=2, slot=8))),
+        bytes(encode(replace(first, seq=3, width=9000, height=9000))),
+    ]
+    victim.say(victim.epoch, bytes(encode(first)))
+    for data in nonsense:
+        victim.say(victim.epoch, data)
+    victim.say(victim.epoch, bytes(encode(second)))
+    assert victim.finish(9) == [0, 9]
+    assert victim.page.get(Counter.REFUSED) == len(nonsense)
+
+
+def test_a_ticket_for_pixels_that_are_gone_is_a_counted_drop(victim: Victim) -> None:
+    writer = RingWriter(victim.ring)
+    first, second = picture(writer, 0), picture(writer, 1)
+    victim.say(victim.epoch, bytes(encode(replace(first, lap=first.lap + 2))))
+    victim.say(victim.epoch, bytes(encode(second)))
+    assert victim.finish(1) == [1]
+    assert victim.page.get(Counter.OVERWRITTEN) == 1
+    assert victim.page.get(Counter.REFUSED) == 0
+
+
+def test_what_was_meant_for_a_killed_predecessor_is_ignored(victim: Victim) -> None:
+    writer = RingWriter(victim.ring)
+    frames = [picture(writer, seq) for seq in range(3)]
+    victim.say(bytes(8), bytes(encode(frames[2])))
+    for frame in frames:
+        victim.say(victim.epoch, bytes(encode(frame)))
+    assert victim.finish(2) == [0, 1, 2], "the stray message would have made a gap"
+
+
+def test_what_came_twice_is_done_once(victim: Victim) -> None:
+    writer = RingWriter(victim.ring)
+    frames = [picture(writer, seq) for seq in range(3)]
+    for frame in [frames[0], frames[1], frames[0], frames[1], frames[2]]:
+        victim.say(victim.epoch, bytes(encode(frame)))
+    assert victim.finish(2) == [0, 1, 2]
