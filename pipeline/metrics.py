@@ -35,6 +35,7 @@ class State(IntEnum):
     RECONNECTING = 3
     DRAINING = 4
     CLOSING = 5
+    ENDED = 6
 
 
 MOST_AT_ONCE = 8  # messages a stage may have in hand

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import zmq
 
@@ -13,6 +15,8 @@ from pipeline.frames import Mark, RingWriter
 from pipeline.metrics import Counter, State
 from pipeline.process import Node, build, limit_threads
 from pipeline.types import Frame
+
+log = logging.getLogger(__name__)
 
 IDLE_S = 0.02  # how long a source that has nothing now is left alone
 
@@ -27,7 +31,7 @@ class Reading:
             raise ValueError(f"{node.start.name} reads no source")
         self.source = source
         self.writer: RingWriter | None = None
-        self.sent = -1
+        self.state = ""
 
     def run(self) -> None:
         """Read to the end, or until told to finish."""
@@ -85,12 +89,12 @@ class Reading:
             mark = Mark(node.page.last_sent()[node.number[self.source.name]], -1, -1, -1)
         return mark
 
-    def _read(self, frames: Iterator[Frame | None], stage: object) -> None:
+    def _read(self, frames: Iterator[Frame | None], stage: Any) -> None:
         node = self.node
         page = node.page
         while not (node.finishing or node.aborted):
             node.attend(0)
-            page.set(Counter.STATE, State[str(getattr(stage, "state", "running")).upper()])
+            self._show(stage.state)
             if not node.outlet.room(self.source.name):
                 node.attend(0.25)
                 continue
@@ -107,6 +111,12 @@ class Reading:
                 continue
             page.service.record(time.monotonic_ns() - began)
             self._send(frame)
+
+    def _show(self, state: str) -> None:
+        if state != self.state:
+            self.state = state
+            self.node.page.set(Counter.STATE, State[state.upper()])
+            log.info(state, extra={"source": self.source.name})
 
     def _send(self, frame: Frame) -> None:
         node = self.node

@@ -29,6 +29,8 @@ class CountConfig(Config, frozen=True):
 class Count:
     """A source of numbered pictures: every pixel of picture n is n % 251."""
 
+    state = "running"
+
     def __init__(
         self, config: CountConfig, source: Source, ring: Callable[[int, int], RingWriter], after: Mark | None
     ) -> None:

@@ -1,0 +1,101 @@
+"""Capture: frames from a camera, a stream, a file or a folder of images, written into the ring."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from pipeline.config import Config
+from pipeline.frames import Mark, RingWriter
+from pipeline.graph import Source
+from pipeline.types import Frame
+from stages.sources.address import check_options, is_live, masked, parse_sources
+from stages.sources.images import Images, is_image
+from stages.sources.live import Live
+from stages.sources.picture import SECOND, Converter, Picture
+from stages.sources.recording import Recording
+
+__all__ = ["Capture", "CaptureConfig", "is_live", "masked", "parse_sources"]
+
+NAP_S = 0.02  # the longest sleep before the engine gets to look at its orders
+
+
+class CaptureConfig(Config, frozen=True):
+    """How to read the sources."""
+
+    realtime: bool = False  # files and folders at the speed of their own times, not as fast as it goes
+    threads: Annotated[int, Meta(ge=1, le=64)] = 1  # of the decoder
+    options: dict[str, str] = field(default_factory=dict)  # ffmpeg's, for live sources; see stages/sources/address.py
+
+
+class Capture:
+    """Frames from a camera, a stream, a file or a folder of images, written into the ring."""
+
+    def __init__(
+        self, config: CaptureConfig, source: Source, ring: Callable[[int, int], RingWriter], after: Mark | None = None
+    ) -> None:
+        check_options(config.options)
+        self._name = source.name
+        self._make_ring = ring
+        self._ring: RingWriter | None = None
+        self._convert = Converter()
+        self._paced = config.realtime and not source.live
+        self._reader: Live | Images | Recording
+        path = Path(source.address)
+        if source.live:
+            self._reader = Live(source.address, config.options, config.threads, after)
+        elif path.is_dir() or is_image(path):
+            self._reader = Images(path, after)
+        else:
+            self._reader = Recording(path, config.threads, after)
+
+    @property
+    def state(self) -> str:
+        """connecting, running, reconnecting or ended."""
+        return self._reader.state
+
+    def __iter__(self) -> Iterator[Frame | None]:
+        """Tickets in order; None: nothing now. Raises Failed; for a damaged file, after its last good frame."""
+        pictures: Iterable[Picture | None] = _paced(self._reader) if self._paced else self._reader
+        for picture in pictures:
+            yield None if picture is None else self._write(picture)
+
+    def close(self) -> None:
+        """Let go of the source."""
+        self._reader.close()
+
+    def _write(self, picture: Picture) -> Frame:
+        width, height = picture.size
+        if self._ring is None or not self._ring.fits(width, height):
+            self._ring = self._make_ring(width, height)
+        self._convert(picture, self._ring.claim(width, height))
+        return self._ring.commit(
+            source=self._name,
+            seq=picture.seq,
+            captured_ns=picture.captured_ns,
+            pts_ns=picture.pts_ns,
+            key_seq=picture.key_seq,
+            key_pts_ns=picture.key_pts_ns,
+            width=width,
+            height=height,
+        )
+
+
+def _paced(pictures: Iterable[Picture | None]) -> Iterator[Picture | None]:
+    """Each picture when its time has come, counted from the first, as a camera would give it; late ones at once."""
+    anchor_ns = None
+    for picture in pictures:
+        if picture is None:
+            yield None
+            continue
+        if anchor_ns is None:
+            anchor_ns = time.monotonic_ns() - picture.pts_ns
+        while (wait_ns := anchor_ns + picture.pts_ns - time.monotonic_ns()) > 0:
+            time.sleep(min(wait_ns / SECOND, NAP_S))
+            yield None
+        yield replace(picture, captured_ns=time.monotonic_ns())

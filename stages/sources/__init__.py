@@ -1,0 +1,1 @@
+"""Where frames come from: cameras and streams that do not wait, files and folders that do."""

@@ -1,0 +1,83 @@
+"""Time of live streams: stamps that keep rising, when a picture is due, and whether pictures pile up."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+
+from stages.sources.picture import SECOND, nanoseconds
+
+JUMP_NS = 10 * SECOND  # more than this between two frames is a new time line, not a pause
+LATE_S = 0.5
+
+
+class LiveClock:
+    """The stream's own time, moved where needed so that it keeps rising over losses and jumps."""
+
+    def __init__(self, last_ns: int | None) -> None:
+        self._last_ns = last_ns  # what was stamped last
+        self._seen_ns = time.monotonic_ns()  # when
+        self._offset_ns: int | None = 0 if last_ns is None else None  # to the stream's time; None: take a new one
+        self._anchor: float | None = None  # time.monotonic() of pts 0
+
+    def reconnect(self) -> None:
+        """A new connection counts from anywhere."""
+        if self._last_ns is not None:
+            self._offset_ns = None
+        self._anchor = None
+
+    def stamp(self, pts: int | None, base: Fraction | None) -> int:
+        """The time of the frame that came now, ns: strictly more than the one before."""
+        now = time.monotonic_ns()
+        last = self._last_ns
+        expected = 0 if last is None else last + max(now - self._seen_ns, 1)
+        stamped = expected
+        if pts is not None and base is not None:
+            own = nanoseconds(pts, base)
+            if self._offset_ns is None:
+                self._offset_ns = expected - own
+            stamped = own + self._offset_ns
+            if last is not None and not last < stamped < expected + JUMP_NS:
+                self._offset_ns = expected - own
+                stamped = expected
+        self._last_ns, self._seen_ns = stamped, now
+        return stamped
+
+    def until_due(self, pts_ns: int) -> float:
+        """Seconds until a picture is due if pictures are to follow each other as their times say; 0 for late ones."""
+        now = time.monotonic()
+        if self._anchor is None or now - (self._anchor + pts_ns / SECOND) > LATE_S:
+            self._anchor = now - pts_ns / SECOND
+        return max(0.0, self._anchor + pts_ns / SECOND - now)
+
+
+class Backlog:
+    """Notices that decoding is slower than the stream, and drops packets until it has caught up.
+
+    Who keeps up waits for each packet. Where reading takes next to no time for a second, packets are queueing: from
+    there on they are dropped, until one had to be waited for and a key frame comes after it.
+    """
+
+    WINDOW_S = 1.0
+    SHARE = 0.05  # of the time is spent waiting, at least, by one who keeps up
+    WAIT_S = 0.002
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._waited = 0.0
+        self._dropping = False
+        self._caught_up = False
+
+    def drops(self, began: float, ended: float, key: bool) -> bool:
+        """Whether to drop the packet that was read from `began` to `ended` (time.monotonic())."""
+        self._waited += ended - began
+        if self._dropping:
+            self._caught_up |= ended - began >= self.WAIT_S
+            self._dropping = not (self._caught_up and key)
+            if not self._dropping:
+                self._since, self._waited = ended, 0.0
+        elif ended - self._since >= self.WINDOW_S:
+            self._dropping = self._waited < self.SHARE * (ended - self._since)
+            self._caught_up = False
+            self._since, self._waited = ended, 0.0
+        return self._dropping

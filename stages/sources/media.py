@@ -1,0 +1,59 @@
+"""Opening what ffmpeg reads, and its errors in words that help."""
+
+from __future__ import annotations
+
+from av import FFmpegError
+from av.container import InputContainer
+from av.error import (
+    ConnectionRefusedError,
+    FileNotFoundError,
+    HTTPForbiddenError,
+    HTTPNotFoundError,
+    HTTPUnauthorizedError,
+    InvalidDataError,
+    PermissionError,
+)
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from pipeline.errors import Failed
+
+TIMEOUT_S = 5.0  # to open, to find the streams, and for each read
+_NOT_VIDEO = {"tty"}  # ffmpeg would show a text file as ANSI art
+
+_REASONS: tuple[tuple[type[FFmpegError], str], ...] = (
+    (ConnectionRefusedError, "nothing listens there: check host and port, and that the camera is on"),
+    (HTTPUnauthorizedError, "it refuses the user name or the password: check both in the address"),
+    (HTTPForbiddenError, "it forbids this: check the rights of the user in the address"),
+    (HTTPNotFoundError, "it has no stream of that name: check the part of the address after the host"),
+    (FileNotFoundError, "this machine has no such camera: `run_pipeline.py doctor` lists those it has"),
+    (PermissionError, "this user may not use it: join the group that owns the device, often `video`"),
+    (InvalidDataError, "what it sends is no video that can be read: check the part of the address after the host"),
+)
+
+
+def video_stream(container: InputContainer, shown: str, threads: int, thread_type: str) -> VideoStream:
+    """The video of `container`, its decoder set to `threads`. Raises Failed where none decodes."""
+    found = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not found or container.format.name in _NOT_VIDEO:
+        raise Failed(f"{shown} has no video: give a file or a stream with pictures")
+    best = container.streams.best("video")
+    stream = best if isinstance(best, VideoStream) and best in found else found[0]
+    if stream.codec_context is None:
+        raise Failed(f"{shown} is coded in a way that this ffmpeg cannot decode: convert it to H.264")
+    stream.codec_context.thread_count = threads
+    stream.codec_context.thread_type = thread_type
+    return stream
+
+
+def reason(error: FFmpegError, seconds: float) -> str:
+    """Why a camera or a stream cannot be opened, and what to check: without the address, which may hold a password.
+
+    `seconds` is how long it took to fail: RTSP calls a time-out, too, invalid data.
+    """
+    if seconds >= TIMEOUT_S:
+        return f"no answer within {TIMEOUT_S:.0f} s: check the host and the network between"
+    for kind, words in _REASONS:
+        if isinstance(error, kind):
+            return words
+    return f"{error.strerror}: check that it is there, that the network reaches it and that nothing else uses it"

@@ -1,0 +1,81 @@
+"""One decoded picture, and the way from a decoder's pixels to BGR in a slot of the ring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace, VideoReformatter
+from numpy.typing import NDArray
+
+SECOND = 1_000_000_000  # ns
+State = Literal["connecting", "running", "reconnecting", "ended"]
+_UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED, ITU-T H.273 MatrixCoefficients 2
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a source gives: pixels of some format, and where they stand in the source."""
+
+    seq: int
+    captured_ns: int  # this host's monotonic clock, when the picture came out of its decoder
+    pts_ns: int  # the stream's own time, strictly rising
+    key_seq: int  # the key frame from which this one can be decoded
+    key_pts_ns: int
+    pixels: VideoFrame | NDArray[np.uint8]  # a decoder's frame, or (H, W, 3) BGR
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, as shown: a phone's rotation is applied."""
+        if isinstance(self.pixels, np.ndarray):
+            return self.pixels.shape[1], self.pixels.shape[0]
+        sides = self.pixels.width, self.pixels.height
+        return (sides[1], sides[0]) if _quarters(self.pixels) % 2 else sides
+
+
+def nanoseconds(pts: int, base: Fraction) -> int:
+    """`pts` ticks of `base` seconds in ns, rounded down."""
+    return pts * base.numerator * SECOND // base.denominator
+
+
+def ticks(pts_ns: int, base: Fraction) -> int:
+    """The pts of which `pts_ns` is the `nanoseconds`."""
+    return -(-pts_ns * base.denominator // (base.numerator * SECOND))
+
+
+class Converter:
+    """Writes pictures as BGR, 8 bits, into slots.
+
+    swscale on one thread and a copy take 1.9 ms at 1080p; cv2.cvtColor into the slot itself takes 2.3 ms, as it wants
+    the planes in one piece, and knows BT.601 of limited range only.
+    """
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, picture: Picture, slot: NDArray[np.uint8]) -> None:
+        """Fill `slot`, (height, width, 3) uint8 BGR of the picture's size."""
+        pixels = picture.pixels
+        if isinstance(pixels, np.ndarray):
+            np.copyto(slot, pixels)
+            return
+        frame = self._reformatter.reformat(pixels, format="bgr24", src_colorspace=_matrix(pixels), threads=1)
+        plane = frame.planes[0]
+        strides = (plane.line_size, 3, 1)
+        bgr = np.ndarray((frame.height, frame.width, 3), np.uint8, buffer=memoryview(plane), strides=strides)
+        np.copyto(slot, np.rot90(bgr, _quarters(pixels)))
+
+
+def _quarters(frame: VideoFrame) -> int:
+    """Quarter turns counterclockwise to the upright picture, 0..3, from the display matrix."""
+    return round(frame.rotation / 90) % 4
+
+
+def _matrix(frame: VideoFrame) -> int | None:
+    """The YUV matrix to assume: where the stream names none, BT.709 from HD on, as players do (swscale says BT.601)."""
+    if frame.colorspace == _UNSPECIFIED and (frame.width >= 1280 or frame.height > 576):
+        return Colorspace.ITU709
+    return None

@@ -1,0 +1,188 @@
+"""A video file: every frame that decodes, in order, and the way back in after a crash."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av import FFmpegError
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import Failed
+from pipeline.frames import Mark
+from stages.sources.address import check_file
+from stages.sources.media import video_stream
+from stages.sources.picture import SECOND, Picture, State, nanoseconds, ticks
+
+SLACK_NS = SECOND // 2  # headers round, and sound may end later than the picture
+STEPS_BACK_NS = (0, SECOND, 10 * SECOND)  # MPEG-TS lands behind the key frame where it is asked for it exactly
+
+
+class Recording:
+    """Frames of a video file. A file that ends early, or with damage, fails only after its last good frame."""
+
+    def __init__(self, path: Path, threads: int, after: Mark | None) -> None:
+        check_file(path)
+        self.state: State = "running"
+        self._path = path
+        self._threads = threads
+        self._after = after
+        self._damage = 0
+        self._end_ns = 0  # of the last frame
+        self._container, self._stream = self._open()
+
+    def __iter__(self) -> Iterator[Picture]:
+        picture = None
+        for picture in (
+            self._resumed(self._after) if self._after else self._numbered(self._decoded(), _Clock(self._stream))
+        ):
+            yield picture
+        self._judge(picture)
+        self.state = "ended"
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    def _open(self) -> tuple[InputContainer, VideoStream]:
+        try:
+            # The prefix keeps ffmpeg from taking a file's name for an address, the list from what a playlist names.
+            container = av.open(f"file:{self._path}", options={"protocol_whitelist": "file"})
+        except FFmpegError:
+            raise Failed(
+                f"{self._path} is not a video that can be read, or its beginning is damaged (an MP4 that was cut "
+                "short has lost its index): copy or export it again"
+            ) from None
+        return container, video_stream(container, str(self._path), self._threads, "AUTO")
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        """What decodes. Counts what does not, except before the first frame: a recording may begin anywhere."""
+        packets = self._container.demux(self._stream)
+        begun = False
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                frames = packet.decode()
+            except FFmpegError:
+                self._damage += begun
+                continue
+            self._damage += begun and (packet.is_corrupt or any(frame.is_corrupt for frame in frames))
+            begun = begun or bool(frames)
+            yield from frames
+
+    def _numbered(
+        self, frames: Iterator[VideoFrame], clock: _Clock, seq: int = 0, key: tuple[int, int] = (0, 0)
+    ) -> Iterator[Picture]:
+        for number, frame in enumerate(frames, start=seq):
+            captured_ns = time.monotonic_ns()
+            pts_ns = clock.stamp(frame)
+            self._end_ns = pts_ns + nanoseconds(frame.duration or 0, self._base)
+            if frame.key_frame or number == 0:
+                key = number, pts_ns
+            yield Picture(number, captured_ns, pts_ns, *key, frame)
+
+    def _resumed(self, mark: Mark) -> Iterator[Picture]:
+        """The pictures behind `mark`: from the key frame before it; from the start where a seek does not land there."""
+        if mark.key_seq > 0:
+            for back_ns in STEPS_BACK_NS:
+                if rest := self._from_key(mark, back_ns):
+                    return rest
+        self._container.close()
+        self._container, self._stream = self._open()
+        pictures = self._numbered(self._decoded(), _Clock(self._stream))
+        last = next((picture for picture in pictures if picture.seq == mark.seq), None)
+        if last is None or (mark.key_seq >= 0 and last.pts_ns != mark.pts_ns):
+            raise Failed(f"{self._path} has changed while it was read: start again")
+        return pictures
+
+    def _from_key(self, mark: Mark, back_ns: int) -> Iterator[Picture] | None:
+        """Seek to the key frame of `mark` and on to its frame; None where times or count say that it is another one."""
+        try:
+            self._container.seek(ticks(mark.key_pts_ns - back_ns, self._base), stream=self._stream)
+        except FFmpegError:
+            return None
+        frames = self._decoded()
+        for frame in frames:
+            if frame.pts is None or nanoseconds(frame.pts, self._base) >= mark.key_pts_ns:
+                break
+        else:
+            return None
+        if frame.pts is None or not frame.key_frame or nanoseconds(frame.pts, self._base) != mark.key_pts_ns:
+            return None
+        clock = _Clock(self._stream)
+        pts_ns = clock.stamp(frame)
+        for _ in range(mark.seq - mark.key_seq):
+            follower = next(frames, None)
+            if follower is None or follower.key_frame:
+                return None
+            pts_ns = clock.stamp(follower)
+        if pts_ns != mark.pts_ns:
+            return None
+        self._damage = 0
+        return self._numbered(frames, clock, mark.seq + 1, (mark.key_seq, mark.key_pts_ns))
+
+    @property
+    def _base(self) -> Fraction:
+        base = self._stream.time_base
+        if base is None:
+            raise Failed(f"{self._path} has no time base: export it again")
+        return base
+
+    def _judge(self, last: Picture | None) -> None:
+        """Raises Failed where the file was damaged, or ends before its header says."""
+        if last is None:
+            if self._after:
+                return  # it was killed behind the last frame
+            raise Failed(f"{self._path} holds no frame that decodes: copy or export it again")
+        done = f"the {last.seq + 1} frames that could be read are done; copy or export it again for the rest"
+        if self._damage:
+            raise Failed(f"{self._path} is damaged in {self._damage} places: {done}")
+        end_ns = self._declared_end_ns()
+        if end_ns is not None and self._end_ns + SLACK_NS < end_ns:
+            raise Failed(f"{self._path} ends at {self._end_ns / SECOND:.1f} s, not at {end_ns / SECOND:.1f} s: {done}")
+        if self._container.format.name == "gif" and not _gif_is_whole(self._path):
+            raise Failed(f"{self._path} was cut short: {done}")
+
+    def _declared_end_ns(self) -> int | None:
+        """Where the header says that the last frame ends: from the stream, or from Matroska's DURATION tag."""
+        if self._stream.duration is not None and self._stream.start_time is not None:
+            return nanoseconds(self._stream.start_time + self._stream.duration, self._base)
+        tag = re.fullmatch(r"(\d+):(\d+):(\d+)\.(\d{9})", self._stream.metadata.get("DURATION", ""))
+        if tag is None:
+            return None
+        hours, minutes, seconds, rest = map(int, tag.groups())
+        return ((hours * 60 + minutes) * 60 + seconds) * SECOND + rest
+
+
+def _gif_is_whole(path: Path) -> bool:
+    """Whether a GIF ends with its trailer (GIF89a, 27); some programs pad it with zeros."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        return file.read().rstrip(b"\0").endswith(b";")
+
+
+class _Clock:
+    """Strictly rising times of a file's frames: its own; where it has none, by its average rate."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._base = stream.time_base
+        self._period_ns = round(SECOND / (stream.average_rate or 25))
+        self._last_ns: int | None = None
+
+    def stamp(self, frame: VideoFrame) -> int:
+        """The time of the next frame, ns."""
+        last = self._last_ns
+        if frame.pts is not None and self._base is not None:
+            own = nanoseconds(frame.pts, self._base)
+            self._last_ns = own if last is None else max(own, last + 1)
+        else:
+            self._last_ns = 0 if last is None else last + self._period_ns
+        return self._last_ns

@@ -1,0 +1,108 @@
+"""A real RTSP server as a fixture: it can be stopped and started again at the same port."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+PYTHON = "/usr/bin/python3"  # Debian's, which has the bindings
+H264 = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 pt=96 config-interval=-1"
+
+
+def pattern(width: int = 320, height: int = 240) -> str:
+    """A live test picture with its running time written on it, 30 frames a second."""
+    return (
+        f"videotestsrc is-live=true ! video/x-raw,width={width},height={height},framerate=30/1 ! timeoverlay ! {H264}"
+    )
+
+
+def clip(path: Path) -> str:
+    """A clip at its own speed, from its beginning for each who connects."""
+    return f'filesrc location="{path}" ! decodebin ! videoconvert ! video/x-raw,format=I420 ! {H264}'
+
+
+@functools.cache
+def missing() -> str:
+    """What is not here for a server, as a sentence; "" where all is."""
+    probe = (
+        "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer; "
+        "Gst.init(None); assert Gst.ElementFactory.find('x264enc'), 'x264enc'"
+    )
+    try:
+        done = subprocess.run([PYTHON, "-c", probe], capture_output=True, text=True, timeout=60, check=False)
+    except FileNotFoundError:
+        return f"needs {PYTHON}, which is not here"
+    if done.returncode == 0:
+        return ""
+    why = done.stderr.strip().splitlines()[-1]
+    plugins = " ".join(f"gstreamer1.0-{part}" for part in ("plugins-good", "plugins-bad", "plugins-ugly", "libav"))
+    return f"needs gst-rtsp-server: apt install python3-gi gir1.2-gst-rtsp-server-1.0 {plugins} ({why})"
+
+
+class RtspServer:
+    """gst-rtsp-server in a process of its own. `mounts` maps a path ("/test") to a GStreamer launch line."""
+
+    def __init__(self, mounts: Mapping[str, str], login: str = "") -> None:
+        self._mounts = mounts
+        self._login = ["--login", login] if login else []
+        self._process: subprocess.Popen[str] | None = None
+        self.port = 0
+
+    def start(self) -> None:
+        """Listen; the port is the same after a stop."""
+        script = Path(__file__).with_name("rtsp_server.py")
+        mounts = [f"{path}={launch}" for path, launch in self._mounts.items()]
+        self._process = subprocess.Popen(
+            [PYTHON, "-B", str(script), str(self.port), *self._login, *mounts],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the RTSP server did not start"
+        self.port = int(line)
+
+    def freeze(self) -> None:
+        """Keep the connections and say nothing more."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def stop(self) -> None:
+        """Pull the plug."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
+
+    def address(self, path: str = "/test", login: str = "") -> str:
+        """What a client opens."""
+        return f"rtsp://{login + '@' if login else ''}127.0.0.1:{self.port}{path}"
+
+
+@contextmanager
+def serving(mounts: Mapping[str, str], login: str = "") -> Iterator[RtspServer]:
+    """A running server; skips the test where the machine has none."""
+    if missing():
+        pytest.skip(missing())
+    server = RtspServer(mounts, login)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def rtsp_server() -> Iterator[RtspServer]:
+    """A running server with a live test picture at /test. In a test module: `rtsp_server = rtsp.rtsp_server`."""
+    with serving({"/test": pattern()}) as server:
+        yield server
