@@ -1,0 +1,147 @@
+"""Find what is in the frames of many cameras at once, with anybody's detector: its layout says how it is read."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from pipeline.errors import Failed, Usage
+from pipeline.frames import Frames, Overwritten
+from pipeline.model import ModelInfo
+from pipeline.types import Candidates, Frame
+from stages.embed import EMBEDDER, FEEDS
+from stages.layouts import LAYOUTS, Found, Layout, Shapes, best, recognize
+from stages.network import BATCH, NetworkConfig, Planes, Size
+
+Side = Annotated[int, Meta(ge=32, multiple_of=32)]  # pixels; 32 is the coarsest stride of all
+
+
+class DetectConfig(NetworkConfig, frozen=True):
+    """`[detect]`"""
+
+    model: str = "centerface"
+    size: tuple[Side, Side] | None = None  # [height, width] of the network's input; None: the file's own
+    threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5  # score
+    top_k: Annotated[int, Meta(ge=1)] = 1000  # candidates of a frame, before NMS
+
+
+class Detect:
+    """Frames -> Candidates; a frame whose pixels are gone gets the `Overwritten` in place of them."""
+
+    batch = BATCH
+
+    def __init__(self, config: DetectConfig, frames: Frames) -> None:
+        self._frames = frames
+        self._threshold, self._top_k = config.threshold, config.top_k
+        self._model = config.load(config.size)
+        info = self._model.info
+        self._size = info.size
+        self._input = np.zeros((BATCH, 3, *info.size), np.float32)
+        shapes = [output.shape for output in _images(self._model(self._input[:1]), 1)[0]]
+        self._layout = layout = LAYOUTS[_recognized(info, shapes, config.layout or info.layout)]
+        self._labels = _labels(info) or layout.names(shapes, info.size)
+        self._letterbox = Letterbox(info.size, layout)
+        self._planes = Planes(info, "BGR", order=layout.order, mean=(layout.mean,) * 3, scale=(layout.scale,) * 3)
+
+    def __call__(self, frames: list[Frame]) -> list[Candidates | Overwritten]:
+        gone: dict[int, Overwritten] = {}  # position in `frames`
+        for position, frame in enumerate(frames):
+            try:
+                with self._frames.view(frame) as pixels:
+                    picture = self._letterbox(pixels)
+            except Overwritten as error:
+                gone[position] = error
+            else:
+                self._planes(picture, self._input[position - len(gone)])
+        outputs = self._model(self._input[: len(frames) - len(gone)])
+        images = iter(_images(outputs, len(frames) - len(gone)))
+        return [gone[at] if at in gone else self._candidates(frame, next(images)) for at, frame in enumerate(frames)]
+
+    def _candidates(self, frame: Frame, outputs: Sequence[NDArray[np.float32]]) -> Candidates:
+        found = best(self._layout.decode(outputs, self._size, self._threshold), self._top_k)
+        found = self._letterbox.undo(found, frame)
+        if len(found.classes) and int(found.classes.max()) >= len(self._labels):
+            raise Failed(
+                f"{self._model.info.name} found class {found.classes.max()} but names {len(self._labels)} classes: "
+                "put their names into the file's metadata (framewire.labels)"
+            )
+        return Candidates(frame, *found, labels=self._labels)
+
+
+class Letterbox:
+    """Fits pictures of any size into the network's input, undistorted, and brings what was found there back."""
+
+    def __init__(self, size: Size, layout: Layout) -> None:
+        self._size = size
+        self._centred, self._pad = layout.centred, layout.pad
+        self._picture = np.empty((*size, 3), np.uint8)
+        self._shape: tuple[int, ...] = ()  # of the last picture
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The network's view of `pixels` (H, W, 3); good until the next call."""
+        top, left, height, width = self._place(*pixels.shape[:2])
+        if pixels.shape != self._shape:
+            self._picture[:] = self._pad
+            self._shape = pixels.shape
+        inner = self._picture[top : top + height, left : left + width]
+        cv2.resize(pixels, (width, height), dst=inner, interpolation=cv2.INTER_LINEAR)
+        return self._picture
+
+    def undo(self, found: Found, frame: Frame) -> Found:
+        """`found` in pixels of `frame`: boxes clipped to it, and those outside of it left out."""
+        top, left, height, width = self._place(frame.height, frame.width)
+        shift = np.array([left, top], np.float32)
+        scale = np.array([frame.width / width, frame.height / height], np.float32)
+        corners = (found.boxes.reshape(-1, 2, 2) - shift) * scale
+        boxes = corners.clip(0, [frame.width, frame.height]).reshape(-1, 4).astype(np.float32)
+        inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        keypoints = None if found.keypoints is None else ((found.keypoints - shift) * scale)[inside]
+        return Found(boxes[inside], found.scores[inside], found.classes[inside], keypoints)
+
+    def _place(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width that a picture of `height` x `width` has in the network's input."""
+        ratio = min(self._size[0] / height, self._size[1] / width)
+        high, wide = max(1, round(height * ratio)), max(1, round(width * ratio))
+        if not self._centred:
+            return 0, 0, high, wide
+        return (self._size[0] - high) // 2, (self._size[1] - wide) // 2, high, wide
+
+
+def _images(outputs: Sequence[NDArray[Any]], count: int) -> list[list[NDArray[Any]]]:
+    """The outputs of each image of a batch; some exporters fold the batch axis into the next one."""
+    split = [output if len(output) == count else output.reshape(count, -1, *output.shape[1:]) for output in outputs]
+    return [[output[image] for output in split] for image in range(count)]
+
+
+def _recognized(info: ModelInfo, shapes: Shapes, told: str) -> str:
+    """The name in `LAYOUTS`: the one told by config or file, if it fits, else the only one that fits."""
+    looks = ", ".join(f"{tensor.name} {shape}" for tensor, shape in zip(info.outputs, shapes, strict=True))
+    if told in (EMBEDDER, *FEEDS) or [len(shape) for shape in shapes] == [1]:
+        raise Failed(f"{info.name} is an embedder ({looks}), not a detector: it belongs to match.model")
+    if told and told not in LAYOUTS:
+        raise Usage(f"there is no layout {told!r}: detect.layout is one of {', '.join(LAYOUTS)}")
+    if (task := info.metadata.get("task", "detect")) != "detect":
+        raise Failed(f"{info.name} is made for the task {task!r}: export one that is trained to detect")
+    fitting = recognize(shapes, info.size)
+    if told in fitting or (not told and len(fitting) == 1):
+        return told or fitting[0]
+    wrong = f"cannot have the layout {told}" if told else "does not say its layout"
+    hint = f"set detect.layout to {' or '.join(fitting)}" if fitting else f"known are {', '.join(LAYOUTS)}"
+    raise Failed(f"{info.name} {wrong}, and each image gives {looks}: {hint}")
+
+
+def _labels(info: ModelInfo) -> tuple[str, ...]:
+    """The names of the classes that the file gives; Ultralytics writes them as a Python dictionary."""
+    if info.labels or "names" not in info.metadata:
+        return info.labels
+    try:
+        names = ast.literal_eval(info.metadata["names"])
+        return tuple(str(names[index]) for index in range(len(names)))
+    except (ValueError, SyntaxError, TypeError, KeyError) as error:
+        raise Failed(f"{info.name} has names of classes that cannot be read: export it again") from error

@@ -1,0 +1,60 @@
+"""What other people's detectors put out, and how to read it: one decoder a layout.
+
+A layout is known by its name (in the file's metadata or the config) or recognized from its outputs; which file it is
+never matters. Decoders filter by score before they do anything else, so their work follows what is in the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stages.layouts import faces, yolo
+from stages.layouts.coco import COCO
+from stages.layouts.found import Found, Outputs, Shapes, Size, best
+
+Decode = Callable[[Outputs, Size, float], Found]
+Fits = Callable[[Shapes, Size], int]
+
+UNIT = 1 / 255
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a family of detectors is fed and read; mean, scale, order and labels hold where the file does not say."""
+
+    decode: Decode  # outputs of one image, (height, width) of the input, score threshold -> Found
+    fits: Fits  # shapes of the outputs of one image, (height, width) -> how many classes; 0: not this layout
+    mean: float = 0.0  # input = (pixel - mean) * scale, pixels 0..255
+    scale: float = 1.0
+    order: str = "RGB"
+    pad: int = 0  # 0..255, beside the picture
+    centred: bool = False  # the picture in the middle of the input; else in its top left corner
+    labels: tuple[str, ...] = ("face",)
+
+    def names(self, shapes: Shapes, size: Size) -> tuple[str, ...]:
+        """A name for each class where the file gives none: `labels` if that is how many there are."""
+        count = self.fits(shapes, size)
+        return self.labels if len(self.labels) == count else tuple(f"class {index}" for index in range(count))
+
+
+LAYOUTS = {
+    "yolov5": Layout(yolo.yolov5, yolo.fits_yolov5, scale=UNIT, pad=114, centred=True, labels=COCO),
+    "yolov8": Layout(yolo.yolov8, yolo.fits_yolov8, scale=UNIT, pad=114, centred=True, labels=COCO),
+    "yolov10": Layout(yolo.yolov10, yolo.fits_yolov10, scale=UNIT, pad=114, centred=True, labels=COCO),
+    "yolox": Layout(yolo.yolox, yolo.fits_yolox, order="BGR", pad=114, labels=COCO),
+    "fastestdet": Layout(yolo.fastestdet, yolo.fits_fastestdet, scale=UNIT, order="BGR", labels=COCO),
+    "yunet": Layout(faces.yunet, faces.fits_yunet, order="BGR"),
+    "scrfd": Layout(faces.scrfd, faces.fits_scrfd, mean=127.5, scale=1 / 128),
+    "ultraface": Layout(faces.ultraface, faces.fits_ultraface, mean=127.0, scale=1 / 128),
+    "centerface": Layout(faces.centerface, faces.fits_centerface),
+    "decoded": Layout(faces.decoded, faces.fits_decoded),
+}
+
+
+def recognize(shapes: Shapes, size: Size) -> list[str]:
+    """The layouts that outputs of these shapes (batch axis left out) could have for an input of (height, width)."""
+    return [name for name, layout in LAYOUTS.items() if layout.fits(shapes, size)]
+
+
+__all__ = ["COCO", "LAYOUTS", "Found", "Layout", "Shapes", "best", "recognize"]
