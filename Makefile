@@ -35,6 +35,7 @@ clean:
 # Each stamp stands for one set of installed extras.
 .venv/runtime: pyproject.toml | .venv/bin/pip
 	$(BIN)/pip install --quiet --editable .
+	$(BIN)/python -c "from stages.nms import Nms, NmsConfig; Nms(NmsConfig())"  # compiles it once, for all starts
 	@touch $@
 
 .venv/dev: pyproject.toml | .venv/bin/pip

@@ -14,8 +14,9 @@ import typer
 from msgspec.structs import replace
 from rich.console import Console
 
-from pipeline import cuda, libraries
+from pipeline import catalogue, cuda, libraries
 from pipeline.config import Config, load
+from pipeline.doctor import doctor
 from pipeline.errors import Failed, Usage
 from pipeline.graph import Process, Source, every, fuse, head, spread
 from pipeline.logs import log_to
@@ -29,6 +30,7 @@ try:
     from stages.crop import Crop, CropConfig
     from stages.detect import Detect, DetectConfig
     from stages.draw import Draw, DrawConfig
+    from stages.gallery.commands import enroll, forget, people
     from stages.match import Match, MatchConfig
     from stages.nms import Nms, NmsConfig
     from stages.record import Record, RecordConfig
@@ -85,7 +87,7 @@ def run(
     source: Annotated[list[str], typer.Option(help="Camera index, file, folder of images, or rtsp/http address.")] = [  # noqa: B006
         str(SAMPLE)
     ],
-    config: Annotated[Path | None, typer.Option(help="TOML file: [engine], [capture], [detect], ...")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with tables engine, capture, detect, ...")] = None,
     out: Annotated[Path, typer.Option(help="Where the MP4s, the JSONLs and the summary go.")] = Path("out"),
     provider: Annotated[Provider | None, typer.Option(help="What the networks run on.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop reading after so long.")] = None,
@@ -113,6 +115,11 @@ def run(
     ):
         last = _follow(supervisor, view, seconds)
     _report(console, out, sources, last, supervisor, as_json)
+
+
+for command in (enroll, people, forget, doctor):
+    app.command()(command)
+app.add_typer(catalogue.app, name="models")
 
 
 def _settings(

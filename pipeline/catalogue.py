@@ -29,11 +29,11 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(msgspec.json.encode([_row(entry) for entry in entries]))
         return
-    table = Table("name", "", "task", "layout", "size", "licence", "input", box=None)
+    table = Table("name", "", "task", "layout", "size", "licence", box=None)
     for entry in entries:
         card, where = entry.card, f"[{STYLES[entry.where]}]{entry.where}[/]"
         size = f"{card.bytes / 1e6:.1f} MB"
-        table.add_row(card.name, where, card.task, card.layout, size, card.licence, card.input)
+        table.add_row(card.name, where, card.task, card.layout, size, card.licence)
     Console().print(table)
 
 

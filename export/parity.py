@@ -1,0 +1,45 @@
+"""Does an ONNX file compute what the torch module computes?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The worst difference over all outputs, and the worst cosine between an image's outputs, each as one vector."""
+
+    max_abs: float
+    cosine: float  # 1 is the same direction
+
+
+def run(model: Path | bytes, images: Array) -> list[Array]:
+    """All outputs of an ONNX file (or its bytes) on the CPU for images (B, 3, H, W), in the order of the file."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return [np.asarray(output) for output in session.run(None, {session.get_inputs()[0].name: images})]
+
+
+def compare(expected: list[Array], found: list[Array]) -> Parity:
+    """The worst difference and the worst cosine of two lists of outputs, each (B, ...)."""
+    max_abs, cosine = 0.0, 1.0
+    for e, f in zip(expected, found, strict=True):
+        max_abs = max(max_abs, float(np.abs(e - f).max()))
+        a, b = e.reshape(len(e), -1).astype(np.float64), f.reshape(len(f), -1).astype(np.float64)
+        cosines = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+        cosine = min(cosine, float(cosines.min()))
+    return Parity(max_abs, cosine)
+
+
+def check(module: nn.Module, file: Path, images: Array) -> Parity:
+    """Run the module and the ONNX file on the same images (B, 3, H, W) float32, scaled as the network wants them."""
+    with torch.inference_mode():
+        outputs = module(torch.from_numpy(images))
+    tensors = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+    return compare([tensor.numpy() for tensor in tensors], run(file, images))

@@ -1,0 +1,1 @@
+"""Who is enrolled: the encrypted store, the index over it, enrolment from photos, and their commands."""

@@ -1,0 +1,96 @@
+"""The commands `enroll`, `people` and `forget`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline import config as toml
+from pipeline.home import home, keys
+from stages.gallery.enrol import Enrol, EnrolConfig
+from stages.gallery.store import Person, Store, checked_name
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="The TOML file that `run` is given too.")]
+Name = Annotated[str, typer.Argument(help="Whom the photos show, as it shall stand in the picture.")]
+DIGITS = 12  # of a model's identity, as the table shows it
+
+
+def enroll(
+    name: Name,
+    photos: Annotated[list[Path], typer.Argument(help="Photos that show this person's face and no other.")],
+    config: ConfigFile = None,
+) -> None:
+    """Make a person known by one photo or more; the same name again adds photos.
+
+    What is kept are templates, encrypted, no photos. A pipeline that is running knows the person at its next start.
+
+    [bold]Example[/bold]: python run_pipeline.py enroll "Ada Lovelace" ada-1.jpg ada-2.jpg
+    """
+    name = checked_name(name)
+    settings = _settings(config)
+    enrol = Enrol(settings)
+    count = _store(settings).add(name, enrol.identity, enrol(photos))
+    Console().print(Text(f"{name} is enrolled with {count} photo{'s' if count > 1 else ''}"), soft_wrap=True)
+
+
+def people(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """List who is enrolled: how many photos, for which model, since when.
+
+    [bold]Example[/bold]: python run_pipeline.py people --json
+    """
+    rows = [row for person in _store(_settings(config)).people() for row in _rows(person)]
+    if as_json:
+        typer.echo(msgspec.json.encode(rows))
+        return
+    table = Table("name", "photos", "model", "enrolled at", box=None)
+    for row in rows:
+        when = row.enrolled_at.astimezone().strftime("%Y-%m-%d %H:%M")
+        table.add_row(Text(row.name), str(row.photos), row.model[:DIGITS], when)
+    Console().print(table if rows else "nobody is enrolled: run enroll NAME PHOTO...")
+
+
+def forget(name: Annotated[str, typer.Argument(help="Whom to forget.")], config: ConfigFile = None) -> None:
+    """Forget a person: the key is destroyed and the templates deleted, for every model.
+
+    Copies of the state alone (backups) stay unreadable without the key. A pipeline that is running forgets the person
+    when it is stopped.
+
+    [bold]Example[/bold]: python run_pipeline.py forget "Ada Lovelace"
+    """
+    name = checked_name(name)
+    _store(_settings(config)).forget(name)
+    Console().print(Text(f"{name} is forgotten"), soft_wrap=True)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What `people` tells of a person and one model."""
+
+    name: str
+    photos: int
+    model: str  # identity of the embedder
+    enrolled_at: datetime  # UTC, of the first photo
+
+
+def _rows(person: Person) -> list[Row]:
+    templates = sorted(person.templates, key=lambda template: template.model)
+    groups = [(model, list(group)) for model, group in groupby(templates, key=lambda template: template.model)]
+    return [Row(person.name, len(group), model, min(t.enrolled_at for t in group)) for model, group in groups]
+
+
+def _settings(path: Path | None) -> EnrolConfig:
+    return toml.load(path, EnrolConfig) if path else EnrolConfig()
+
+
+def _store(settings: EnrolConfig) -> Store:
+    return Store(Path(settings.match.gallery) if settings.match.gallery else home(), keys())

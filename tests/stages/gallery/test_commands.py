@@ -1,0 +1,83 @@
+"""enroll, people and forget, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from pipeline.errors import Failed, Usage
+from stages.gallery.commands import enroll, forget, people
+
+SAMPLE = next((Path(__file__).parents[3] / "samples" / "enrol").glob("*.jpg"))
+app = typer.Typer()
+for command in (enroll, people, forget):
+    app.command()(command)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FRAMEWIRE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FRAMEWIRE_KEYS", str(tmp_path / "keys"))
+    return tmp_path
+
+
+def call(*words: object) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_enroll_people_forget(place: Path) -> None:
+    assert call("enroll", "Zoë [red]", SAMPLE).output == "Zoë [red] is enrolled with 1 photo\n"
+    assert call("enroll", "Zoë [red]", SAMPLE, SAMPLE).output == "Zoë [red] is enrolled with 3 photos\n"
+
+    table = call("people").output
+    (row,) = json.loads(call("people", "--json").output)
+    assert "Zoë [red]" in table
+    assert row["model"][:12] in table
+    assert (row["name"], row["photos"]) == ("Zoë [red]", 3)
+
+    assert call("forget", "Zoë [red]").output == "Zoë [red] is forgotten\n"
+    assert json.loads(call("people", "--json").output) == []
+    assert "nobody is enrolled" in call("people").output
+    with pytest.raises(Failed, match="nobody called"):
+        call("forget", "Zoë [red]")
+
+
+def test_one_bad_photo_and_nothing_is_written(place: Path) -> None:
+    (place / "empty.jpg").touch()
+    with pytest.raises(Failed, match="is empty"):
+        call("enroll", "Ada", SAMPLE, place / "empty.jpg")
+    assert {path.name for path in place.iterdir()} == {"empty.jpg"}
+
+
+def test_a_bad_name_is_told_before_the_photos_are_looked_at() -> None:
+    with pytest.raises(Usage, match="printable"):
+        call("enroll", "a\nb", "no such photo")
+
+
+def test_a_photo_is_asked_for() -> None:
+    assert call("enroll", "Ada").exit_code == 2
+
+
+def test_the_config_says_where_the_gallery_is(place: Path) -> None:
+    config = place / "framewire.toml"
+    config.write_text(f'[match]\ngallery = "{place / "door"}"\n[draw]\n')
+    call("enroll", "Ada", SAMPLE, "--config", config)
+    assert (place / "door" / "gallery.sqlite").exists()
+    assert "Ada" in call("people", "--config", config).output
+    assert "nobody" in call("people").output
+    call("forget", "Ada", "--config", config)
+    config.write_text("[match]\ntreshold = 0.5\n")
+    with pytest.raises(Usage, match=r"match.*treshold|treshold.*match"):
+        call("people", "--config", config)
+
+
+@pytest.mark.parametrize("name", ["enroll", "people", "forget"])
+def test_help_has_an_example(name: str) -> None:
+    assert f"Example: python run_pipeline.py {name}" in call(name, "--help").output
