@@ -11,7 +11,7 @@ import zmq
 
 from pipeline.control import NeedRing, NoRing, Ready, Rings
 from pipeline.errors import Failed
-from pipeline.frames import Mark, RingWriter
+from pipeline.frames import Mark, RingInfo, RingWriter
 from pipeline.metrics import Counter, State
 from pipeline.process import Node, build, limit_threads
 from pipeline.types import Frame
@@ -60,8 +60,8 @@ class Reading:
             wait.poll()
             order = node.channel.order(wait=False)
             match order:
-                case Rings(rings):
-                    self.writer = RingWriter(rings[0])
+                case Rings([RingInfo(source=self.source.name) as mine]):
+                    self.writer = RingWriter(mine)
                     return self.writer
                 case NoRing(sentence):
                     raise Failed(sentence)

@@ -19,6 +19,7 @@ from pipeline.config import Config
 from pipeline.graph import Process, Source, every, fuse, head, spread
 from pipeline.metrics import Counter
 from pipeline.supervise import EngineConfig, Supervisor
+from tests.command import alive
 from tests.pipeline.parts import (
     Count,
     CountConfig,
@@ -239,9 +240,9 @@ def test_after_kill_9_of_the_supervisor_all_are_gone_and_the_next_run_starts_cle
     ) as parent:
         assert parent.stdout is not None
         told = json.loads(parent.stdout.readline())
-        assert all(_alive(pid) for pid in told["pids"])
+        assert all(alive(pid) for pid in told["pids"])
         parent.kill()
-    _await(lambda: not any(_alive(pid) for pid in told["pids"]), 1.0)
+    _await(lambda: not any(alive(pid) for pid in told["pids"]), 1.0)
     assert Path(told["run"]).exists()
     run = Run(tmp_path)
     run.go()
@@ -255,13 +256,6 @@ def _resident(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError):
         return 0
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def _await(condition: Callable[[], bool], seconds: float) -> None:

@@ -5,42 +5,43 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import zmq
 from msgspec.structs import replace
 
-from pipeline.control import Channel, Ended, Neighbour, StageSpec, Start, pair
+from pipeline.control import Channel, Ended, NeedRing, Neighbour, Ready, Rings, StageSpec, Start, pair
 from pipeline.frames import RingWriter, allocate
 from pipeline.graph import Source
 from pipeline.metrics import Counter, Page, new_page
 from pipeline.types import Frame
 from pipeline.wire import VERSION, address, encode
-from tests.pipeline.parts import LookConfig, NameConfig, WriteConfig
+from tests.pipeline.parts import CountConfig, LookConfig, NameConfig, WriteConfig
 
 ROOT = Path(__file__).parents[2]
+SOURCE = Source("cam", "cam", False)
 
 
 def config_of(stage: str, config: msgspec.Struct) -> StageSpec:
     return StageSpec("tests.pipeline.parts", stage, msgspec.json.encode(config))
 
 
-class Victim:
-    """`python -m pipeline` with three stages; the test itself is its supervisor and its sender."""
+class Alone:
+    """`python -m pipeline`, whose supervisor is the test itself."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stages: list[StageSpec], **more: Any) -> None:
         self.run = Path(tempfile.mkdtemp(dir="/tmp"))  # pytest's own folders are too long for a Unix socket
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.router = self.context.socket(zmq.ROUTER)
-        self.router.bind(address(self.run, 0, "every"))
-        self.ring_fd, self.ring = allocate("cam", 64, 48, 8)
-        self.page_fd = new_page("victim", 1)
+        self.page_fd = new_page("alone", 1)
         self.page = Page(self.page_fd, 1)
         ours, theirs = pair()
         self.channel = Channel(ours)
@@ -50,31 +51,43 @@ class Victim:
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
         theirs.close()
+        plain = {"hears": [], "heard_by": [], "source": None, "rings": [], "restarts": 0, "suspects": [], "skip": []}
+        start = plain | {
+            "name": "alone",
+            "number": 1,
+            "stages": stages,
+            "sources": [SOURCE],
+            "windows": {SOURCE.name: 7},
+            "run": str(self.run),
+            "log": str(folder / "log"),
+            "page_fd": self.page_fd,
+            "threads": 1,
+        }
+        self.channel.send(Start(**(start | more)))
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.channel.end.close()
+        self.context.destroy(linger=0)
+        os.close(self.page_fd)
+        shutil.rmtree(self.run)
+
+
+class Victim(Alone):
+    """Three stages that hear the test."""
+
+    def __init__(self, folder: Path) -> None:
         self.lines = folder / "lines"
-        self.channel.send(
-            Start(
-                name="victim",
-                number=1,
-                stages=[
-                    config_of("Look", LookConfig()),
-                    config_of("Name", NameConfig()),
-                    config_of("Write", WriteConfig(path=str(self.lines))),
-                ],
-                hears=[Neighbour("liar", 0, "every")],
-                heard_by=[],
-                sources=[Source("cam", "cam", False)],
-                source=None,
-                windows={"cam": 7},
-                rings=[self.ring],
-                run=str(self.run),
-                log=str(folder / "log"),
-                page_fd=self.page_fd,
-                restarts=0,
-                suspects=[],
-                skip=[],
-                threads=1,
-            )
-        )
+        self.ring_fd, self.ring = allocate(SOURCE.name, 64, 48, 8)
+        stages = [
+            config_of("Look", LookConfig()),
+            config_of("Name", NameConfig()),
+            config_of("Write", WriteConfig(path=str(self.lines))),
+        ]
+        super().__init__(folder, stages, hears=[Neighbour("liar", 0, "every")], rings=[self.ring])
+        self.router = self.context.socket(zmq.ROUTER)
+        self.router.bind(address(self.run, 0, "every"))
         self.identity, hello = self.hear()
         self.epoch = msgspec.msgpack.decode(hello)["epoch"].to_bytes(8)
 
@@ -88,21 +101,20 @@ class Victim:
 
     def finish(self, last: int) -> list[int]:
         """Tell the process that this was all; returns the seqs that came out."""
-        self.channel.send(Ended("liar", {"cam": last}))
+        self.channel.send(Ended("liar", {SOURCE.name: last}))
         assert self.process.wait(20) == 0
         return [json.loads(line)["seq"] for line in self.lines.read_text().splitlines()]
+
+    def close(self) -> None:
+        super().close()
+        os.close(self.ring_fd)
 
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Victim]:
     victim = Victim(tmp_path)
     yield victim
-    victim.process.kill()
-    victim.process.wait()
-    victim.channel.end.close()
-    victim.context.destroy(linger=0)
-    os.close(victim.ring_fd)
-    os.close(victim.page_fd)
+    victim.close()
 
 
 def picture(writer: RingWriter, seq: int) -> Frame:
@@ -155,3 +167,21 @@ def test_what_came_twice_is_done_once(victim: Victim) -> None:
     for frame in [frames[0], frames[1], frames[0], frames[1], frames[2]]:
         victim.say(victim.epoch, bytes(encode(frame)))
     assert victim.finish(2) == [0, 1, 2]
+
+
+def test_a_source_does_not_write_into_the_ring_of_another(tmp_path: Path) -> None:
+    rings = {name: allocate(name, 64, 48, 8) for name in ("another", SOURCE.name)}
+    reader = Alone(tmp_path, [config_of("Count", CountConfig(frames=3))], source=SOURCE)
+    said = []
+    while reader.process.poll() is None:
+        if select.select([reader.channel], [], [], 20)[0] and (report := reader.channel.report()):
+            said.append(report)
+            if isinstance(report, NeedRing):
+                for _, info in rings.values():  # the news of the other source's ring comes first
+                    reader.channel.send(Rings([info]))
+    written = {name: [frame.seq for frame in RingWriter(info).whole()] for name, (_, info) in rings.items()}
+    reader.close()
+    for fd, _ in rings.values():
+        os.close(fd)
+    assert said == [Ready(), NeedRing(64, 48)]
+    assert written == {"another": [], SOURCE.name: [0, 1, 2]}

@@ -1,0 +1,332 @@
+"""The main job, from the command line: real clips, a real RTSP server, and what a user can get wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from tests.command import GATE, ROOT, Done, User, alive, named, read_rows
+from tests.rtsp import RtspServer, clip, missing
+
+EILEEN = "Eileen Collins"
+
+
+def frames_of(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> User:
+    return User(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def gate_user(tmp_path_factory: pytest.TempPathFactory) -> User:
+    """Somebody who has enrolled Eileen Collins."""
+    user = User(tmp_path_factory.mktemp("gate"))
+    done = user("enroll", EILEEN, ROOT / "samples" / "enrol" / f"{EILEEN}.jpg")
+    assert done.code == 0, done.err
+    return user
+
+
+@pytest.fixture(scope="module")
+def gate(gate_user: User) -> Done:
+    """The bundled clip, once."""
+    return gate_user("run", "--json")
+
+
+@pytest.fixture(scope="module")
+def short(gate_user: User) -> Path:
+    """A second of the clip with both people in it, cut at a key frame."""
+    path = gate_user.folder / "short.mp4"
+    with av.open(str(GATE)) as whole, av.open(str(path), "w") as part:
+        stream = whole.streams.video[0]
+        copy = part.add_stream_from_template(stream)
+        whole.seek(int(5.5 / stream.time_base), stream=stream)
+        packets = [packet for packet in whole.demux(stream) if packet.dts is not None]
+        origin = min(packet.pts for packet in packets)
+        for packet in packets[:40]:
+            packet.pts, packet.dts = packet.pts - origin, packet.dts - origin
+            packet.stream = copy
+            part.mux(packet)
+    return path
+
+
+def test_every_frame_of_the_clip_has_a_result(gate: Done, gate_user: User) -> None:
+    assert gate.code == 0, gate.err
+    rows = gate_user.rows("gate")
+    assert [row["seq"] for row in rows] == list(range(360))
+    assert [row["pts"] for row in rows] == pytest.approx([seq / 25 for seq in range(360)], abs=1e-3)
+    told = json.loads(gate.out)
+    assert (told["frames"], told["drops"], told["failures"]) == (360, 0, [])
+    out = gate_user.folder / "out"
+    assert {Path(path).name for path in told["files"]} == {"gate.mp4", "gate.jsonl", "summary.md"}
+    assert frames_of(out / "gate.mp4") == 360
+    assert EILEEN in (out / "summary.md").read_text()
+    assert not list(out.glob("*.part"))
+
+
+def test_the_enrolled_person_is_named_and_the_other_is_not(gate: Done, gate_user: User) -> None:
+    assert gate.code == 0
+    truth = {person["name"]: person for person in json.loads(GATE.with_suffix(".json").read_text())["people"]}
+    rows = gate_user.rows("gate")
+    clear = {frame for frame, x1, _, x2, _, visible in truth[EILEEN]["faces"] if visible == 1 and x2 - x1 >= 60}
+    hits = set(named(rows, EILEEN))
+    assert len(hits & clear) >= 0.9 * len(clear), f"named in {len(hits & clear)} of {len(clear)} clear frames"
+    present = {frame for frame, *_ in truth[EILEEN]["faces"]}
+    assert hits <= present, "a name where she is not"
+    for row in rows:
+        assert sum(map(bool, row["names"])) <= 1, "the passer-by went by her name"
+        for name, box in zip(row["names"], row["boxes"], strict=True):
+            if name:
+                x1, y1, x2, y2 = next(face[1:5] for face in truth[EILEEN]["faces"] if face[0] == row["seq"])
+                assert x1 < (box[0] + box[2]) / 2 < x2
+                assert y1 < (box[1] + box[3]) / 2 < y2
+
+
+@pytest.mark.parametrize("placement", ["--fuse", "--spread"])
+def test_the_placement_does_not_change_the_results(gate_user: User, short: Path, placement: str) -> None:
+    def results(out: str, *more: str) -> list[dict[str, Any]]:
+        done = gate_user("run", "--source", short, "--out", out, "--json", *more)
+        assert done.code == 0, done.err
+        rows = read_rows(gate_user.folder / out / "short.jsonl")
+        return [{key: value for key, value in row.items() if key != "age_ms"} for row in rows]
+
+    plain = results("plain")
+    assert len(plain) == 40
+    assert any(EILEEN in row["names"] for row in plain)
+    assert results("placed", placement) == plain
+
+
+def test_several_sources_at_once(gate_user: User, short: Path) -> None:
+    done = gate_user("run", "--source", short, "--source", short, "--out", "both", "--json")
+    assert done.code == 0, done.err
+    for name in ("short", "short-2"):
+        assert [row["seq"] for row in read_rows(gate_user.folder / "both" / f"{name}.jsonl")] == list(range(40))
+        assert frames_of(gate_user.folder / "both" / f"{name}.mp4") == 40
+
+
+def test_known_faces_of_a_real_clip(user: User, shared: Path) -> None:
+    photos = shared / "photos" / "face_recognition_examples"
+    for name in ("obama", "lin-manuel-miranda", "biden", "alex-lacamoire"):
+        (photo,) = [*photos.rglob(f"{name}.*")][:1]
+        assert user("enroll", name, photo).code == 0
+    done = user("run", "--source", shared / "videos" / "short_hamilton_clip.mp4", "--json")
+    assert done.code == 0, done.err
+    rows = user.rows("short_hamilton_clip")
+    assert len(rows) == 275
+    lin, obama = named(rows, "lin-manuel-miranda"), named(rows, "obama")
+    assert len([seq for seq in lin if 85 <= seq <= 215]) >= 30
+    assert len([seq for seq in obama if 210 <= seq <= 275]) >= 10
+    assert not named(rows, "biden")
+    assert all(seq < 48 for seq in named(rows, "alex-lacamoire")), "he is at the piano when the clip begins"
+
+
+@pytest.fixture
+def server(gate_user: User) -> Iterator[RtspServer]:
+    if missing():
+        pytest.skip(missing())
+    server = RtspServer({"/gate": clip(GATE)})
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_an_rtsp_camera(gate_user: User, server: RtspServer) -> None:
+    address = f"rtsp://127.0.0.1:{server.port}/gate"
+    done = gate_user("run", "--source", address, "--out", "rtsp", "--seconds", "9", "--json")
+    assert done.code == 0, done.err
+    rows = read_rows(gate_user.folder / "rtsp" / "cam0.jsonl")
+    seqs = [row["seq"] for row in rows]
+    assert len(seqs) > 20
+    assert seqs == sorted(set(seqs))
+    assert named(rows, EILEEN)
+    assert frames_of(gate_user.folder / "rtsp" / "cam0.mp4") == len(rows)
+
+
+def test_a_camera_that_goes_away_comes_back(gate_user: User, server: RtspServer) -> None:
+    out = gate_user.folder / "lost"
+    address = f"rtsp://127.0.0.1:{server.port}/gate"
+    run = gate_user.start("run", "--source", address, "--out", out, "--json")
+    seen = RunningRows(out, "cam0")
+    seen.wait(lambda rows: len(rows) > 10)
+    server.stop()
+    log = out / "framewire.log"
+    wait_for(lambda: '"reconnecting"' in log.read_text(), "the log tells of it")
+    before = len(seen.rows())
+    server.start()
+    rows = seen.wait(lambda rows: len(rows) > before + 40)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=30)
+    assert run.returncode == 0, said
+    seqs = [row["seq"] for row in rows]
+    assert seqs == sorted(set(seqs))
+    times = [row["pts"] for row in rows]
+    assert times == sorted(times)
+    first = sorted(row["age_ms"] for row in rows[5:before])
+    again = sorted(row["age_ms"] for row in rows[-20:])
+    assert again[10] < 3 * first[len(first) // 2] + 100, "the age is normal again"
+
+
+def test_ctrl_c_leaves_a_playable_video_and_nothing_else(gate_user: User) -> None:
+    out = gate_user.folder / "stopped"
+    run = gate_user.start("run", "--realtime", "--out", out, "--json")
+    rows = RunningRows(out, "gate").wait(lambda rows: len(rows) > 15)
+    children = children_of(run.pid)
+    assert len(children) >= 4
+    run.send_signal(signal.SIGINT)
+    stdout, stderr = run.communicate(timeout=30)
+    assert run.returncode == 0, stderr
+    done = read_rows(out / "gate.jsonl")
+    assert len(done) >= len(rows)
+    assert json.loads(stdout)["frames"] == len(done) == frames_of(out / "gate.mp4")
+    assert not any(map(alive, children))
+    assert sorted(path.name for path in out.iterdir()) == ["framewire.log", "gate.jsonl", "gate.mp4", "summary.md"]
+
+
+def test_a_killed_run_leaves_no_process(gate_user: User) -> None:
+    out = gate_user.folder / "killed"
+    run = gate_user.start("run", "--realtime", "--out", out, "--json")
+    RunningRows(out, "gate").wait(lambda rows: len(rows) > 5)
+    children = children_of(run.pid)
+    run.kill()
+    run.communicate()
+    wait_for(lambda: not any(map(alive, children)), "its processes are gone", 1)
+
+
+class Wrong:
+    """What a user can get wrong, in files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, name: str, content: bytes | str) -> Path:
+        path = self.folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+
+@pytest.fixture
+def wrong(user: User) -> Wrong:
+    return Wrong(user.folder)
+
+
+def check(done: Done, code: int, *words: str) -> None:
+    """One sentence that has the words; no traceback."""
+    for word in words:
+        assert word in done.sentence, done.sentence
+    assert done.code == code
+
+
+def test_a_missing_file(user: User) -> None:
+    check(user("run", "--source", "nowhere.mp4"), 1, "no file or folder nowhere.mp4")
+    assert not (user.folder / "out").exists()
+
+
+def test_a_dead_rtsp_address(user: User) -> None:
+    done = user("run", "--source", "rtsp://someone:secret@127.0.0.1:1/x")
+    check(done, 1, "127.0.0.1:1")
+    assert "secret" not in done.err + done.out
+    assert not list((user.folder / "out").glob("cam0*"))
+
+
+def test_a_file_that_is_no_video(user: User, wrong: Wrong) -> None:
+    check(user("run", "--source", wrong.file("text.mp4", "this is no video")), 1, "text.mp4")
+    check(user("run", "--source", wrong.file("zero.jpg", b"")), 1, "zero.jpg", "empty")
+
+
+def test_a_truncated_video_delivers_what_it_has(user: User, wrong: Wrong, gate_user: User, short: Path) -> None:
+    whole = user.folder / "whole.mkv"
+    with av.open(str(short)) as given, av.open(str(whole), "w") as taken:
+        stream = given.streams.video[0]
+        copy = taken.add_stream_from_template(stream)
+        for packet in given.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copy
+                taken.mux(packet)
+    data = whole.read_bytes()
+    cut = wrong.file("cut.mkv", data[: len(data) * 2 // 3])
+    done = user("run", "--source", cut)
+    rows = user.rows("cut")
+    assert 0 < len(rows) < 40
+    assert frames_of(user.folder / "out" / "cut.mp4") == len(rows)
+    check(done, 1, "cut.mkv")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[match]\ntreshold = 0.5\n", ["treshold", "$.match"]),
+        ("[match]\nthreshold = 'high'\n", ["$.match.threshold", "float"]),
+        ("[engine]\nslots = 1\n", ["$.engine.slots"]),
+        ("[match\n", ["wrong.toml"]),
+        ("[detect]\nmodel = 'dlib_face'\n", ["embedder"]),
+        ("[match]\nmodel = 'centerface'\n", ["embedder"]),
+        ("[detect]\nmodel = 'nothing'\n", ["there is no model nothing"]),
+        ("[engine]\nslots = 256\n[detect]\nlayout = 'yolov8'\n", ["yolov8"]),
+    ],
+)
+def test_a_config_that_is_wrong(user: User, wrong: Wrong, text: str, words: list[str]) -> None:
+    done = user("run", "--config", wrong.file("wrong.toml", text))
+    assert done.code in (1, 2)
+    check(done, done.code, *words)
+    assert not list((user.folder / "out").glob("gate*"))
+
+
+def test_not_enough_memory_for_the_ring(user: User, wrong: Wrong) -> None:
+    wide = user.folder / "wide.mp4"
+    with av.open(str(wide), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 8000, 8000, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame(8000, 8000, "yuv420p")))
+        container.mux(stream.encode())
+    config = wrong.file("config.toml", "[engine]\nslots = 256\n")
+    check(user("run", "--source", wide, "--config", config), 1, "not enough memory for the frames of wide", "slots")
+
+
+def test_wrong_usage(user: User) -> None:
+    check(user("run", "--fuse", "--spread"), 2, "--fuse and --spread")
+    check(user("run", "--source", "ftp://example/x.mp4"), 2, "cannot be read")
+    assert user("run", "--provider", "abacus").code == 2
+
+
+def test_every_command_has_help_with_an_example(user: User) -> None:
+    for words in (["run"], ["enroll"], ["people"], ["forget"], ["doctor"], ["models", "list"], ["models", "verify"]):
+        done = user(*words, "--help")
+        assert done.code == 0
+        assert "Example" in done.out, words
+    assert "Example" in user("models", "pull", "--help").out
+
+
+class RunningRows:
+    """The results of a run that goes on."""
+
+    def __init__(self, out: Path, name: str) -> None:
+        self._out, self._name = out, name
+
+    def rows(self) -> list[dict[str, Any]]:
+        found = [*self._out.glob(f"recording-*.part/{self._name}.jsonl")]
+        return read_rows(found[0]) if found else []
+
+    def wait(self, enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+        wait_for(lambda: enough(self.rows()), f"results of {self._name}", 60)
+        return self.rows()
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, what
+        signal.sigtimedwait([], 0.02)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
