@@ -1,1 +1,1 @@
-"""Side-by-side measurements: each prints a table, with what it compares measured in the same run."""
+"""Side-by-side measurements against other people's software: `python -m bench.NAME`, ratios from one run."""

@@ -12,7 +12,7 @@ from pipeline.types import Frame
 
 
 class MemoryFrames:
-    """A fake of the frame ring for tests of stages: frames in a dict; tests/pipeline/test_frames.py has the real one."""
+    """A fake of the frame ring for tests of stages: frames in a dict. test_frames.py tests the real one."""
 
     def __init__(self) -> None:
         self._pixels: dict[tuple[str, int], NDArray[np.uint8]] = {}

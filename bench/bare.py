@@ -1,0 +1,83 @@
+"""The graph's stages called bare, each in a loop of its own. `python -m bench.bare CLIP OUT THREADS`
+
+The clip goes through in pieces of as many frames as the ring may hold at once: all of a piece through one stage, then
+all through the next. Prints the seconds that each stage took, and the number of frames, as JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+
+from pipeline.control import StageSpec
+from pipeline.frames import RingInfo, RingReader, RingWriter, allocate
+from pipeline.graph import Source
+from pipeline.model import set_thread_budget
+from pipeline.process import build
+from run_pipeline import LIVE_VIEW, Settings
+from stages.record import RecordConfig
+
+
+class Bare(msgspec.Struct, frozen=True):
+    """What was measured."""
+
+    frames: int
+    seconds: dict[str, float]  # stage -> all its calls together
+
+
+def measure(clip: Path, out: Path, threads: int) -> Bare:
+    """Call every stage on every frame, each on `threads` threads."""
+    set_thread_budget(threads)
+    cv2.setNumThreads(threads)
+    settings = Settings(record=RecordConfig(out=str(out), sources=(clip.stem,)))
+    slots = settings.engine.slots
+    rings: dict[int, RingInfo] = {}
+
+    def ring(width: int, height: int) -> RingWriter:
+        _, info = allocate(clip.stem, width, height, slots)
+        rings[info.id] = info
+        return RingWriter(info)
+
+    def built(stage: type[Any], **parts: Any) -> Any:
+        config = msgspec.json.encode(settings.by_stage()[stage.__name__])
+        return build(StageSpec(stage.__module__, stage.__name__, config), **parts)
+
+    source = Source(clip.stem, str(clip), live=False)
+    (first, *kinds) = [stage for process in LIVE_VIEW for stage in process.stages]
+    capture = built(first, source=source, ring=ring, after=None)
+    stages = [built(kind, frames=RingReader(rings.get)) for kind in kinds]
+    seconds = dict.fromkeys([kind.__name__ for kind in (first, *kinds)], 0.0)
+    frames = iter(capture)
+    count = 0
+    while True:
+        began = time.perf_counter()
+        messages: list[Any] = list(islice(frames, slots - 1))
+        seconds[first.__name__] += time.perf_counter() - began
+        if not messages:
+            break
+        count += len(messages)
+        for stage in stages:
+            began = time.perf_counter()
+            messages = _through(stage, messages)
+            seconds[type(stage).__name__] += time.perf_counter() - began
+    return Bare(count, seconds)
+
+
+def _through(stage: Any, messages: Sequence[Any]) -> list[Any]:
+    """One call a message, as the graph makes them for one source."""
+    if hasattr(stage, "batch"):
+        return [stage([message])[0] for message in messages]
+    return [stage(message) for message in messages]
+
+
+if __name__ == "__main__":
+    found = measure(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    os.write(sys.stdout.fileno(), msgspec.json.encode(found))

@@ -1,0 +1,168 @@
+"""The main job as a plain program does it: one process, one loop, OpenCV and ONNX Runtime as they come out of the box.
+
+`python -m bench.plain CLIP OUT`. cv2.VideoCapture, both libraries' own choice of threads, cv2's letterbox, blob and
+NMS; where there is no such thing in a library, the stages' own functions: to read the detector's maps, to cut chips,
+to draw. x264 with the recording's options, on as many threads as it likes. Prints frames, seconds and names as JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import msgspec
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from pipeline.home import home, keys
+from pipeline.types import Detections, Frame, Matches
+from run_pipeline import Settings
+from stages.crop import TEMPLATES, cut
+from stages.draw import Draw
+from stages.embed import KINDS
+from stages.gallery.store import Store
+from stages.layouts.faces import centerface
+from stages.show.results import Result
+from stages.show.video import BT601, BT709, STUDIO_RANGE, TIME_BASE
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
+Pixels = NDArray[np.uint8]
+
+
+class Plain(msgspec.Struct, frozen=True):
+    """What was measured: from the first frame that was read to the last that was written."""
+
+    frames: int
+    seconds: float
+    named: int  # faces that were given a name
+
+
+class Picture:
+    """The one picture that the loop works on, for `Draw`."""
+
+    pixels: Pixels
+
+    @contextmanager
+    def view(self, _: Frame) -> Iterator[Pixels]:
+        """Its pixels."""
+        yield self.pixels
+
+
+class Detector:
+    """Picture -> Detections."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.session = ort.InferenceSession(MODELS / "centerface.onnx", providers=["CPUExecutionProvider"])
+        size = self.session.get_modelmeta().custom_metadata_map["framewire.size"]
+        self.height, self.width = map(int, size.split("x"))
+        self.settings = settings
+
+    def __call__(self, pixels: Pixels, frame: Frame) -> Detections:
+        ratio = min(self.height / frame.height, self.width / frame.width)
+        inner = cv2.resize(pixels, (round(frame.width * ratio), round(frame.height * ratio)))
+        canvas = np.zeros((self.height, self.width, 3), np.uint8)
+        canvas[: inner.shape[0], : inner.shape[1]] = inner
+        blob = cv2.dnn.blobFromImage(canvas, swapRB=True)
+        outputs = self.session.run(None, {"images": blob})
+        found = centerface([output[0] for output in outputs], (self.height, self.width), self.settings.detect.threshold)
+        assert found.keypoints is not None
+        boxes, points = found.boxes / ratio, found.keypoints / ratio
+        boxes = boxes.clip(0, [frame.width, frame.height] * 2).astype(np.float32)
+        sides = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+        rows = np.array(cv2.dnn.NMSBoxes(sides.tolist(), found.scores.tolist(), 0.0, self.settings.nms.iou), int)
+        kept = (boxes[rows], found.scores[rows], found.classes[rows], points[rows].astype(np.float32))
+        return Detections(frame, *kept, labels=("face",))
+
+
+class Matcher:
+    """Picture and Detections -> Matches."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.session = ort.InferenceSession(MODELS / "dlib_face.onnx", providers=["CPUExecutionProvider"])
+        said = self.session.get_modelmeta().custom_metadata_map
+        self.mean, self.scale = (
+            np.array(said[f"framewire.{key}"].split(","), np.float32)[:, None, None] for key in ("mean", "scale")
+        )
+        people = Store(home(), keys()).people()
+        rows = [(person.name, template.embedding) for person in people for template in person.templates]
+        self.names = [name for name, _ in rows]
+        self.templates = np.array([embedding for _, embedding in rows], np.float32)
+        self.min_face = settings.crop.min_face
+        self.template = TEMPLATES["dlib"]
+        self.threshold = (
+            KINDS[self.template.side].threshold if settings.match.threshold is None else settings.match.threshold
+        )
+
+    def __call__(self, pixels: Pixels, found: Detections) -> Matches:
+        names, similarity = [""] * len(found.boxes), np.full(len(found.boxes), np.nan, np.float32)
+        rows = np.flatnonzero((found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1, initial=1e9) >= self.min_face)
+        if len(rows) and found.keypoints is not None:
+            chips = np.empty((len(rows), self.template.side, self.template.side, 3), np.uint8)
+            cut(pixels, found.keypoints[rows], self.template, chips)
+            planes = (chips.transpose(0, 3, 1, 2).astype(np.float32) - self.mean) * self.scale
+            (embeddings,) = self.session.run(None, {"images": planes})
+            embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+            cosines = embeddings @ self.templates.T
+            similarity[rows] = cosines.max(axis=1)
+            for row, nearest in zip(rows, cosines.argmax(axis=1), strict=True):
+                names[row] = self.names[nearest] if similarity[row] >= self.threshold else ""
+        return Matches(found, tuple(names), similarity)
+
+
+def measure(clip: Path, out: Path) -> Plain:
+    """Read, detect, match, draw and write the whole clip."""
+    settings = Settings()
+    detect, match, picture = Detector(settings), Matcher(settings), Picture()
+    draw = Draw(settings.draw, picture)
+    video = cv2.VideoCapture(str(clip))
+    began = time.perf_counter()
+    count = named = 0
+    with (out / "plain.jsonl").open("wb") as lines, av.open(out / "plain.mp4", "w") as mp4:
+        stream: Any = None
+        while True:
+            more, read = video.read()
+            if not more:
+                break
+            captured = time.monotonic_ns()
+            picture.pixels = np.asarray(read, np.uint8)
+            height, width = picture.pixels.shape[:2]
+            pts_ns = round(video.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+            frame = Frame(clip.stem, count, captured, pts_ns, 0, 0, 0, width, height)
+            matches = match(picture.pixels, detect(picture.pixels, frame))
+            drawn = draw(matches)
+            stream = stream or _stream(mp4, width, height)
+            yuv = cv2.cvtColor(drawn.picture, cv2.COLOR_BGR2YUV_I420)
+            image = av.VideoFrame.from_numpy_buffer(np.asarray(yuv, np.uint8), format="yuv420p")
+            image.pts, image.time_base = round(pts_ns / 1e9 / TIME_BASE), TIME_BASE
+            mp4.mux(stream.encode(image))
+            lines.write(msgspec.json.encode(Result.of(matches, time.monotonic_ns())) + b"\n")
+            count += 1
+            named += sum(map(bool, matches.names))
+        seconds = time.perf_counter() - began
+        mp4.mux(stream.encode())
+    return Plain(count, seconds, named)
+
+
+def _stream(mp4: Any, width: int, height: int) -> Any:
+    """The recording's codec settings."""
+    stream = mp4.add_stream("libx264", rate=Fraction(30))
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    codec = stream.codec_context
+    codec.time_base, codec.gop_size = TIME_BASE, 60
+    codec.colorspace, codec.color_range = BT601, STUDIO_RANGE
+    codec.color_primaries = codec.color_trc = BT709
+    codec.options = {"preset": "superfast", "tune": "zerolatency", "crf": "23"}
+    return stream
+
+
+if __name__ == "__main__":
+    os.write(sys.stdout.fileno(), msgspec.json.encode(measure(Path(sys.argv[1]), Path(sys.argv[2]))))
