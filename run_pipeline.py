@@ -5,6 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 import time
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to finish: what follows takes a second
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +37,7 @@ try:
     from stages.gallery.commands import enroll, forget, people
     from stages.match import Match, MatchConfig
     from stages.nms import Nms, NmsConfig
-    from stages.record import Record, RecordConfig
+    from stages.record import Record, RecordConfig, is_complete
 except ImportError as error:
     print(f"framewire: {libraries.explained(error)}", file=sys.stderr)  # noqa: T201
     raise SystemExit(1) from None
@@ -54,6 +58,9 @@ LIVE_VIEW_ON_GPU = [
 ]
 
 SAMPLE = Path(__file__).parent / "samples" / "gate.mp4"
+SOURCE_HELP = (
+    "Camera index, file, folder of images, or rtsp/http address; several times for several. [default: the sample]"
+)
 
 
 class Settings(Config, frozen=True):
@@ -84,11 +91,9 @@ app = typer.Typer(
 
 @app.command()
 def run(
-    source: Annotated[list[str], typer.Option(help="Camera index, file, folder of images, or rtsp/http address.")] = [  # noqa: B006
-        str(SAMPLE)
-    ],
+    source: Annotated[list[str] | None, typer.Option(envvar="FRAMEWIRE_SOURCE", help=SOURCE_HELP)] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with tables engine, capture, detect, ...")] = None,
-    out: Annotated[Path, typer.Option(help="Where the MP4s, the JSONLs and the summary go.")] = Path("out"),
+    out: Annotated[Path | None, typer.Option(help="Where the MP4s, JSONLs and the summary go. [default: out]")] = None,
     provider: Annotated[Provider | None, typer.Option(help="What the networks run on.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop reading after so long.")] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Files at the speed of their own times.")] = False,
@@ -102,19 +107,17 @@ def run(
     """
     if fuse_ and spread_:
         raise Usage("--fuse and --spread exclude each other: give one of them")
-    sources = parse_sources(source)
+    sources = parse_sources(source or [str(SAMPLE)])
     settings = _settings(config, provider, out, realtime, sources)
     graph = (fuse if fuse_ else spread if spread_ else list)(_graph(settings))
-    out.mkdir(parents=True, exist_ok=True)
-    log = out / "framewire.log"
-    log_to(log, "supervisor")
+    log = _prepare(Path(settings.record.out), sources)
     console = Console()
     with (
         Supervisor(graph, sources, settings.by_stage(), settings.engine, log) as supervisor,
         View(console, quiet=as_json) as view,
     ):
         last = _follow(supervisor, view, seconds)
-    _report(console, out, sources, last, supervisor, as_json)
+    _report(console, settings.record, last, supervisor, as_json)
 
 
 for command in (enroll, people, forget, doctor):
@@ -123,12 +126,17 @@ app.add_typer(catalogue.app, name="models")
 
 
 def _settings(
-    config: Path | None, provider: Provider | None, out: Path, realtime: bool, sources: Sequence[Source]
+    config: Path | None, provider: Provider | None, out: Path | None, realtime: bool, sources: Sequence[Source]
 ) -> Settings:
     """The config file's settings, with what the command line says on top."""
     settings = load(config, Settings) if config else Settings()
     changes: dict[str, Config] = {
-        "record": RecordConfig(out=str(out), sources=tuple(source.name for source in sources)),
+        "record": replace(
+            settings.record,
+            out=str(out or settings.record.out),
+            run=RecordConfig().run,
+            sources=tuple(source.name for source in sources),
+        ),
     }
     if realtime:
         changes["capture"] = replace(settings.capture, realtime=True)
@@ -136,6 +144,21 @@ def _settings(
         changes["detect"] = replace(settings.detect, provider=provider)
         changes["match"] = replace(settings.match, provider=provider)
     return replace(settings, **changes)
+
+
+def _prepare(out: Path, sources: Sequence[Source]) -> Path:
+    """Make the folder of results, where no result may replace a source; returns the log file in it."""
+    for source in sources:
+        for result in (out / f"{source.name}.mp4", out / f"{source.name}.jsonl"):
+            if not source.live and result.exists() and result.samefile(source.address):
+                raise Usage(f"the results would replace {source.address}: choose another folder with --out")
+    log = out / "framewire.log"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        log_to(log, "supervisor")
+    except OSError as error:
+        raise Failed(f"cannot write into {out}: {error.strerror}; choose another folder with --out") from error
+    return log
 
 
 def _graph(settings: Settings) -> list[Process]:
@@ -148,7 +171,7 @@ def _graph(settings: Settings) -> list[Process]:
 def _follow(supervisor: Supervisor, view: View, seconds: float | None) -> Snapshot:
     """Show the run until it ends; Ctrl-C or SIGTERM finishes it, a second one aborts it. Returns the last numbers."""
     signals: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: signals.append(number))
     watch = Watch(supervisor, masked)
     ends = float("inf")
@@ -164,12 +187,11 @@ def _follow(supervisor: Supervisor, view: View, seconds: float | None) -> Snapsh
     return watch.snapshot()
 
 
-def _report(
-    console: Console, out: Path, sources: Sequence[Source], last: Snapshot, run: Supervisor, as_json: bool
-) -> None:
+def _report(console: Console, record: RecordConfig, last: Snapshot, run: Supervisor, as_json: bool) -> None:
     """Say where the files are and what went wrong; exits with the run's code."""
-    made = [out / f"{source.name}{suffix}" for source in sources for suffix in (".mp4", ".jsonl")]
-    files = [str(path) for path in [*made, out / "summary.md"] if path.exists()]
+    out = Path(record.out)
+    made = [out / f"{name}{suffix}" for name in record.sources for suffix in (".mp4", ".jsonl")]
+    files = [str(path) for path in [*made, out / "summary.md"] if path.exists()] if is_complete(record) else []
     if as_json:
         p50, p95, p99 = last.age_ms
         numbers = {"frames": last.frames, "seconds": round(last.elapsed_s, 2), "drops": last.drops}

@@ -48,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         node = Node(channel, start)
         (Reading(node) if start.source else Hearing(node)).run()
+        node.close()
     except Failed as error:
         log.error("failed", extra={"sentence": str(error)})
         channel.send(Trouble(str(error), error.code))

@@ -13,7 +13,10 @@ from pipeline.errors import Failed
 from pipeline.pull import pull
 from pipeline.registry import Entry, list_models, verify
 
-app = typer.Typer(help="The networks: which ship, which can be had, and whether the files are what they should be.")
+app = typer.Typer(
+    help="The networks: which ship, which can be had, and whether the files are what they should be.\n\n"
+    "[bold]Example[/bold]: python run_pipeline.py models list"
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON list, for programs.")]
 STYLES = {"shipped": "green", "pulled": "green", "upstream": "dim"}

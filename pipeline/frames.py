@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Failed
-from pipeline.types import Frame
+from pipeline.types import MOST_SIDE, Frame
 
 PAGE = 4096
+MAP_FLAGS = mmap.MAP_SHARED | mmap.MAP_POPULATE  # else each page of the first lap is a fault: 5 ms a 1080p frame, not 1
 WORDS = 8  # a record: one cache line of 64-bit words; the first says whose ring it is, then there is one a slot
 LAP, SEQ, CAPTURED, PTS, WIDTH, HEIGHT, KEY_SEQ, KEY_PTS = range(WORDS)
 NO_FRAME = -1
@@ -130,7 +131,7 @@ class RingWriter:
     def __init__(self, info: RingInfo) -> None:
         self.info = info
         fd = os.open(info.path, os.O_RDWR | os.O_CLOEXEC)
-        self._map = mmap.mmap(fd, info.size)
+        self._map = mmap.mmap(fd, info.size, MAP_FLAGS)
         os.close(fd)
         self._words = memoryview(self._map).cast("q")
         self._slot = 0
@@ -149,7 +150,12 @@ class RingWriter:
         return width * height * 3 <= self.info.slot_bytes
 
     def claim(self, width: int, height: int) -> NDArray[np.uint8]:
-        """The next slot to write into, (height, width, 3) uint8 BGR. Old tickets for it are void from here on."""
+        """The next slot to write into, (height, width, 3) uint8 BGR. Old tickets for it are void from here on.
+
+        Raises Failed for a frame that no ticket can describe.
+        """
+        if max(width, height) > MOST_SIDE:
+            raise Failed(f"{self.info.source} has frames of {width}x{height}: scale them to {MOST_SIDE} pixels or less")
         at = _record(self._slot)
         if self._words[at + LAP] % 2 == 0:
             self._words[at + LAP] += 1
@@ -241,11 +247,11 @@ class RingReader:
                 raise Overwritten(f"frame {frame.seq} of {frame.source}: its ring is gone")
             try:
                 fd = os.open(info.path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:  # the supervisor has closed it
+            except OSError:  # the supervisor has closed it, or its number is another kind of file by now
                 raise Overwritten(f"frame {frame.seq} of {frame.source}: its ring is gone") from None
             try:
-                pixels = mmap.mmap(fd, info.size, prot=mmap.PROT_READ)
-            except ValueError:  # a smaller file than the ring was
+                pixels = mmap.mmap(fd, info.size, MAP_FLAGS, mmap.PROT_READ)
+            except (OSError, ValueError):  # no memory, or less than the ring was
                 raise Overwritten(f"frame {frame.seq} of {frame.source}: its ring is gone") from None
             finally:
                 os.close(fd)

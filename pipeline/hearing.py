@@ -14,14 +14,14 @@ from pipeline.control import Ready
 from pipeline.errors import Failed
 from pipeline.frames import Overwritten
 from pipeline.metrics import MOST_AT_ONCE, Counter, State
-from pipeline.process import Node, build, limit_threads
+from pipeline.process import LAST_WORD_S, Node, build, limit_threads
 from pipeline.types import Message
 from pipeline.wire import EveryHearer, LatestHearer, Undecodable, decode
 
 Hearer = EveryHearer | LatestHearer
+SKIPPED = object()  # what becomes of a message that killed its stage twice
 
 IDLE_S = 0.25  # how often a process that hears nothing says where it stands
-LAST_WORD_S = 1.0  # how long a `latest` hearer waits for the last message of a sender that has ended
 
 
 class Hearing:
@@ -43,7 +43,8 @@ class Hearing:
         self.handled: dict[str, int] = {}  # source -> the last seq whose result has gone out
         self.told: dict[str, int] = {}
         self.told_at = 0.0
-        self.turn: list[Hearer] = [*self.every.values(), *([self.latest] if self.latest else [])]  # who is next
+        # Who is next: each sender has a turn; those of `latest` edges share a socket, which serves them in turn.
+        self.turn: list[Hearer] = [*self.every.values(), *([self.latest] if self.latest else []) * len(loose)]
         self.inputs = self._poller()
         limits = [stage.batch for stage in self.stages if hasattr(stage, "batch")]
         # A batch goes across sources: one of them alone is not made to wait for its own next frame.
@@ -90,8 +91,8 @@ class Hearing:
     def _poller(self) -> zmq.Poller:
         poller = zmq.Poller()
         poller.register(self.node.channel, zmq.POLLIN)
-        sockets = [hearer.socket for hearer in self.turn]
-        sockets += [self.node.outlet.every.socket] if self.node.outlet.every else []
+        sockets = {hearer.socket for hearer in self.turn}
+        sockets |= {self.node.outlet.every.socket} if self.node.outlet.every else set()
         for socket in sockets:
             poller.register(socket, zmq.POLLIN)
         return poller
@@ -151,17 +152,14 @@ class Hearing:
                 continue
             frame = message.frame
             last = self.taken.get(frame.source, -1)
-            if frame.source not in self.node.number:
+            if frame.source not in self.node.number or not self.knows(frame):
                 self.node.page.add(Counter.REFUSED)
             elif frame.seq > last:
-                if hear is self.latest and last >= 0:
+                if hear is self.latest:
                     self.node.page.add(Counter.DROPPED, frame.seq - last - 1)
                 self.taken[frame.source] = frame.seq
-                if self.knows(frame):
-                    self.node.page.add(Counter.RECEIVED)
-                    return message
-                self.node.page.add(Counter.REFUSED)
-                self.handled[frame.source] = frame.seq
+                self.node.page.add(Counter.RECEIVED)
+                return message
         return None
 
     def _work(self, messages: list[Message]) -> None:
@@ -179,21 +177,23 @@ class Hearing:
             page.age.record(now - frame.captured_ns)
             if isinstance(result, Overwritten):
                 page.add(Counter.OVERWRITTEN)
-            elif result is not None:
-                self.node.outlet.send(result)
-            page.add(Counter.SENT)
+            elif result is SKIPPED:
+                page.add(Counter.SKIPPED)
+            else:
+                if result is not None:
+                    self.node.outlet.send(result)
+                page.add(Counter.SENT)
+                page.sent(self.node.number[frame.source], frame.seq)
             self.handled[frame.source] = frame.seq
-            page.sent(self.node.number[frame.source], frame.seq)
         page.hold([])
         self.suspects.difference_update(keys)
 
     def _results(self, messages: list[Message]) -> list[Any]:
-        """What becomes of each message: a message, None from an ending, or Overwritten."""
+        """What becomes of each message: a message, None from an ending, Overwritten, or SKIPPED."""
         results: list[Any] = list(messages)
         good = [index for index, message in enumerate(messages) if _key(message) not in self.skip]
         for index in set(range(len(messages))).difference(good):
-            results[index] = None
-            self.node.page.add(Counter.SKIPPED)
+            results[index] = SKIPPED
         for stage in self.stages:
             for index, output in zip(good, _call(stage, [results[index] for index in good]), strict=True):
                 results[index] = output
@@ -201,12 +201,16 @@ class Hearing:
         return results
 
     def _finished(self) -> bool:
-        """All senders have ended, all that they sent is handled, and all that we sent is done."""
+        """All senders have ended, and all that we sent is done.
+
+        An `every` sender does not end before we have said that we are done; the last message of a `latest` one may
+        still be on its way.
+        """
         if len(self.node.ended) < len(self.node.start.hears) or self.node.outlet.in_flight():
             return False
         for sender, (since, last) in self.node.ended.items():
             behind = any(self.handled.get(source, -1) < seq for source, seq in last.items())
-            if behind and (sender in self.every or time.monotonic() - since < LAST_WORD_S):
+            if behind and sender not in self.every and time.monotonic() - since < LAST_WORD_S:
                 return False
         return True
 

@@ -19,6 +19,8 @@ from pipeline.metrics import Counter, Page, State
 from pipeline.types import Message
 from pipeline.wire import EverySender, LatestSender, encode
 
+LAST_WORD_S = 1.0  # how long the last message on a `latest` edge is waited for
+
 
 class Outlet:
     """What leaves a process, over both kinds of edges."""
@@ -28,13 +30,13 @@ class Outlet:
         every = [peer.name for peer in start.heard_by if peer.policy == "every"]
         self.every = EverySender(context, run, start.number, every, start.windows) if every else None
         loose = any(peer.policy == "latest" for peer in start.heard_by)
-        self._latest = LatestSender(context, run, start.number) if loose else None
+        self.latest = LatestSender(context, run, start.number) if loose else None
 
     def send(self, message: Message) -> None:
         """Hand the message to every hearer."""
         payload = encode(message)
-        if self._latest:
-            self._latest.send(payload)
+        if self.latest:
+            self.latest.send(payload)
         if self.every:
             self.every.push(message.frame.source, message.frame.seq, payload)
 
@@ -82,6 +84,13 @@ class Node:
 
     def _terminated(self, signum: int, stack: object) -> None:
         self.aborted = True
+
+    def close(self) -> None:
+        """Close the sockets; of a `latest` edge a second later, as CONFLATE forgets what a lost peer said last."""
+        ends = time.monotonic() + LAST_WORD_S
+        while self.outlet.latest and not self.aborted and time.monotonic() < ends:
+            self.attend(0.05)
+        self.context.destroy(linger=0)
 
     def reader(self) -> RingReader:
         """Where this process's stages find pixels."""

@@ -7,9 +7,12 @@ import os
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import Failed
+
+LONGEST = 60  # letters of the parent: a Unix socket's path has at most 107
 
 
 class RunDirectory:
@@ -59,12 +62,11 @@ class _Lock:
 
 
 def _base() -> Path:
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime and os.access(runtime, os.W_OK) and len(runtime) < 60:
-        base = Path(runtime) / "framewire"
-    else:
-        base = Path(tempfile.gettempdir()) / f"framewire-{os.getuid()}"
-    base.mkdir(mode=0o700, exist_ok=True)
+    wishes = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir()]
+    parent = next((wish for wish in wishes if wish and len(wish) < LONGEST and os.access(wish, os.W_OK)), "/tmp")
+    base = Path(parent) / f"framewire-{os.getuid()}"
+    with suppress(FileExistsError):
+        base.mkdir(mode=0o700)
     found = base.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise Failed(f"{base} is not a directory that is yours alone: remove it, and run this again")

@@ -46,7 +46,7 @@ from pipeline.rundir import RunDirectory
 log = logging.getLogger(__name__)
 
 CRASHES, IN_SECONDS = 5, 60.0  # a process that crashes more often than this stops the graph
-TERM_AFTER_S, KILL_AFTER_S, CLOSE_WITHIN_S = 5.0, 7.0, 120.0
+TERM_AFTER_S, KILL_AFTER_S = 5.0, 7.0  # but who closes files is not hurried: hours of video take minutes
 LIVE_WINDOW = 2  # messages of a live source on an `every` edge: more would only be delay
 STRIKES = 2
 
@@ -56,7 +56,7 @@ class EngineConfig(Config, frozen=True):
 
     slots: Annotated[int, Meta(ge=4, le=256)] = 16  # frames in a source's ring; one less may be on the way
     watchdog_s: Annotated[float, Meta(gt=0)] = 60.0  # a stage that is busy with one message for longer is killed
-    threads: Annotated[int, Meta(ge=0)] = 0  # a process; 0: cores / processes, at least 1
+    threads: Annotated[int, Meta(ge=0, le=64)] = 0  # a process; 0: cores / processes, at least 1
 
 
 class Child:
@@ -107,7 +107,8 @@ class Supervisor:
         self._settings = settings
         self._engine = engine
         self._log_file = log_file
-        self._rings: dict[str, tuple[int, RingInfo]] = {}
+        self._rings: dict[str, int] = {}  # source -> the descriptor of its ring
+        self._told: list[RingInfo] = []  # all rings there ever were: a ticket of an old one is late, not false
         self._stopping_since: float | None = None
         self.run = RunDirectory()
         processes = expand(graph, self.sources)
@@ -185,7 +186,7 @@ class Supervisor:
         child.send(start)
         for other in self.children:
             if other.ended and _hears(child, other):
-                child.send(self._ended(other, child))
+                child.send(self._ended(other))
         if self._stopping_since is not None and child.process.source:
             child.send(Finish())
 
@@ -214,7 +215,7 @@ class Supervisor:
             sources=self.sources,
             source=child.process.source,
             windows=windows,
-            rings=[info for _, info in self._rings.values()],
+            rings=self._told,
             run=str(self.run.path),
             log=str(self._log_file),
             page_fd=child.page_fd,
@@ -239,14 +240,15 @@ class Supervisor:
         if source is None:
             raise ValueError(f"{child.name} reads no source and asked for a ring")
         old = self._rings.pop(source.name, None)
-        if old:
-            os.close(old[0])
+        if old is not None:
+            os.close(old)
         try:
             fd, info = allocate(source.name, width, height, self._engine.slots)
         except Failed as error:
             child.send(NoRing(str(error)))
             return
-        self._rings[source.name] = (fd, info)
+        self._rings[source.name] = fd
+        self._told.append(info)
         for other in self.children:  # all others first: the first ticket must not be faster than the news
             if other is not child:
                 other.send(Rings([info]))
@@ -257,17 +259,20 @@ class Supervisor:
         status = child.running.returncode if child.running else 0
         child.close()
         if status in (0, EXIT_FAILED):
-            child.ended = True
             nothing = all(seq < 0 for seq in child.page.last_sent())
             if status == EXIT_FAILED and (child.process.source is None or nothing):
                 self.abort()
-            for other in self.children:
-                if _hears(other, child):
-                    other.send(self._ended(child, other))
+            self._end(child)
             return
         self._crashed(child, status)
 
-    def _ended(self, child: Child, hearer: Child) -> Ended:
+    def _end(self, child: Child) -> None:
+        child.ended = True
+        for other in self.children:
+            if _hears(other, child):
+                other.send(self._ended(child))
+
+    def _ended(self, child: Child) -> Ended:
         names = [source.name for source in self.sources]
         last = zip(names, child.page.last_sent(), strict=True)
         return Ended(child.name, {name: seq for name, seq in last if seq >= 0})
@@ -284,7 +289,8 @@ class Supervisor:
                 )
         child.page.hold([])
         if self._stopping_since is not None and time.monotonic() - self._stopping_since > TERM_AFTER_S:
-            child.ended = True
+            self._failed(f"{child.name} did not stop in time and was killed; see {self._log_file}", 1)
+            self._end(child)
             return
         now = time.monotonic()
         child.crashes.append(now)
@@ -292,7 +298,7 @@ class Supervisor:
             self._failed(
                 f"{child.name} crashed {CRASHES} times in {IN_SECONDS:.0f} s; the last time it said:\n{said}", 1
             )
-            child.ended = True
+            self._end(child)
             self.abort()
             return
         child.restarts += 1
@@ -314,12 +320,11 @@ class Supervisor:
             return
         late = time.monotonic() - self._stopping_since
         for child in self.children:
-            if not child.running:
+            if not child.running or child.page.get(Counter.STATE) == State.CLOSING:
                 continue
-            closing = child.page.get(Counter.STATE) == State.CLOSING
-            if late > (CLOSE_WITHIN_S if closing else KILL_AFTER_S):
+            if late > KILL_AFTER_S:
                 child.running.kill()
-            elif late > TERM_AFTER_S and not closing:
+            elif late > TERM_AFTER_S:
                 child.running.send_signal(signal.SIGTERM)
 
     def _clean(self) -> None:
@@ -329,7 +334,7 @@ class Supervisor:
                 child.running.wait()
             child.close()
             os.close(child.page_fd)
-        for fd, _ in self._rings.values():
+        for fd in self._rings.values():
             os.close(fd)
         self._rings.clear()
         self.run.remove()

@@ -13,20 +13,21 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-Count = Annotated[int, Meta(ge=0)]
-Word = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-Side = Annotated[int, Meta(ge=1, le=32768)]  # pixels
+MOST_SIDE = 32768  # pixels
+Word = Annotated[int, Meta(ge=0, le=(1 << 62) - 1)]  # what fits into shared memory, and into a sum of two
+Time = Annotated[int, Meta(ge=-(1 << 62), le=(1 << 62) - 1)]  # nanoseconds
+Side = Annotated[int, Meta(ge=1, le=MOST_SIDE)]
 
 
 class Frame(msgspec.Struct, frozen=True, tag="frame"):
     """A ticket for pixels, never pixels: (height, width, 3) uint8 BGR in a ring's slot while its lap is `lap`."""
 
     source: str
-    seq: Count  # position in the source, from 0; a gap is a drop
-    captured_ns: int  # this host's monotonic clock; never crosses hosts
-    pts_ns: int  # the stream's own time
+    seq: Word  # position in the source, from 0; a gap is a drop
+    captured_ns: Time  # this host's monotonic clock; never crosses hosts
+    pts_ns: Time  # the stream's own time
     ring: Word
-    slot: Count
+    slot: Word
     lap: Word
     width: Side
     height: Side

@@ -53,7 +53,7 @@ def encode(message: Message) -> bytes | bytearray:
 
 
 def decode(data: bytes) -> Message:
-    """The message; arrays are read-only views of `data`. Raises Undecodable, whatever the bytes."""
+    """The message; its arrays are read-only. Raises Undecodable, whatever the bytes."""
     if not data or data[0] != VERSION:
         raise Undecodable(f"not version {VERSION}")
     try:

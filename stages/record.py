@@ -28,6 +28,8 @@ from pipeline.types import Drawn
 from stages.show.recording import Recording, sync
 from stages.show.summary import page, survey
 
+SUMMARY = "summary.md"
+
 
 class RecordConfig(Config, frozen=True):
     """Where the files go, and whose they are."""
@@ -46,7 +48,7 @@ class Record:
         self.config = config
         self.out = Path(config.out)
         self.folder = self.out / f"recording-{config.run}.part"
-        self.summary = self.out / "summary.md"
+        self.summary = self.out / SUMMARY
         self.recordings: dict[str, Recording] = {}
         self.complete = False
         with _disk(self.out):
@@ -62,7 +64,7 @@ class Record:
     def resume(self) -> dict[str, int]:
         """Take up what a killed process of this run left; returns the last seq of each source that is kept for good."""
         with _disk(self.out):
-            self.complete = self._is_complete()
+            self.complete = is_complete(self.config)
             if self.complete:
                 lasts = {name: _last_seq(self.out / f"{name}.jsonl") for name in self.config.sources}
                 return {name: seq for name, seq in lasts.items() if seq >= 0}
@@ -118,10 +120,12 @@ class Record:
         os.replace(written, self.summary)
         sync(self.out)
 
-    def _is_complete(self) -> bool:
-        """Whether the summary that is there is this run's."""
-        found = self.summary.read_text(encoding="utf-8") if self.summary.exists() else ""
-        return found.splitlines()[-1:] == [f"run {self.config.run}"]
+
+def is_complete(config: RecordConfig) -> bool:
+    """Whether the files that are there are this run's: its summary, which comes last, is."""
+    summary = Path(config.out) / SUMMARY
+    found = summary.read_text(encoding="utf-8") if summary.exists() else ""
+    return found.splitlines()[-1:] == [f"run {config.run}"]
 
 
 def _last_seq(lines: Path) -> int:

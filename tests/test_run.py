@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -192,6 +194,24 @@ def test_ctrl_c_leaves_a_playable_video_and_nothing_else(gate_user: User) -> Non
     assert sorted(path.name for path in out.iterdir()) == ["framewire.log", "gate.jsonl", "gate.mp4", "summary.md"]
 
 
+def test_whichever_process_is_killed_every_frame_comes_out_once(gate_user: User) -> None:
+    out = gate_user.folder / "shot"
+    run = gate_user.start("run", "--out", out, "--json")
+    chance = random.Random(7)
+    victims = ["capture-gate", "detect", "match", "show"] * 2
+    chance.shuffle(victims)
+    rows = RunningRows(out, "gate")
+    reached = 0
+    for victim in victims:
+        reached = len(rows.wait(lambda rows: len(rows) > reached + chance.randint(3, 20)))  # noqa: B023
+        os.kill(newest(out / "framewire.log", victim), signal.SIGKILL)
+    stdout, stderr = run.communicate(timeout=100)
+    assert run.returncode == 0, stderr
+    assert json.loads(stdout)["failures"] == []
+    assert [row["seq"] for row in read_rows(out / "gate.jsonl")] == list(range(360))
+    assert frames_of(out / "gate.mp4") == 360
+
+
 def test_a_killed_run_leaves_no_process(gate_user: User) -> None:
     out = gate_user.folder / "killed"
     run = gate_user.start("run", "--realtime", "--out", out, "--json")
@@ -238,6 +258,44 @@ def test_a_dead_rtsp_address(user: User) -> None:
     assert not list((user.folder / "out").glob("cam0*"))
 
 
+def test_the_results_never_replace_a_source(user: User, short: Path) -> None:
+    own = user.folder / "out" / "short.mp4"
+    own.parent.mkdir()
+    own.write_bytes(short.read_bytes())
+    check(user("run", "--source", own), 2, "the results would replace", "--out")
+    assert own.read_bytes() == short.read_bytes()
+
+
+def test_a_folder_that_cannot_be_made(user: User, wrong: Wrong) -> None:
+    check(user("run", "--out", wrong.file("file", "") / "out"), 1, "cannot write into", "--out")
+
+
+def test_files_of_an_earlier_run_are_not_this_runs(gate: Done, gate_user: User, tmp_path: Path) -> None:
+    assert gate.code == 0
+    text = tmp_path / "gate.mp4"
+    text.write_text("this is no video")
+    done = gate_user("run", "--source", text, "--json")
+    assert done.code == 1
+    assert json.loads(done.out)["files"] == []
+    assert frames_of(gate_user.folder / "out" / "gate.mp4") == 360, "and they are still there"
+
+
+def test_a_title_that_is_not_utf_8(user: User, wrong: Wrong, short: Path) -> None:
+    titled = user.folder / "titled.mkv"
+    with av.open(str(short)) as given, av.open(str(titled), "w") as taken:
+        taken.metadata["title"] = "Cafe-Cafe"
+        stream = given.streams.video[0]
+        copy = taken.add_stream_from_template(stream)
+        for packet in given.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copy
+                taken.mux(packet)
+    latin = wrong.file("latin.mkv", titled.read_bytes().replace(b"Cafe-Cafe", "Café-Café".encode("latin-1")))
+    done = user("run", "--source", latin, "--json")
+    assert done.code == 0, done.err
+    assert len(user.rows("latin")) == 40
+
+
 def test_a_file_that_is_no_video(user: User, wrong: Wrong) -> None:
     check(user("run", "--source", wrong.file("text.mp4", "this is no video")), 1, "text.mp4")
     check(user("run", "--source", wrong.file("zero.jpg", b"")), 1, "zero.jpg", "empty")
@@ -262,22 +320,20 @@ def test_a_truncated_video_delivers_what_it_has(user: User, wrong: Wrong, gate_u
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "code", "words"),
     [
-        ("[match]\ntreshold = 0.5\n", ["treshold", "$.match"]),
-        ("[match]\nthreshold = 'high'\n", ["$.match.threshold", "float"]),
-        ("[engine]\nslots = 1\n", ["$.engine.slots"]),
-        ("[match\n", ["wrong.toml"]),
-        ("[detect]\nmodel = 'dlib_face'\n", ["embedder"]),
-        ("[match]\nmodel = 'centerface'\n", ["embedder"]),
-        ("[detect]\nmodel = 'nothing'\n", ["there is no model nothing"]),
-        ("[engine]\nslots = 256\n[detect]\nlayout = 'yolov8'\n", ["yolov8"]),
+        ("[match]\ntreshold = 0.5\n", 2, ["treshold", "$.match"]),
+        ("[match]\nthreshold = 'high'\n", 2, ["$.match.threshold", "float"]),
+        ("[engine]\nslots = 1\n", 2, ["$.engine.slots"]),
+        ("[match\n", 2, ["wrong.toml"]),
+        ("[detect]\nmodel = 'dlib_face'\n", 1, ["embedder"]),
+        ("[match]\nmodel = 'centerface'\n", 1, ["embedder"]),
+        ("[detect]\nmodel = 'nothing'\n", 2, ["there is no model nothing"]),
+        ("[detect]\nlayout = 'yolov8'\n", 1, ["yolov8"]),
     ],
 )
-def test_a_config_that_is_wrong(user: User, wrong: Wrong, text: str, words: list[str]) -> None:
-    done = user("run", "--config", wrong.file("wrong.toml", text))
-    assert done.code in (1, 2)
-    check(done, done.code, *words)
+def test_a_config_that_is_wrong(user: User, wrong: Wrong, text: str, code: int, words: list[str]) -> None:
+    check(user("run", "--config", wrong.file("wrong.toml", text)), code, *words)
     assert not list((user.folder / "out").glob("gate*"))
 
 
@@ -326,6 +382,12 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> N
     while not condition():
         assert time.monotonic() < ends, what
         signal.sigtimedwait([], 0.02)
+
+
+def newest(log: Path, process: str) -> int:
+    """The process id that goes by that name now."""
+    lines = map(json.loads, log.read_text().splitlines())
+    return [line["pid"] for line in lines if (line["process"], line["event"]) == (process, "started")][-1]
 
 
 def children_of(pid: int) -> list[int]:

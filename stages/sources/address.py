@@ -52,6 +52,8 @@ def parse_sources(addresses: Sequence[str]) -> list[Source]:
 
 def is_live(address: str) -> bool:
     """Whether `address` is a camera or a stream, which do not wait for us. Raises Usage for one that cannot be read."""
+    if not address:
+        raise Usage("a source is empty: give a camera's number, a file, a folder of images, or an address")
     if _DEVICE.fullmatch(address):
         return True
     scheme = _SCHEME.match(address)
@@ -95,6 +97,8 @@ def check_file(path: Path) -> None:
         raise Failed(f"there is no file or folder {path}: check the path")
     if not os.access(path, os.R_OK):
         raise Failed(f"{path} may not be read by this user: change its permissions")
+    if not (path.is_file() or path.is_dir()):
+        raise Failed(f"{path} is neither a file nor a folder: give the path of a video, or of a folder of images")
     if path.is_file() and path.stat().st_size == 0:
         raise Failed(f"{path} is empty (zero bytes): copy or record it again")
 

@@ -153,7 +153,7 @@ class Live:
         scheme = self._address.partition(":")[0].lower()
         defaults = _RTSP if scheme.startswith("rtsp") else _HTTP
         options = {**defaults, **self._options, "protocol_whitelist": _PROTOCOLS[scheme]}
-        return av.open(self._address, options=options, timeout=TIMEOUT_S)
+        return av.open(self._address, options=options, timeout=TIMEOUT_S, metadata_errors="replace")
 
     def _select(self, container: InputContainer) -> VideoStream:
         stream = video_stream(container, masked(self._address), self._threads, "SLICE")  # frame threads add delay

@@ -53,7 +53,7 @@ class Recording:
     def _open(self) -> tuple[InputContainer, VideoStream]:
         try:
             # The prefix keeps ffmpeg from taking a file's name for an address, the list from what a playlist names.
-            container = av.open(f"file:{self._path}", options={"protocol_whitelist": "file"})
+            container = av.open(f"file:{self._path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
         except FFmpegError:
             raise Failed(
                 f"{self._path} is not a video that can be read, or its beginning is damaged (an MP4 that was cut "

@@ -126,13 +126,30 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         assert max(settled) - settled[0] < 512, f"{name} grew by {max(settled) - settled[0]} pages over 2000 frames"
 
 
-def test_a_frame_that_kills_its_stage_twice_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad", [0, 42, 99])
+def test_a_frame_that_kills_its_stage_twice_is_left_out(tmp_path: Path, bad: int) -> None:
     run = Run(tmp_path)
-    run.settings["Look"] = LookConfig(kill_at=42)
+    run.settings["Look"] = LookConfig(kill_at=bad)
     supervisor = run.go()
-    assert run.seqs() == [seq for seq in range(100) if seq != 42]
+    assert run.seqs() == [seq for seq in range(100) if seq != bad]
     assert supervisor.code == 1
-    assert "frame 42 of a killed look twice and was left out" in supervisor.failures[0]
+    assert f"frame {bad} of a killed look twice and was left out" in supervisor.failures[0]
+    write = next(child for child in supervisor.children if child.name == "write")
+    assert write.page.get(Counter.SENT) == 99, "what was left out is no result"
+
+
+def test_a_process_that_does_not_stop_fails_the_run(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.settings["Look"] = LookConfig(hang_at=20)
+
+    def stop(supervisor: Supervisor) -> None:
+        if supervisor.children[-1].page.get(Counter.SENT) >= 20:
+            supervisor.finish()
+
+    supervisor = run.go(meddle=stop)
+    assert supervisor.code == 1
+    assert any("look did not stop in time" in sentence for sentence in supervisor.failures)
+    assert run.seqs() == list(range(20))
 
 
 def test_a_stage_that_raises_is_no_different(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -100,7 +100,9 @@ class Victim(Alone):
         self.router.send_multipart([self.identity, *parts])
 
     def finish(self, last: int) -> list[int]:
-        """Tell the process that this was all; returns the seqs that came out."""
+        """As a sender does, wait until all is done before ending; returns the seqs that came out."""
+        while msgspec.msgpack.decode(self.hear()[1])["done"].get(SOURCE.name, -1) < last:
+            assert self.process.poll() is None
         self.channel.send(Ended("liar", {SOURCE.name: last}))
         assert self.process.wait(20) == 0
         return [json.loads(line)["seq"] for line in self.lines.read_text().splitlines()]
@@ -133,6 +135,9 @@ def test_nonsense_is_counted_and_dropped(victim: Victim) -> None:
         bytes(encode(replace(first, seq=1, ring=12345))),
         bytes(encode(replace(first, seq=2, slot=8))),
         bytes(encode(replace(first, seq=3, width=9000, height=9000))),
+        bytes(encode(replace(first, seq=1000, ring=12345))),
+        bytes(encode(replace(first, seq=(1 << 64) - 1))),
+        bytes(encode(replace(first, seq=4, captured_ns=(1 << 64) - 1))),
     ]
     victim.say(victim.epoch, bytes(encode(first)))
     for data in nonsense:
