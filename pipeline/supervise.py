@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter as Tally
-from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +17,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from pipeline.child import CRASHES, IN_SECONDS, Child
 from pipeline.config import Config
 from pipeline.control import (
     EXIT_FAILED,
@@ -29,7 +28,6 @@ from pipeline.control import (
     NeedRing,
     Neighbour,
     NoRing,
-    Order,
     Ready,
     Rings,
     StageSpec,
@@ -40,12 +38,11 @@ from pipeline.control import (
 from pipeline.errors import Failed
 from pipeline.frames import RingInfo, allocate
 from pipeline.graph import Process, Source, expand
-from pipeline.metrics import Counter, Page, State, new_page
+from pipeline.metrics import Counter, State
 from pipeline.rundir import RunDirectory
 
 log = logging.getLogger(__name__)
 
-CRASHES, IN_SECONDS = 5, 60.0  # a process that crashes more often than this stops the graph
 TERM_AFTER_S, KILL_AFTER_S = 5.0, 7.0  # but who closes files is not hurried: hours of video take minutes
 LIVE_WINDOW = 2  # messages of a live source on an `every` edge: more would only be delay
 STRIKES = 2
@@ -57,36 +54,6 @@ class EngineConfig(Config, frozen=True):
     slots: Annotated[int, Meta(ge=4, le=256)] = 16  # frames in a source's ring; one less may be on the way
     watchdog_s: Annotated[float, Meta(gt=0)] = 60.0  # a stage that is busy with one message for longer is killed
     threads: Annotated[int, Meta(ge=0, le=64)] = 0  # a process; 0: cores / processes, at least 1
-
-
-class Child:
-    """What the supervisor knows of one process."""
-
-    def __init__(self, process: Process, number: int, sources: int, log_dir: Path) -> None:
-        self.process = process
-        self.name = process.name
-        self.number = number
-        self.page_fd = new_page(process.name, sources)
-        self.page = Page(self.page_fd, sources)
-        self.errors = log_dir / f"{number}.stderr"
-        self.running: subprocess.Popen[bytes] | None = None
-        self.channel: Channel | None = None
-        self.ready = False
-        self.ended = False
-        self.restarts = 0
-        self.crashes: deque[float] = deque(maxlen=CRASHES)
-        self.strikes: Tally[tuple[int, int]] = Tally()
-
-    def send(self, order: Order) -> None:
-        """Say something to the process, if it is there."""
-        if self.channel:
-            self.channel.send(order)
-
-    def close(self) -> None:
-        """Forget a process that is gone."""
-        if self.channel:
-            self.channel.end.close()
-        self.channel = self.running = None
 
 
 class Supervisor:
@@ -185,7 +152,7 @@ class Supervisor:
         child.page.set(Counter.STATE, State.STARTING)
         child.send(start)
         for other in self.children:
-            if other.ended and _hears(child, other):
+            if other.ended and child.hears(other):
                 child.send(self._ended(other))
         if self._stopping_since is not None and child.process.source:
             child.send(Finish())
@@ -269,7 +236,7 @@ class Supervisor:
     def _end(self, child: Child) -> None:
         child.ended = True
         for other in self.children:
-            if _hears(other, child):
+            if other.hears(child):
                 other.send(self._ended(child))
 
     def _ended(self, child: Child) -> Ended:
@@ -292,9 +259,7 @@ class Supervisor:
             self._failed(f"{child.name} did not stop in time and was killed; see {self._log_file}", 1)
             self._end(child)
             return
-        now = time.monotonic()
-        child.crashes.append(now)
-        if len(child.crashes) == CRASHES and now - child.crashes[0] < IN_SECONDS:
+        if not child.may_restart(time.monotonic()):
             self._failed(
                 f"{child.name} crashed {CRASHES} times in {IN_SECONDS:.0f} s; the last time it said:\n{said}", 1
             )
@@ -338,7 +303,3 @@ class Supervisor:
             os.close(fd)
         self._rings.clear()
         self.run.remove()
-
-
-def _hears(child: Child, sender: Child) -> bool:
-    return any(edge.sender == sender.name for edge in child.process.hears)

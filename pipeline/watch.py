@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline.child import Child
 from pipeline.metrics import Counter, Page, State, quantile
-from pipeline.supervise import Child, Supervisor
+from pipeline.supervise import Supervisor
 from pipeline.view import ProcessRow, Snapshot, SourceRow
 
 LATELY_S = 2.0  # the span that rates are taken over

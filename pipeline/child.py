@@ -1,0 +1,53 @@
+"""What the supervisor knows of one process."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter as Tally
+from collections import deque
+from pathlib import Path
+
+from pipeline.control import Channel, Order
+from pipeline.graph import Process
+from pipeline.metrics import Page, new_page
+
+CRASHES, IN_SECONDS = 5, 60.0  # a process that crashes more often than this stops the graph
+
+
+class Child:
+    """One process: what it is, what runs of it, how it has fared."""
+
+    def __init__(self, process: Process, number: int, sources: int, log_dir: Path) -> None:
+        self.process = process
+        self.name = process.name
+        self.number = number
+        self.page_fd = new_page(process.name, sources)
+        self.page = Page(self.page_fd, sources)
+        self.errors = log_dir / f"{number}.stderr"
+        self.running: subprocess.Popen[bytes] | None = None
+        self.channel: Channel | None = None
+        self.ready = False
+        self.ended = False
+        self.restarts = 0
+        self.crashes: deque[float] = deque(maxlen=CRASHES)
+        self.strikes: Tally[tuple[int, int]] = Tally()
+
+    def send(self, order: Order) -> None:
+        """Say something to the process, if it is there."""
+        if self.channel:
+            self.channel.send(order)
+
+    def close(self) -> None:
+        """Forget a process that is gone."""
+        if self.channel:
+            self.channel.end.close()
+        self.channel = self.running = None
+
+    def hears(self, sender: Child) -> bool:
+        """Whether there is an edge from `sender`."""
+        return any(edge.sender == sender.name for edge in self.process.hears)
+
+    def may_restart(self, now: float) -> bool:
+        """Count a crash; whether the budget allows another start."""
+        self.crashes.append(now)
+        return len(self.crashes) < CRASHES or now - self.crashes[0] >= IN_SECONDS
