@@ -77,6 +77,7 @@ class Supervisor:
         self._rings: dict[str, int] = {}  # source -> the descriptor of its ring
         self._told: list[RingInfo] = []  # all rings there ever were: a ticket of an old one is late, not false
         self._stopping_since: float | None = None
+        self._aborting = False
         self.run = RunDirectory()
         processes = expand(graph, self.sources)
         self.children = [Child(process, n, len(self.sources), self.run.path) for n, process in enumerate(processes)]
@@ -123,8 +124,11 @@ class Supervisor:
     def abort(self) -> None:
         """Stop now: what was written is closed, the rest is given up."""
         self.finish()
+        self._aborting = True
         for child in self.children:
             child.send(Abort())
+            if child.running and not child.ready and not child.process.source:
+                child.running.kill()  # it is still loading: it has nothing to close, and does not listen
 
     def _spawn(self, child: Child) -> None:
         ours, theirs = pair()
@@ -245,6 +249,9 @@ class Supervisor:
         return Ended(child.name, {name: seq for name, seq in last if seq >= 0})
 
     def _crashed(self, child: Child, status: int) -> None:
+        if self._aborting and not child.ready:
+            self._end(child)
+            return
         said = child.errors.read_text(errors="replace").strip()
         log.error("crashed", extra={"child": child.name, "status": status, "stderr": said[-4000:]})
         child.strikes.update(child.page.held())

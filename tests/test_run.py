@@ -204,6 +204,7 @@ def test_whichever_process_is_killed_every_frame_comes_out_once(gate_user: User)
     reached = 0
     for victim in victims:
         reached = len(rows.wait(lambda rows: len(rows) > reached + chance.randint(3, 20)))  # noqa: B023
+        wait_for(lambda: alive(newest(out / "framewire.log", victim)), f"{victim} runs")  # noqa: B023
         os.kill(newest(out / "framewire.log", victim), signal.SIGKILL)
     stdout, stderr = run.communicate(timeout=100)
     assert run.returncode == 0, stderr
