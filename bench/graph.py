@@ -1,7 +1,8 @@
 """The whole graph on the sample clip beside its own limit and beside a plain loop. `python -m bench.graph [ROUNDS]`
 
-In each round, in turn: every stage called bare (bench/bare.py), the command in its three placements, the plain loop
-(bench/plain.py). limit = min(rate of the slowest bare stage, cores / sum of the bare times of all stages).
+In each round, in turn: every stage called bare (bench/bare.py), the command, the stages again, the plain loop
+(bench/plain.py), the command in its other placements. limit = min(rate of the slowest bare stage, cores / sum of the
+bare times of all stages), with the mean of the times before and after the command: a shared machine's speed drifts.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from bench.table import Row, report
 from pipeline.graph import Source, expand
 from run_pipeline import LIVE_VIEW
 
-PLACEMENTS = {"default": [], "fuse": ["--fuse"], "spread": ["--spread"]}
+PLACEMENTS = ("default", "fuse", "spread")
 ROUNDS = 3
 CORES = len(os.sched_getaffinity(0))
 NOTES = (
@@ -39,15 +40,26 @@ NOTES = (
 class Round:
     """What one round measured."""
 
-    bare: Bare
+    bare: tuple[Bare, Bare]  # before and after the command
     placed: dict[str, Run]
     plain: Plain
 
     @property
     def limit(self) -> float:
         """Frames a second that no placement on these cores can pass."""
-        times = [seconds / self.bare.frames for seconds in self.bare.seconds.values()]
+        times = self.times.values()
         return min(1 / max(times), CORES / sum(times))
+
+    @property
+    def times(self) -> dict[str, float]:
+        """Seconds a frame of each bare stage."""
+        one, two = self.bare
+        return {name: (one.seconds[name] + two.seconds[name]) / (2 * one.frames) for name in one.seconds}
+
+    @property
+    def frames(self) -> int:
+        """How many the clip has."""
+        return self.plain.frames
 
     @property
     def default(self) -> Run:
@@ -65,13 +77,15 @@ def measure(environment: dict[str, str]) -> Round:
     graph = expand(LIVE_VIEW, [Source(CLIP.stem, str(CLIP), live=False)])
     threads = str(max(1, CORES // len(graph)))
     limited = environment | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-    bare = msgspec.json.decode(_say("bench.bare", limited, threads), type=Bare)
-    placed = {name: run(flags, environment) for name, flags in PLACEMENTS.items()}
+    before = msgspec.json.decode(_say("bench.bare", limited, threads), type=Bare)
+    placed = {"default": run([], environment)}
+    after = msgspec.json.decode(_say("bench.bare", limited, threads), type=Bare)
     plain = msgspec.json.decode(_say("bench.plain", environment), type=Plain)
-    counts = {bare.frames, plain.frames, *(len(each.frames) for each in placed.values())}
+    placed |= {name: run([f"--{name}"], environment) for name in ("fuse", "spread")}
+    counts = {before.frames, after.frames, plain.frames, *(len(each.frames) for each in placed.values())}
     if len(counts) > 1:
         raise SystemExit(f"not all have done the same frames: {counts}")
-    return Round(bare, placed, plain)
+    return Round((before, after), placed, plain)
 
 
 def _say(module: str, environment: dict[str, str], *arguments: str) -> bytes:
@@ -87,8 +101,8 @@ def rows(rounds: list[Round]) -> list[Row]:
         return float(np.median([of(each) for each in rounds]))
 
     stages = [
-        Row(f"{name}, bare", median(lambda each: 1e3 * each.bare.seconds[name] / each.bare.frames), "ms")  # noqa: B023
-        for name in rounds[0].bare.seconds
+        Row(f"{name}, bare", median(lambda each: 1e3 * each.times[name]), "ms")  # noqa: B023
+        for name in rounds[0].times
     ]
     rates = [
         Row(f"graph, {name}", median(lambda each: each.placed[name].rate), "frames/s")  # noqa: B023
@@ -114,9 +128,9 @@ def main() -> int:
         rounds = [measure(environment) for _ in range(count)]
     fastest = max(PLACEMENTS, key=lambda name: np.median([each.placed[name].rate for each in rounds]))
     cpu = {name: np.median([each.placed[name].cpu_s for each in rounds]) for name in PLACEMENTS}
-    used = ", ".join(f"{name} {1e3 * cpu[name] / rounds[0].bare.frames:.0f}" for name in PLACEMENTS)
+    used = ", ".join(f"{name} {1e3 * cpu[name] / rounds[0].frames:.0f}" for name in PLACEMENTS)
     named = f"Faces named by the plain loop: {rounds[0].plain.named}."
-    about = f"{count} rounds of {rounds[0].bare.frames} frames of {CLIP.name}; CPU ms a frame, start and all: {used}."
+    about = f"{count} rounds of {rounds[0].frames} frames of {CLIP.name}; CPU ms a frame, start and all: {used}."
     notes = [*NOTES, about, f"The fastest placement here: {fastest}.", named]
     return report("graph", rows(rounds), versions=("onnxruntime-gpu", "opencv-python", "av"), notes=notes)
 

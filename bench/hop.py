@@ -173,6 +173,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        {"hear": hear, "hear_imagezmq": hear_imagezmq}[sys.argv[1]](*sys.argv[2:])
+    match sys.argv[1:]:
+        case ["hear", run, ring]:
+            hear(run, ring)
+        case ["hear_imagezmq", address]:
+            hear_imagezmq(address)
     sys.exit(main())

@@ -23,7 +23,7 @@ SETTLED = 2_000  # until here the rings are touched, buffers and caches have the
 SPAN = 500  # frames over which the memory at an end is the median of
 SIZE, RATE = (320, 180), Fraction(25)
 CONFIG = "detect.size = [96, 160]\ncrop.min_face = 8\n"
-GATE_MB = 4.0  # 500 bytes a frame: less than one message, and far below a picture
+GATE_MB = 1.0  # 140 bytes a frame: the smallest message, a ticket, is larger as an object
 
 
 class Resident:
