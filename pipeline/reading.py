@@ -30,7 +30,6 @@ class Reading:
         if source is None:
             raise ValueError(f"{node.start.name} reads no source")
         self.source = source
-        self.writer: RingWriter | None = None
         self.state = ""
 
     def run(self) -> None:
@@ -61,8 +60,7 @@ class Reading:
             order = node.channel.order(wait=False)
             match order:
                 case Rings([RingInfo(source=self.source.name) as mine]):
-                    self.writer = RingWriter(mine)
-                    return self.writer
+                    return RingWriter(mine)
                 case NoRing(sentence):
                     raise Failed(sentence)
                 case None:
@@ -78,9 +76,9 @@ class Reading:
         settled = node.outlet.settled(self.source.name)
         mark = None
         if mine:
-            self.writer = RingWriter(mine[-1])
-            mark = self.writer.mark()
-            for frame in self.writer.whole():
+            left = RingWriter(mine[-1])
+            mark = left.mark()
+            for frame in left.whole():
                 if frame.seq > settled and not self.source.live:
                     self._send(frame)
         if mark is None and settled >= 0:

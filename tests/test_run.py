@@ -281,16 +281,21 @@ def test_files_of_an_earlier_run_are_not_this_runs(gate: Done, gate_user: User, 
     assert frames_of(gate_user.folder / "out" / "gate.mp4") == 360, "and they are still there"
 
 
-def test_a_title_that_is_not_utf_8(user: User, wrong: Wrong, short: Path) -> None:
-    titled = user.folder / "titled.mkv"
-    with av.open(str(short)) as given, av.open(str(titled), "w") as taken:
-        taken.metadata["title"] = "Cafe-Cafe"
+def matroska(clip: Path, path: Path, title: str = "") -> Path:
+    """The clip's packets in another container."""
+    with av.open(str(clip)) as given, av.open(str(path), "w") as taken:
+        taken.metadata["title"] = title
         stream = given.streams.video[0]
         copy = taken.add_stream_from_template(stream)
         for packet in given.demux(stream):
             if packet.dts is not None:
                 packet.stream = copy
                 taken.mux(packet)
+    return path
+
+
+def test_a_title_that_is_not_utf_8(user: User, wrong: Wrong, short: Path) -> None:
+    titled = matroska(short, user.folder / "titled.mkv", title="Cafe-Cafe")
     latin = wrong.file("latin.mkv", titled.read_bytes().replace(b"Cafe-Cafe", "Café-Café".encode("latin-1")))
     done = user("run", "--source", latin, "--json")
     assert done.code == 0, done.err
@@ -302,15 +307,8 @@ def test_a_file_that_is_no_video(user: User, wrong: Wrong) -> None:
     check(user("run", "--source", wrong.file("zero.jpg", b"")), 1, "zero.jpg", "empty")
 
 
-def test_a_truncated_video_delivers_what_it_has(user: User, wrong: Wrong, gate_user: User, short: Path) -> None:
-    whole = user.folder / "whole.mkv"
-    with av.open(str(short)) as given, av.open(str(whole), "w") as taken:
-        stream = given.streams.video[0]
-        copy = taken.add_stream_from_template(stream)
-        for packet in given.demux(stream):
-            if packet.dts is not None:
-                packet.stream = copy
-                taken.mux(packet)
+def test_a_truncated_video_delivers_what_it_has(user: User, wrong: Wrong, short: Path) -> None:
+    whole = matroska(short, user.folder / "whole.mkv")
     data = whole.read_bytes()
     cut = wrong.file("cut.mkv", data[: len(data) * 2 // 3])
     done = user("run", "--source", cut)
