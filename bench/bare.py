@@ -1,15 +1,14 @@
-"""The graph's stages called bare, each in a loop of its own. `python -m bench.bare CLIP OUT THREADS`
+"""The graph's stages called bare, each in a loop of its own. `python -m bench.bare CLIP OUT THREADS PIECE`
 
-The clip goes through in pieces of as many frames as the ring may hold at once: all of a piece through one stage, then
-all through the next. Prints the seconds that each stage took, and the number of frames, as JSON.
+The clip goes through in pieces of PIECE frames, one for each line on standard input: all of a piece through one stage,
+then all through the next. Prints, for each piece, the seconds that each stage took and the number of frames, as JSON.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import cv2
 import msgspec
 
+from bench.turns import say_in_turn
 from pipeline.control import StageSpec
 from pipeline.frames import RingInfo, RingReader, RingWriter, allocate
 from pipeline.graph import Source
@@ -27,22 +27,21 @@ from stages.record import RecordConfig
 
 
 class Bare(msgspec.Struct, frozen=True):
-    """What was measured."""
+    """What was measured of a piece."""
 
     frames: int
     seconds: dict[str, float]  # stage -> all its calls together
 
 
-def measure(clip: Path, out: Path, threads: int) -> Bare:
-    """Call every stage on every frame, each on `threads` threads."""
+def measure(clip: Path, out: Path, threads: int, piece: int) -> Iterator[Bare]:
+    """Call every stage on every frame of one more piece of the clip, each on `threads` threads."""
     set_thread_budget(threads)
     cv2.setNumThreads(threads)
     settings = Settings(record=RecordConfig(out=str(out), sources=(clip.stem,)))
-    slots = settings.engine.slots
     rings: dict[int, RingInfo] = {}
 
     def ring(width: int, height: int) -> RingWriter:
-        _, info = allocate(clip.stem, width, height, slots)
+        _, info = allocate(clip.stem, width, height, piece + 1)
         rings[info.id] = info
         return RingWriter(info)
 
@@ -54,21 +53,19 @@ def measure(clip: Path, out: Path, threads: int) -> Bare:
     (first, *kinds) = [stage for process in LIVE_VIEW for stage in process.stages]
     capture = built(first, source=source, ring=ring, after=None)
     stages = [built(kind, frames=RingReader(rings.get)) for kind in kinds]
-    seconds = dict.fromkeys([kind.__name__ for kind in (first, *kinds)], 0.0)
     frames = iter(capture)
-    count = 0
     while True:
         began = time.perf_counter()
-        messages: list[Any] = list(islice(frames, slots - 1))
-        seconds[first.__name__] += time.perf_counter() - began
+        messages: list[Any] = list(islice(frames, piece))
+        seconds = {first.__name__: time.perf_counter() - began}
         if not messages:
-            break
-        count += len(messages)
+            return
+        count = len(messages)
         for stage in stages:
             began = time.perf_counter()
             messages = _through(stage, messages)
-            seconds[type(stage).__name__] += time.perf_counter() - began
-    return Bare(count, seconds)
+            seconds[type(stage).__name__] = time.perf_counter() - began
+        yield Bare(count, seconds)
 
 
 def _through(stage: Any, messages: Sequence[Any]) -> list[Any]:
@@ -79,5 +76,4 @@ def _through(stage: Any, messages: Sequence[Any]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    found = measure(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
-    os.write(sys.stdout.fileno(), msgspec.json.encode(found))
+    say_in_turn(measure(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))

@@ -7,11 +7,12 @@ can be read to its end after the command has removed it.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -40,25 +41,85 @@ class Line(msgspec.Struct, frozen=True):
     event: str
 
 
+class Command:
+    """One run of the command, from outside. Use as a context: nothing of it is left behind."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], clip: Path = CLIP) -> None:
+        self._folder = TemporaryDirectory()
+        self._out = Path(self._folder.name)
+        self._source = clip.stem
+        self._journal = -1
+        command = [sys.executable, "run_pipeline.py", "run", "--source", str(clip), "--out", str(self._out), "--json"]
+        self.began = time.monotonic_ns()
+        self._process = subprocess.Popen([*command, *arguments], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+
+    def __enter__(self) -> Command:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()  # its processes die with it, stopped ones too
+        self._process.wait()
+        if self._journal >= 0:
+            os.close(self._journal)
+        self._folder.cleanup()
+
+    @property
+    def done(self) -> int:
+        """Frames whose results are written."""
+        if self._journal < 0:
+            found = next(self._out.glob(f"recording-*.part/{self._source}.journal"), None)
+            self._journal = os.open(found, os.O_RDONLY) if found else -1
+        return os.fstat(self._journal).st_size // LAYOUT.itemsize if self._journal >= 0 else 0
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes of the graph, by name, as far as they are up."""
+        return {"supervisor": self._process.pid} | {line.process: line.pid for line in self.starts()}
+
+    def running(self) -> bool:
+        """Whether it still runs; raises SystemExit where it has failed."""
+        status = self._process.poll()
+        if status or (status == 0 and self._journal < 0):
+            raise SystemExit(f"the command ended with {status} after {self.done} results")
+        return status is None
+
+    def frames(self) -> NDArray[np.void]:
+        """(N,) of the journal's LAYOUT."""
+        size = self.done * LAYOUT.itemsize
+        return np.frombuffer(os.pread(self._journal, size, 0), LAYOUT)
+
+    def starts(self) -> list[Line]:
+        """The log's lines that say that a process has started."""
+        log = self._out / "framewire.log"
+        lines = msgspec.json.Decoder(Line).decode_lines(log.read_bytes()) if log.exists() else []
+        return [line for line in lines if line.event == "started"]
+
+    def wait_for(self, frames: int) -> None:
+        """Return when so many results are written, or it has ended."""
+        while self.done < frames and self.running():
+            time.sleep(LOOK_S)
+
+    def pause(self) -> None:
+        """Stop all its processes where they are."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.pids.values():
+            with suppress(ProcessLookupError):  # capture ends before the others do
+                os.kill(pid, number)
+
+
 @dataclass(frozen=True)
 class Run:
-    """One run of the command. Times are ns of the monotonic clock."""
+    """What one whole run of the command wrote. Times are ns of the monotonic clock."""
 
     began: int
-    ended: int
     frames: NDArray[np.void]  # (N,) of the journal's LAYOUT
     started: dict[str, int]  # process -> when its interpreter had loaded the engine
-    cpu_s: float  # of all its processes
-
-    @property
-    def rate(self) -> float:
-        """Frames a second from the first capture to the last result: not the start of processes, not the closing."""
-        return len(self.frames) * 1e9 / float(self.frames["done_ns"][-1] - self.frames["captured_ns"][0])
-
-    @property
-    def whole_rate(self) -> float:
-        """Frames a second from the command to its end."""
-        return len(self.frames) * 1e9 / (self.ended - self.began)
 
     def after(self, moment: int) -> float:
         """Seconds from the command to `moment`."""
@@ -78,43 +139,14 @@ def enrolled() -> Iterator[dict[str, str]]:
 
 def run(arguments: list[str], environment: dict[str, str], clip: Path = CLIP, look: Look = lambda *_: None) -> Run:
     """Run the command on `clip`; `look` is called again and again with the pids by process and the frames done."""
-    with TemporaryDirectory() as folder:
-        out = Path(folder)
-        command = [sys.executable, "run_pipeline.py", "run", "--source", str(clip), "--out", folder, "--json"]
-        began = time.monotonic_ns()
-        process = subprocess.Popen([*command, *arguments], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-        journal, usage = _follow(process, out, clip.stem, look)
-        ended = time.monotonic_ns()
-        frames = np.frombuffer(os.pread(journal, os.fstat(journal).st_size, 0), LAYOUT)
-        os.close(journal)
-        return Run(began, ended, frames, {line.process: _monotonic(line.time) for line in _starts(out)}, usage)
-
-
-def _follow(process: subprocess.Popen[bytes], out: Path, source: str, look: Look) -> tuple[int, float]:
-    """Wait for the end; returns the journal's descriptor and the CPU seconds of the command's processes."""
-    journal = -1
-    pids = {"supervisor": process.pid}
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            break
-        time.sleep(LOOK_S)
-        if journal < 0:
-            found = next(out.glob(f"recording-*.part/{source}.journal"), None)
-            journal = os.open(found, os.O_RDONLY) if found else -1
-            pids |= {line.process: line.pid for line in _starts(out)} if found else {}
-        else:
-            look(pids, os.fstat(journal).st_size // LAYOUT.itemsize)
-    if process.returncode or journal < 0:
-        raise SystemExit(f"the command ended with {process.returncode} and {'no' if journal < 0 else 'some'} results")
-    return journal, usage.ru_utime + usage.ru_stime
-
-
-def _starts(out: Path) -> list[Line]:
-    """The log's lines that say that a process has started."""
-    lines = msgspec.json.Decoder(Line).decode_lines((out / "framewire.log").read_bytes())
-    return [line for line in lines if line.event == "started"]
+    with Command(arguments, environment, clip) as command:
+        command.wait_for(1)
+        pids = command.pids
+        while command.running():
+            time.sleep(LOOK_S)
+            look(pids, command.done)
+        started = {line.process: _monotonic(line.time) for line in command.starts()}
+        return Run(command.began, command.frames(), started)
 
 
 def _monotonic(stamp: datetime) -> int:

@@ -1,75 +1,66 @@
 """The whole graph on the sample clip beside its own limit and beside a plain loop. `python -m bench.graph [ROUNDS]`
 
-In each round, in turn: every stage called bare (bench/bare.py), the command, the stages again, the plain loop
-(bench/plain.py), the command in its other placements. limit = min(rate of the slowest bare stage, cores / sum of the
-bare times of all stages), with the mean of the times before and after the command: a shared machine's speed drifts.
+All take turns, a piece of `PIECE` frames each: every stage called bare (bench/bare.py), the command in its three
+placements, stopped by SIGSTOP while it is not its turn, and the plain loop (bench/plain.py). So all of them see the
+same machine: the speed of a shared one drifts by half within a minute. The first piece of each is not counted.
+limit = min(rate of the slowest bare stage, cores / sum of the bare times of all stages).
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from tempfile import TemporaryDirectory
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
 
 from bench.bare import Bare
-from bench.command import CLIP, ROOT, Run, enrolled, run
+from bench.command import CLIP, Command, enrolled
 from bench.plain import Plain
 from bench.table import Row, report
+from bench.turns import Program
 from pipeline.graph import Source, expand
-from run_pipeline import LIVE_VIEW
+from run_pipeline import LIVE_VIEW, Settings
 
 PLACEMENTS = ("default", "fuse", "spread")
+PLAIN = "plain loop"
 ROUNDS = 3
 CORES = len(os.sched_getaffinity(0))
+PIECE = Settings().engine.slots - 1  # as many frames as may be on the way at once
 NOTES = (
-    "A rate: frames / (the last result is written - the first frame is captured), of the command as of the plain loop; "
-    "the start and the closing are left out, except in the whole run's. Medians over the rounds; of ratios, too.",
+    "A rate: frames / seconds of its turns, from the second piece on: start, filling and closing are left out. "
+    "Medians over the rounds; of ratios, too.",
     "A bare stage: called in a loop in a process that does nothing else, on the graph's number of threads.",
     "The plain loop: cv2.VideoCapture, ONNX Runtime's and OpenCV's default threads, the same networks, the same boxes, "
     "the same codec settings on as many threads as x264 likes.",
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Round:
-    """What one round measured."""
+    """What one round measured: once through the clip for each."""
 
-    bare: tuple[Bare, Bare]  # before and after the command
-    placed: dict[str, Run]
-    plain: Plain
+    frames: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # who -> frames in its turns
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # who -> of its turns
+    stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # bare stage -> seconds, all frames
+    named: int = 0  # faces to which the plain loop gave a name
 
-    @property
-    def limit(self) -> float:
-        """Frames a second that no placement on these cores can pass."""
-        times = self.times.values()
-        return min(1 / max(times), CORES / sum(times))
+    def rate(self, who: str) -> float:
+        """Frames a second."""
+        return self.frames[who] / self.seconds[who]
 
     @property
     def times(self) -> dict[str, float]:
         """Seconds a frame of each bare stage."""
-        one, two = self.bare
-        return {name: (one.seconds[name] + two.seconds[name]) / (2 * one.frames) for name in one.seconds}
+        return {name: seconds / self.frames["bare"] for name, seconds in self.stages.items()}
 
     @property
-    def frames(self) -> int:
-        """How many the clip has."""
-        return self.plain.frames
-
-    @property
-    def default(self) -> Run:
-        """The placement that a user gets."""
-        return self.placed["default"]
-
-    @property
-    def loop(self) -> float:
-        """Frames a second of the plain loop."""
-        return self.plain.frames / self.plain.seconds
+    def limit(self) -> float:
+        """Frames a second that no placement on these cores can pass."""
+        return min(1 / max(self.times.values()), CORES / sum(self.times.values()))
 
 
 def measure(environment: dict[str, str]) -> Round:
@@ -77,47 +68,62 @@ def measure(environment: dict[str, str]) -> Round:
     graph = expand(LIVE_VIEW, [Source(CLIP.stem, str(CLIP), live=False)])
     threads = str(max(1, CORES // len(graph)))
     limited = environment | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-    before = msgspec.json.decode(_say("bench.bare", limited, threads), type=Bare)
-    placed = {"default": run([], environment)}
-    after = msgspec.json.decode(_say("bench.bare", limited, threads), type=Bare)
-    plain = msgspec.json.decode(_say("bench.plain", environment), type=Plain)
-    placed |= {name: run([f"--{name}"], environment) for name in ("fuse", "spread")}
-    counts = {before.frames, after.frames, plain.frames, *(len(each.frames) for each in placed.values())}
-    if len(counts) > 1:
-        raise SystemExit(f"not all have done the same frames: {counts}")
-    return Round((before, after), placed, plain)
+    found = Round()
+    with ExitStack() as stack:
+        bare = stack.enter_context(Program("bench.bare", Bare, limited, str(CLIP), threads, str(PIECE)))
+        plain = stack.enter_context(Program("bench.plain", Plain, environment, str(CLIP), str(PIECE)))
+        for program in (bare, plain):
+            program.advance()
+        commands = {}
+        for name in PLACEMENTS:
+            arguments = [] if name == "default" else [f"--{name}"]
+            commands[name] = stack.enter_context(Command(arguments, environment))
+            commands[name].wait_for(PIECE)
+            commands[name].pause()
+        while piece := bare.advance():
+            found.frames["bare"] += piece.frames
+            for stage, seconds in piece.seconds.items():
+                found.stages[stage] += seconds
+            for name, command in commands.items():
+                _turn(found, name, command)
+            if loop := plain.advance():
+                found.frames[PLAIN] += loop.frames
+                found.seconds[PLAIN] += loop.seconds
+                found.named += loop.named
+    return found
 
 
-def _say(module: str, environment: dict[str, str], *arguments: str) -> bytes:
-    with TemporaryDirectory() as out:
-        command = [sys.executable, "-m", module, str(CLIP), out, *arguments]
-        return subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE).stdout
+def _turn(found: Round, name: str, command: Command) -> None:
+    """Let the command do a piece, or what is left of the clip."""
+    before, began = command.done, time.monotonic_ns()
+    command.resume()
+    command.wait_for(before + PIECE)
+    command.pause()
+    ended = time.monotonic_ns() if command.running() else int(command.frames()["done_ns"][-1])
+    after = command.done
+    if after > before:
+        found.frames[name] += after - before
+        found.seconds[name] += (ended - began) / 1e9
 
 
 def rows(rounds: list[Round]) -> list[Row]:
     """The table."""
 
-    def median(of: Callable[[Round], float]) -> float:
-        return float(np.median([of(each) for each in rounds]))
+    def row(name: str, figures: list[float], unit: str, gate: str = "") -> Row:
+        return Row(name, float(np.median(figures)), unit, gate)
 
-    stages = [
-        Row(f"{name}, bare", median(lambda each: 1e3 * each.times[name]), "ms")  # noqa: B023
-        for name in rounds[0].times
-    ]
-    rates = [
-        Row(f"graph, {name}", median(lambda each: each.placed[name].rate), "frames/s")  # noqa: B023
-        for name in PLACEMENTS
-    ]
+    def ratio(name: str, one: str, other: str, gate: str = "") -> Row:
+        return row(name, [each.rate(one) / each.rate(other) for each in rounds], "times", gate)
+
     return [
-        *stages,
-        Row("limit", median(lambda each: each.limit), "frames/s"),
-        *rates,
-        Row("graph, default, whole run", median(lambda each: each.default.whole_rate), "frames/s"),
-        Row("plain loop", median(lambda each: each.loop), "frames/s"),
-        Row("graph / limit", median(lambda each: each.default.rate / each.limit), "times", gate=">= 0.85"),
-        Row("graph / plain loop", median(lambda each: each.default.rate / each.loop), "times", gate=">= 1.3"),
-        Row("default / fuse", median(lambda each: each.default.rate / each.placed["fuse"].rate), "times"),
-        Row("default / spread", median(lambda each: each.default.rate / each.placed["spread"].rate), "times"),
+        *(row(f"{name}, bare", [1e3 * each.times[name] for each in rounds], "ms") for name in rounds[0].times),
+        row("limit", [each.limit for each in rounds], "frames/s"),
+        *(row(f"graph, {name}", [each.rate(name) for each in rounds], "frames/s") for name in PLACEMENTS),
+        row(PLAIN, [each.rate(PLAIN) for each in rounds], "frames/s"),
+        row("graph / limit", [each.rate("default") / each.limit for each in rounds], "times", ">= 0.85"),
+        ratio("graph / plain loop", "default", PLAIN, ">= 1.3"),
+        ratio("default / fuse", "default", "fuse"),
+        ratio("default / spread", "default", "spread"),
     ]
 
 
@@ -126,11 +132,10 @@ def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     with enrolled() as environment:
         rounds = [measure(environment) for _ in range(count)]
-    fastest = max(PLACEMENTS, key=lambda name: np.median([each.placed[name].rate for each in rounds]))
-    cpu = {name: np.median([each.placed[name].cpu_s for each in rounds]) for name in PLACEMENTS}
-    used = ", ".join(f"{name} {1e3 * cpu[name] / rounds[0].frames:.0f}" for name in PLACEMENTS)
-    named = f"Faces named by the plain loop: {rounds[0].plain.named}."
-    about = f"{count} rounds of {rounds[0].frames} frames of {CLIP.name}; CPU ms a frame, start and all: {used}."
+    fastest = max(PLACEMENTS, key=lambda name: float(np.median([each.rate(name) for each in rounds])))
+    counted = ", ".join(f"{who} {frames}" for who, frames in rounds[0].frames.items())
+    about = f"{count} rounds of {CLIP.name}; frames counted in a round: {counted}."
+    named = f"Faces named by the plain loop from the second piece on: {rounds[0].named}."
     notes = [*NOTES, about, f"The fastest placement here: {fastest}.", named]
     return report("graph", rows(rounds), versions=("onnxruntime-gpu", "opencv-python", "av"), notes=notes)
 

@@ -1,13 +1,13 @@
 """The main job as a plain program does it: one process, one loop, OpenCV and ONNX Runtime as they come out of the box.
 
-`python -m bench.plain CLIP OUT`. cv2.VideoCapture, both libraries' own choice of threads, cv2's letterbox, blob and
-NMS; where there is no such thing in a library, the stages' own functions: to read the detector's maps, to cut chips,
-to draw. x264 with the recording's options, on as many threads as it likes. Prints frames, seconds and names as JSON.
+`python -m bench.plain CLIP OUT PIECE`. cv2.VideoCapture, both libraries' own choice of threads, cv2's letterbox, blob
+and NMS; where there is no such thing in a library, the stages' own functions: to read the detector's maps, to cut
+chips, to draw. x264 with the recording's options, on as many threads as it likes. For each line on standard input it
+does PIECE frames and prints their number, the seconds and the names as JSON.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from bench.turns import say_in_turn
 from pipeline.home import home, keys
 from pipeline.types import Detections, Frame, Matches
 from run_pipeline import Settings
@@ -39,7 +40,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Plain(msgspec.Struct, frozen=True):
-    """What was measured: from the first frame that was read to the last that was written."""
+    """What was measured of a piece: from its first frame's reading to its last one's writing."""
 
     frames: int
     seconds: float
@@ -109,7 +110,10 @@ class Matcher:
             chips = np.empty((len(rows), self.template.side, self.template.side, 3), np.uint8)
             cut(pixels, found.keypoints[rows], self.template, chips)
             planes = (chips.transpose(0, 3, 1, 2).astype(np.float32) - self.mean) * self.scale
-            (embeddings,) = self.session.run(None, {"images": planes})
+            mirrored = np.concatenate([planes, planes[..., ::-1]])
+            (both,) = self.session.run(None, {"images": mirrored})
+            both /= np.linalg.norm(both, axis=1, keepdims=True)
+            embeddings = both[: len(rows)] + both[len(rows) :]
             embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
             cosines = embeddings @ self.templates.T
             similarity[rows] = cosines.max(axis=1)
@@ -118,25 +122,23 @@ class Matcher:
         return Matches(found, tuple(names), similarity)
 
 
-def measure(clip: Path, out: Path) -> Plain:
-    """Read, detect, match, draw and write the whole clip."""
+def measure(clip: Path, out: Path, piece: int) -> Iterator[Plain]:
+    """Read, detect, match, draw and write one more piece of the clip."""
     settings = Settings()
     detect, match, picture = Detector(settings), Matcher(settings), Picture()
     draw = Draw(settings.draw, picture)
     video = cv2.VideoCapture(str(clip))
-    began = time.perf_counter()
-    count = named = 0
     with (out / "plain.jsonl").open("wb") as lines, av.open(out / "plain.mp4", "w") as mp4:
         stream: Any = None
-        while True:
-            more, read = video.read()
-            if not more:
-                break
+        seq = -1
+        began, count, named = time.perf_counter(), 0, 0
+        while (read := video.read()) and read[0]:
+            seq += 1
             captured = time.monotonic_ns()
-            picture.pixels = np.asarray(read, np.uint8)
+            picture.pixels = np.asarray(read[1], np.uint8)
             height, width = picture.pixels.shape[:2]
             pts_ns = round(video.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
-            frame = Frame(clip.stem, count, captured, pts_ns, 0, 0, 0, width, height)
+            frame = Frame(clip.stem, seq, captured, pts_ns, 0, 0, 0, width, height)
             matches = match(picture.pixels, detect(picture.pixels, frame))
             drawn = draw(matches)
             stream = stream or _stream(mp4, width, height)
@@ -147,9 +149,12 @@ def measure(clip: Path, out: Path) -> Plain:
             lines.write(msgspec.json.encode(Result.of(matches, time.monotonic_ns())) + b"\n")
             count += 1
             named += sum(map(bool, matches.names))
-        seconds = time.perf_counter() - began
+            if count == piece:
+                yield Plain(count, time.perf_counter() - began, named)
+                began, count, named = time.perf_counter(), 0, 0
+        if count:
+            yield Plain(count, time.perf_counter() - began, named)
         mp4.mux(stream.encode())
-    return Plain(count, seconds, named)
 
 
 def _stream(mp4: Any, width: int, height: int) -> Any:
@@ -165,4 +170,4 @@ def _stream(mp4: Any, width: int, height: int) -> Any:
 
 
 if __name__ == "__main__":
-    os.write(sys.stdout.fileno(), msgspec.json.encode(measure(Path(sys.argv[1]), Path(sys.argv[2]))))
+    say_in_turn(measure(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
