@@ -23,6 +23,8 @@ from stages.sources.picture import SECOND, Picture, State, nanoseconds, ticks
 SLACK_NS = SECOND // 2  # headers round, and sound may end later than the picture
 STEPS_BACK_NS = (0, SECOND, 10 * SECOND)  # MPEG-TS lands behind the key frame where it is asked for it exactly
 
+SIGN_OF_LIFE_S = 1.0  # how often it says that there is nothing yet
+
 
 class Recording:
     """Frames of a video file. A file that ends early, or with damage, fails only after its last good frame."""
@@ -37,7 +39,7 @@ class Recording:
         self._end_ns = 0  # of the last frame
         self._container, self._stream = self._open()
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[Picture | None]:
         picture = None
         for picture in (
             self._resumed(self._after) if self._after else self._numbered(self._decoded(), _Clock(self._stream))
@@ -89,19 +91,30 @@ class Recording:
                 key = number, pts_ns
             yield Picture(number, captured_ns, pts_ns, *key, frame)
 
-    def _resumed(self, mark: Mark) -> Iterator[Picture]:
+    def _resumed(self, mark: Mark) -> Iterator[Picture | None]:
         """The pictures behind `mark`: from the key frame before it; from the start where a seek does not land there."""
         if mark.key_seq > 0:
             for back_ns in STEPS_BACK_NS:
                 if rest := self._from_key(mark, back_ns):
                     return rest
+        return self._from_start(mark)
+
+    def _from_start(self, mark: Mark) -> Iterator[Picture | None]:
+        """Decode all up to the frame of `mark` once more; None again and again, as it may take minutes."""
         self._container.close()
         self._container, self._stream = self._open()
         pictures = self._numbered(self._decoded(), _Clock(self._stream))
-        last = next((picture for picture in pictures if picture.seq == mark.seq), None)
-        if last is None or (mark.key_seq >= 0 and last.pts_ns != mark.pts_ns):
-            raise Failed(f"{self._path} has changed while it was read: start again")
-        return pictures
+        said = time.monotonic()
+        for picture in pictures:
+            if picture.seq == mark.seq:
+                if mark.key_seq >= 0 and picture.pts_ns != mark.pts_ns:
+                    break
+                yield from pictures
+                return
+            if time.monotonic() - said >= SIGN_OF_LIFE_S:
+                yield None
+                said = time.monotonic()
+        raise Failed(f"{self._path} has changed while it was read: start again")
 
     def _from_key(self, mark: Mark, back_ns: int) -> Iterator[Picture] | None:
         """Seek to the key frame of `mark` and on to its frame; None where times or count say that it is another one."""

@@ -123,6 +123,16 @@ def test_a_restart_without_times_counts_from_the_start(tmp_path: Path, capture: 
     assert seen[0].frame.seq == 26
 
 
+def test_a_restart_that_takes_long_keeps_saying_so(
+    tmp_path: Path, capture: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.sources.recording.SIGN_OF_LIFE_S", 0.0)
+    path = film(tmp_path / "clip.mp4")
+    given = list(capture(path, after=Mark(25, -1, -1, -1)))
+    assert given[:25] == [None] * 25, "the watchdog hears of it between two frames only"
+    assert [frame.seq for frame in given[25:] if frame] == list(range(26, 40))
+
+
 def test_a_restart_on_another_file_fails(tmp_path: Path, capture: Open, rings: Rings) -> None:
     path = film(tmp_path / "clip.mp4")
     *_, last = watch(capture(path), rings)
