@@ -19,13 +19,14 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from pipeline import catalogue, cuda, libraries
+from pipeline.briefing import EngineConfig
 from pipeline.config import Config, load
 from pipeline.doctor import doctor
 from pipeline.errors import Failed, Usage
 from pipeline.graph import Process, Source, every, fuse, head, spread
 from pipeline.logs import log_to
 from pipeline.model import Provider
-from pipeline.supervise import EngineConfig, Supervisor
+from pipeline.supervise import Supervisor
 from pipeline.view import Snapshot, View
 from pipeline.watch import Watch
 

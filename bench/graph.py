@@ -8,7 +8,6 @@ limit = min(rate of the slowest bare stage, cores / sum of the bare times of all
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import defaultdict
@@ -23,12 +22,12 @@ from bench.plain import Plain
 from bench.table import Row, report
 from bench.turns import Program
 from pipeline.graph import Source, expand
+from pipeline.limits import cores
 from run_pipeline import LIVE_VIEW, Settings
 
 PLACEMENTS = ("default", "fuse", "spread")
 PLAIN = "plain loop"
 ROUNDS = 3
-CORES = len(os.sched_getaffinity(0))
 PIECE = Settings().engine.slots - 1  # as many frames as may be on the way at once
 NOTES = (
     "A rate: frames / seconds of its turns, from the second piece on: start, filling and closing are left out. "
@@ -60,13 +59,13 @@ class Round:
     @property
     def limit(self) -> float:
         """Frames a second that no placement on these cores can pass."""
-        return min(1 / max(self.times.values()), CORES / sum(self.times.values()))
+        return min(1 / max(self.times.values()), cores() / sum(self.times.values()))
 
 
 def measure(environment: dict[str, str]) -> Round:
     """One round."""
     graph = expand(LIVE_VIEW, [Source(CLIP.stem, str(CLIP), live=False)])
-    threads = str(max(1, CORES // len(graph)))
+    threads = str(max(1, cores() // len(graph)))
     limited = environment | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
     found = Round()
     with ExitStack() as stack:

@@ -16,6 +16,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.limits import cores
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -77,7 +79,7 @@ def _about(name: str, versions: Sequence[str]) -> dict[str, Any]:
         "command": " ".join(["python", "-m", f"bench.{name}", *sys.argv[1:]]),
         "date": datetime.now(UTC).date().isoformat(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "load at the end": round(os.getloadavg()[0], 1),
         "versions": ", ".join(f"{key} {value}" for key, value in software.items()),
     }

@@ -12,6 +12,7 @@ from pipeline.graph import Process
 from pipeline.metrics import Page, new_page
 
 CRASHES, IN_SECONDS = 5, 60.0  # a process that crashes more often than this stops the graph
+STRIKES = 2  # a message that was in hand at so many crashes is left out
 
 
 class Child:
@@ -46,6 +47,23 @@ class Child:
     def hears(self, sender: Child) -> bool:
         """Whether there is an edge from `sender`."""
         return any(edge.sender == sender.name for edge in self.process.hears)
+
+    def strike(self) -> list[tuple[int, int]]:
+        """Hold the crash against the messages that were in hand, (source index, seq) each; returns them."""
+        held = self.page.held()
+        self.strikes.update(held)
+        self.page.hold([])
+        return held
+
+    @property
+    def suspects(self) -> list[tuple[int, int]]:
+        """Messages that were in hand at a crash, (source index, seq) each: the next time each on its own."""
+        return [key for key, count in self.strikes.items() if count < STRIKES]
+
+    @property
+    def skip(self) -> list[tuple[int, int]]:
+        """Messages that are left out."""
+        return [key for key, count in self.strikes.items() if count >= STRIKES]
 
     def may_restart(self, now: float) -> bool:
         """Count a crash; whether the budget allows another start."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from pipeline import home, machine, trials
+from pipeline import home, limits, machine, trials
 from pipeline.finding import Finding
 
 STYLES = {"ok": "green", "note": "yellow", "broken": "bold red"}
@@ -21,8 +21,8 @@ STYLES = {"ok": "green", "note": "yellow", "broken": "bold red"}
 def examine(state: Path, keys: Path) -> Iterator[Finding]:
     """Look at everything, one finding after the other; trying the providers takes seconds."""
     yield machine.system()
-    yield machine.processor()
-    yield machine.memory(Path("/proc"), Path("/sys/fs/cgroup"))
+    yield machine.processor(limits.PROC, limits.GROUPS)
+    yield machine.memory(limits.PROC, limits.GROUPS)
     yield machine.shared_memory()
     yield machine.open_files()
     yield from machine.places(state, keys)

@@ -14,13 +14,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import limits
 from pipeline.errors import Failed
 from pipeline.types import MOST_SIDE, Frame
 
@@ -92,7 +92,7 @@ def allocate(source: str, width: int, height: int, slots: int) -> tuple[int, Rin
     Raises Failed where the memory is not there: it is taken now, so that no later write can run out of it.
     """
     info = RingInfo(source, secrets.randbits(62), "", slots, width * height * 3)
-    free = _free_memory()
+    free = limits.memory().free
     sentence = (
         f"not enough memory for the frames of {source}: {slots} of {width}x{height} need {info.size >> 20} MB and "
         f"{free >> 20} MB are free; "
@@ -112,17 +112,6 @@ def allocate(source: str, width: int, height: int, slots: int) -> tuple[int, Rin
 
 def _record(slot: int) -> int:
     return (slot + 1) * WORDS
-
-
-def _free_memory() -> int:
-    """Bytes this process may still take: the machine's, or its control group's where that is less."""
-    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(meminfo["MemAvailable"].split()[0]) << 10
-    group = Path("/sys/fs/cgroup")
-    limit, used = group / "memory.max", group / "memory.current"
-    if limit.exists() and (most := limit.read_text().strip()) != "max":
-        free = min(free, int(most) - int(used.read_text()))
-    return free
 
 
 class RingWriter:

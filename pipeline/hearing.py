@@ -173,8 +173,7 @@ class Hearing:
         page.set(Counter.BUSY_SINCE, 0)
         for message, result in zip(messages, results, strict=True):
             frame = message.frame
-            page.service.record((now - began) // len(messages))
-            page.age.record(now - frame.captured_ns)
+            page.measured(frame, (now - began) // len(messages), now - frame.captured_ns)
             if isinstance(result, Overwritten):
                 page.add(Counter.OVERWRITTEN)
             elif result is SKIPPED:

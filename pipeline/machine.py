@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import libraries
+from pipeline import libraries, limits
 from pipeline.finding import Finding
 
 ENOUGH_FILES = 256  # open files of one process: sockets, rings, pipes
@@ -30,42 +30,25 @@ def system() -> Finding:
     return Finding("system", "ok", found)
 
 
-def processor() -> Finding:
+def processor(proc: Path, groups: Path) -> Finding:
     """The cores that this process may use."""
-    cores = len(os.sched_getaffinity(0))
-    advice = "" if cores > 1 else "One core shows few frames a second: take a machine with two or more."
-    return Finding("processor", "note" if advice else "ok", f"{cores} of {os.cpu_count()} cores", advice)
+    cores, allowed = limits.cores(proc, groups), len(os.sched_getaffinity(0))
+    found = f"{cores} of {os.cpu_count()} cores" + (", by a control group's quota" if cores < allowed else "")
+    advice = "" if cores > 1 else "One core shows few frames a second: give it two or more."
+    return Finding("processor", "note" if advice else "ok", found, advice)
 
 
-def memory(proc: Path, cgroup: Path) -> Finding:
-    """Free memory (`proc`/meminfo), or less where a control group of this process has a limit."""
-    rows = dict(line.split(":", 1) for line in (proc / "meminfo").read_text().splitlines())
-    total, free = (int(rows[key].split()[0]) << 10 for key in ("MemTotal", "MemAvailable"))
-    limit = min(memory_limits(proc, cgroup), default=total)
+def memory(proc: Path, groups: Path) -> Finding:
+    """Free memory, and less where a control group of this process has a limit."""
+    total, limit, free = limits.memory(proc, groups)
     found = f"{_gib(free)} free of {_gib(total)}" + (
         f", limited to {_gib(limit)} by a control group" if limit < total else ""
     )
-    if min(free, limit) < ENOUGH_MEMORY:
+    if free < ENOUGH_MEMORY:
         return Finding(
             "memory", "note", found, f"Close other programs or raise the limit: {_gib(ENOUGH_MEMORY)} is little enough."
         )
     return Finding("memory", "ok", found)
-
-
-def memory_limits(proc: Path, cgroup: Path) -> Iterator[int]:
-    """Bytes, of each control group (version 1 and 2) that this process is in, and of those around it."""
-    for line in (proc / "self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):
-            root = cgroup / controllers
-            group = root / path.lstrip("/")
-            for folder in (group, *group.parents):
-                for name in ("memory.max", "memory.limit_in_bytes"):
-                    text = (folder / name).read_text().strip() if (folder / name).is_file() else "max"
-                    if text.isdigit():
-                        yield int(text)
-                if folder == root:
-                    break
 
 
 def shared_memory() -> Finding:

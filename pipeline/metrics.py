@@ -1,11 +1,19 @@
-"""Counters and latency histograms in shared memory: a process writes its page, the supervisor reads it."""
+"""Counters and latency histograms in shared memory: a process writes its page, the supervisor reads it.
+
+One frame in `TRACED` also leaves its trace in the log: a line from each process that it comes through.
+"""
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 from collections.abc import Sequence
 from enum import IntEnum
+
+from pipeline.types import Frame
+
+log = logging.getLogger(__name__)
 
 # A histogram's buckets: 16 to the octave, so a quantile is at most 1/16 off, from 1 us to about 6 days (in us).
 SUB = 4
@@ -38,6 +46,7 @@ class State(IntEnum):
     ENDED = 6
 
 
+TRACED = 100
 MOST_AT_ONCE = 8  # messages a stage may have in hand
 CURRENT = 16  # MOST_AT_ONCE pairs (source index, seq), behind a count
 LAST_SENT = CURRENT + 1 + 2 * MOST_AT_ONCE
@@ -112,6 +121,14 @@ class Page:
         """What was in hand last."""
         pairs = self.words[CURRENT + 1 : CURRENT + 1 + 2 * self.words[CURRENT]].tolist()
         return list(zip(pairs[::2], pairs[1::2], strict=True))
+
+    def measured(self, frame: Frame, service_ns: int, age_ns: int) -> None:
+        """Count the stages' own time on a frame, and its age at their result."""
+        self.service.record(service_ns)
+        self.age.record(age_ns)
+        if frame.seq % TRACED == 0:
+            times = {"service_ms": service_ns / 1e6, "age_ms": age_ns / 1e6}
+            log.info("trace", extra={"source": frame.source, "seq": frame.seq, **times})
 
     def sent(self, source: int, seq: int) -> None:
         """Tell the last seq that this process is through with for a source."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from pipeline import cuda
 from pipeline.config import Config
 from pipeline.errors import Failed
 from pipeline.lanes import FreeLane, HostLane
+from pipeline.limits import cores
 from pipeline.registry import Card, card_beside, resolve
 from pipeline.session import Plan, Tensor, errors, make_plan, open_session, read_checked, reason
 
@@ -70,7 +70,7 @@ def set_thread_budget(threads: int) -> None:
 
 def thread_budget() -> int:
     """Threads for each session: the budget, or all cores this process may use where nobody has set one."""
-    return _budget or len(os.sched_getaffinity(0))
+    return _budget or cores()
 
 
 class Model:

@@ -107,7 +107,8 @@ class Reading:
             if frame is None:
                 node.attend(IDLE_S)
                 continue
-            page.service.record(time.monotonic_ns() - began)
+            now = time.monotonic_ns()
+            page.measured(frame, now - began, now - frame.captured_ns)
             self._send(frame)
 
     def _show(self, state: str) -> None:
@@ -121,4 +122,3 @@ class Reading:
         node.outlet.send(frame)
         node.page.sent(node.number[self.source.name], frame.seq)
         node.page.add(Counter.SENT)
-        node.page.age.record(time.monotonic_ns() - frame.captured_ns)

@@ -12,12 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
 
-import msgspec
-from msgspec import Meta
-
-from pipeline.child import CRASHES, IN_SECONDS, Child
+from pipeline.briefing import Briefing, EngineConfig, environment
+from pipeline.child import CRASHES, IN_SECONDS, STRIKES, Child
 from pipeline.config import Config
 from pipeline.control import (
     EXIT_FAILED,
@@ -26,12 +23,9 @@ from pipeline.control import (
     Ended,
     Finish,
     NeedRing,
-    Neighbour,
     NoRing,
     Ready,
     Rings,
-    StageSpec,
-    Start,
     Trouble,
     pair,
 )
@@ -44,16 +38,6 @@ from pipeline.rundir import RunDirectory
 log = logging.getLogger(__name__)
 
 TERM_AFTER_S, KILL_AFTER_S = 5.0, 7.0  # but who closes files is not hurried: hours of video take minutes
-LIVE_WINDOW = 2  # messages of a live source on an `every` edge: more would only be delay
-STRIKES = 2
-
-
-class EngineConfig(Config, frozen=True):
-    """How the processes run."""
-
-    slots: Annotated[int, Meta(ge=4, le=256)] = 16  # frames in a source's ring; one less may be on the way
-    watchdog_s: Annotated[float, Meta(gt=0)] = 60.0  # a stage that is busy with one message for longer is killed
-    threads: Annotated[int, Meta(ge=0, le=64)] = 0  # a process; 0: cores / processes, at least 1
 
 
 class Supervisor:
@@ -71,7 +55,6 @@ class Supervisor:
         self.sources = list(sources)
         self.failures: list[str] = []
         self.code = 0
-        self._settings = settings
         self._engine = engine
         self._log_file = log_file
         self._rings: dict[str, int] = {}  # source -> the descriptor of its ring
@@ -79,6 +62,7 @@ class Supervisor:
         self._stopping_since: float | None = None
         self._aborting = False
         self.run = RunDirectory()
+        self._briefing = Briefing(self.sources, settings, engine, self.run.path, log_file)
         processes = expand(graph, self.sources)
         self.children = [Child(process, n, len(self.sources), self.run.path) for n, process in enumerate(processes)]
 
@@ -132,14 +116,7 @@ class Supervisor:
 
     def _spawn(self, child: Child) -> None:
         ours, theirs = pair()
-        start = self._start(child)
-        threads = str(start.threads)
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "OMP_NUM_THREADS": threads,
-            "OPENBLAS_NUM_THREADS": threads,
-            "NUMBA_NUM_THREADS": threads,
-        }
+        start = self._briefing.start(child, self.children, self._told)
         with theirs, child.errors.open("wb") as errors:
             child.running = subprocess.Popen(
                 [sys.executable, "-m", "pipeline", str(theirs.fileno()), str(os.getpid())],
@@ -147,7 +124,7 @@ class Supervisor:
                 stdout=errors,
                 stderr=errors,
                 pass_fds=[theirs.fileno(), child.page_fd],
-                env=environment,
+                env=environment(start.threads),
                 process_group=0,  # a Ctrl-C at the terminal is ours alone
             )
         child.channel = Channel(ours)
@@ -160,41 +137,6 @@ class Supervisor:
                 child.send(self._ended(other))
         if self._stopping_since is not None and child.process.source:
             child.send(Finish())
-
-    def _start(self, child: Child) -> Start:
-        numbers = {other.name: other.number for other in self.children}
-        hears = [Neighbour(edge.sender, numbers[edge.sender], edge.policy) for edge in child.process.hears]
-        heard_by = [
-            Neighbour(other.name, other.number, edge.policy)
-            for other in self.children
-            for edge in other.process.hears
-            if edge.sender == child.name
-        ]
-        stages = [
-            StageSpec(stage.__module__, stage.__name__, msgspec.json.encode(self._settings[stage.__name__]))
-            for stage in child.process.stages
-        ]
-        live = any(source.live for source in self.sources)
-        windows = {source.name: LIVE_WINDOW if live else self._engine.slots - 1 for source in self.sources}
-        cores = len(os.sched_getaffinity(0))
-        return Start(
-            name=child.name,
-            number=child.number,
-            stages=stages,
-            hears=hears,
-            heard_by=heard_by,
-            sources=self.sources,
-            source=child.process.source,
-            windows=windows,
-            rings=self._told,
-            run=str(self.run.path),
-            log=str(self._log_file),
-            page_fd=child.page_fd,
-            restarts=child.restarts,
-            suspects=[key for key, count in child.strikes.items() if count < STRIKES],
-            skip=[key for key, count in child.strikes.items() if count >= STRIKES],
-            threads=self._engine.threads or max(1, cores // len(self.children)),
-        )
 
     def _listen(self, child: Child) -> None:
         while child.channel and (report := child.channel.report()) is not None:
@@ -254,14 +196,13 @@ class Supervisor:
             return
         said = child.errors.read_text(errors="replace").strip()
         log.error("crashed", extra={"child": child.name, "status": status, "stderr": said[-4000:]})
-        child.strikes.update(child.page.held())
-        for index, seq in child.page.held():
+        for index, seq in child.strike():
             if child.strikes[index, seq] == STRIKES:
                 name = self.sources[index].name
                 self._failed(
-                    f"frame {seq} of {name} killed {child.name} twice and was left out; see {self._log_file}", 1
+                    f"frame {seq} of {name} killed {child.name} twice and was left out; see {self._log_file}",
+                    1,
                 )
-        child.page.hold([])
         if self._stopping_since is not None and time.monotonic() - self._stopping_since > TERM_AFTER_S:
             self._failed(f"{child.name} did not stop in time and was killed; see {self._log_file}", 1)
             self._end(child)

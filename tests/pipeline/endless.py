@@ -4,9 +4,10 @@ import json
 import sys
 from pathlib import Path
 
+from pipeline.briefing import EngineConfig
 from pipeline.graph import Source
 from pipeline.metrics import Counter
-from pipeline.supervise import EngineConfig, Supervisor
+from pipeline.supervise import Supervisor
 from tests.pipeline.parts import CountConfig, LookConfig, NameConfig, WriteConfig
 from tests.pipeline.test_engine import GRAPH
 

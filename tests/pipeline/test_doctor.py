@@ -64,9 +64,9 @@ def test_help_has_an_example() -> None:
     assert "Example: python run_pipeline.py doctor" in call("--help").output
 
 
-def proc(folder: Path, *, free: int, groups: str = "0::/\n") -> Path:
+def proc(folder: Path, *, free: int) -> Path:
     (folder / "self").mkdir(parents=True)
-    (folder / "self" / "cgroup").write_text(groups)
+    (folder / "self" / "cgroup").write_text("0::/\n")
     (folder / "meminfo").write_text(f"MemTotal: {8 << 20} kB\nMemFree: 1 kB\nMemAvailable: {free >> 10} kB\n")
     return folder
 
@@ -78,21 +78,20 @@ def test_memory(tmp_path: Path) -> None:
     assert little.state == "note"
 
 
-@pytest.mark.parametrize(
-    ("groups", "file"),
-    [
-        ("0::/user/app\n", "user/memory.max"),
-        ("0::/user/app\n", "user/app/memory.max"),
-        ("3:cpu:/\n2:memory:/box\n", "memory/box/memory.limit_in_bytes"),
-    ],
-)
-def test_memory_of_a_control_group(tmp_path: Path, groups: str, file: str) -> None:
-    limit = tmp_path / "cgroup" / file
-    limit.parent.mkdir(parents=True)
-    limit.write_text(f"{1 << 29}\n")
-    finding = machine.memory(proc(tmp_path / "proc", free=4 << 30, groups=groups), tmp_path / "cgroup")
+def test_memory_of_a_control_group(tmp_path: Path) -> None:
+    (tmp_path / "cgroup").mkdir()
+    (tmp_path / "cgroup" / "memory.max").write_text(f"{1 << 29}\n")
+    finding = machine.memory(proc(tmp_path / "proc", free=4 << 30), tmp_path / "cgroup")
     assert finding.state == "note"
-    assert "limited to 0.5 GiB" in finding.found
+    assert finding.found == "0.5 GiB free of 8.0 GiB, limited to 0.5 GiB by a control group"
+
+
+def test_a_quota_of_cores(tmp_path: Path) -> None:
+    (tmp_path / "cgroup").mkdir()
+    (tmp_path / "cgroup" / "cpu.max").write_text("100000 100000\n")
+    finding = machine.processor(proc(tmp_path / "proc", free=4 << 30), tmp_path / "cgroup")
+    assert finding.state == "note"
+    assert finding.found.startswith("1 of ")
 
 
 def test_open_files(limits: None) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.briefing import EngineConfig
 from pipeline.config import Config
 from pipeline.graph import Process, Source, every, fuse, head, spread
 from pipeline.metrics import Counter
-from pipeline.supervise import EngineConfig, Supervisor
+from pipeline.supervise import Supervisor
 from tests.command import alive
 from tests.pipeline.parts import (
     Count,
@@ -81,6 +82,19 @@ def test_every_frame_comes_out_once_and_in_order(tmp_path: Path, place: Callable
     assert (supervisor.failures, supervisor.code) == ([], 0)
     assert run.seqs("a") == run.seqs("b") == list(range(100))
     assert (tmp_path / "lines.closed").exists()
+
+
+def test_one_frame_in_a_hundred_leaves_its_trace_in_the_log(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.settings["Count"] = CountConfig(frames=150)
+    run.go()
+    lines = [json.loads(line) for line in run.log().splitlines()]
+    traces = [line for line in lines if line["event"] == "trace"]
+    seen = {seq: [line["process"] for line in traces if line["seq"] == seq] for seq in (0, 100)}
+    assert seen[0] == seen[100] == ["count-a", "look", "write"]
+    ages = [line["age_ms"] for line in traces if line["seq"] == 100]
+    assert 0 < ages[0] < ages[1] < ages[2]
+    assert len(traces) == 6
 
 
 @pytest.mark.parametrize("seed", range(3))
