@@ -28,6 +28,7 @@ PAGE = 4096
 MAP_FLAGS = mmap.MAP_SHARED | mmap.MAP_POPULATE  # else each page of the first lap is a fault: 5 ms a 1080p frame, not 1
 WORDS = 8  # a record: one cache line of 64-bit words; the first says whose ring it is, then there is one a slot
 LAP, SEQ, CAPTURED, PTS, WIDTH, HEIGHT, KEY_SEQ, KEY_PTS = range(WORDS)
+DAMAGE = 1  # the first record's word for what a source found damaged so far
 NO_FRAME = -1
 
 _fence = threading.Lock()  # taken and released between lap and pixels: orders the accesses where the machine does not
@@ -84,6 +85,7 @@ class Mark(msgspec.Struct, frozen=True):
     pts_ns: int
     key_seq: int
     key_pts_ns: int
+    damage: int = 0  # places that it could not decode
 
 
 def allocate(source: str, width: int, height: int, slots: int) -> tuple[int, RingInfo]:
@@ -164,13 +166,18 @@ class RingWriter:
         key_pts_ns: int,
         width: int,
         height: int,
+        damage: int = 0,
     ) -> Frame:
-        """The claimed slot is written: returns its ticket. The slot after it is void before the ticket exists."""
+        """The claimed slot is written: returns its ticket. The slot after it is void before the ticket exists.
+
+        `key_seq`, `key_pts_ns` and `damage` (places of the source that did not decode, so far) are for a successor.
+        """
         at = _record(self._slot)
         lap = self._words[at + LAP] + 1
         record = (seq, captured_ns, pts_ns, width, height, key_seq, key_pts_ns)
         for word, value in enumerate(record, start=SEQ):
             self._words[at + word] = value
+        self._words[DAMAGE] = damage
         with _fence:
             pass
         self._words[at + LAP] = lap
@@ -194,7 +201,8 @@ class RingWriter:
         if not frames:
             return None
         at = _record(frames[-1].slot)
-        return Mark(*(self._words[at + word] for word in (SEQ, PTS, KEY_SEQ, KEY_PTS)))
+        seq, pts, key_seq, key_pts = (self._words[at + word] for word in (SEQ, PTS, KEY_SEQ, KEY_PTS))
+        return Mark(seq, pts, key_seq, key_pts, self._words[DAMAGE])
 
 
 class RingReader:

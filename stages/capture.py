@@ -83,6 +83,7 @@ class Capture:
             key_pts_ns=picture.key_pts_ns,
             width=width,
             height=height,
+            damage=picture.damage,
         )
 
 

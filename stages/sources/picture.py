@@ -26,6 +26,7 @@ class Picture:
     key_seq: int  # the key frame from which this one can be decoded
     key_pts_ns: int
     pixels: VideoFrame | NDArray[np.uint8]  # a decoder's frame, or (H, W, 3) BGR
+    damage: int = 0  # places of the source, so far, that did not decode
 
     @property
     def size(self) -> tuple[int, int]:

@@ -89,7 +89,7 @@ class Recording:
             self._end_ns = pts_ns + nanoseconds(frame.duration or 0, self._base)
             if frame.key_frame or number == 0:
                 key = number, pts_ns
-            yield Picture(number, captured_ns, pts_ns, *key, frame)
+            yield Picture(number, captured_ns, pts_ns, *key, frame, self._damage)
 
     def _resumed(self, mark: Mark) -> Iterator[Picture | None]:
         """The pictures behind `mark`: from the key frame before it; from the start where a seek does not land there."""
@@ -103,6 +103,7 @@ class Recording:
         """Decode all up to the frame of `mark` once more; None again and again, as it may take minutes."""
         self._container.close()
         self._container, self._stream = self._open()
+        self._damage = 0
         pictures = self._numbered(self._decoded(), _Clock(self._stream))
         said = time.monotonic()
         for picture in pictures:
@@ -139,7 +140,7 @@ class Recording:
             pts_ns = clock.stamp(follower)
         if pts_ns != mark.pts_ns:
             return None
-        self._damage = 0
+        self._damage = mark.damage
         return self._numbered(frames, clock, mark.seq + 1, (mark.key_seq, mark.key_pts_ns))
 
     @property
@@ -151,13 +152,14 @@ class Recording:
 
     def _judge(self, last: Picture | None) -> None:
         """Raises Failed where the file was damaged, or ends before its header says."""
-        if last is None:
-            if self._after:
-                return  # it was killed behind the last frame
+        count = 1 + (last.seq if last else self._after.seq if self._after else -1)
+        if not count:
             raise Failed(f"{self._path} holds no frame that decodes: copy or export it again")
-        done = f"the {last.seq + 1} frames that could be read are done; copy or export it again for the rest"
+        done = f"the {count} frames that could be read are done; copy or export it again for the rest"
         if self._damage:
             raise Failed(f"{self._path} is damaged in {self._damage} places: {done}")
+        if last is None:
+            return  # its predecessor was killed behind the last frame
         end_ns = self._declared_end_ns()
         if end_ns is not None and self._end_ns + SLACK_NS < end_ns:
             raise Failed(f"{self._path} ends at {self._end_ns / SECOND:.1f} s, not at {end_ns / SECOND:.1f} s: {done}")

@@ -317,6 +317,10 @@ def test_a_corrupt_video_fails_after_all_that_decodes(tmp_path: Path, capture: O
     assert len(seen) > 80
     assert number(seen[-1].pixels) == 99
     assert "is damaged in" in sentence
+    for stopped in (seen[-20], seen[-1]):
+        rest, again = failure(capture(path, after=stopped.mark), rings)
+        assert [one.frame.seq for one in rest] == list(range(stopped.frame.seq + 1, seen[-1].frame.seq + 1))
+        assert again == sentence, "a restart behind the damage knows of it"
 
 
 def test_folders_that_cannot_be_read(tmp_path: Path, capture: Open, rings: Rings) -> None:
