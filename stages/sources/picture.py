@@ -11,6 +11,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
+from pipeline.frames import fill
+
 SECOND = 1_000_000_000  # ns
 State = Literal["connecting", "running", "reconnecting", "ended"]
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED, ITU-T H.273 MatrixCoefficients 2
@@ -61,13 +63,13 @@ class Converter:
         """Fill `slot`, (height, width, 3) uint8 BGR of the picture's size."""
         pixels = picture.pixels
         if isinstance(pixels, np.ndarray):
-            np.copyto(slot, pixels)
+            fill(slot, pixels)
             return
         frame = self._reformatter.reformat(pixels, format="bgr24", src_colorspace=_matrix(pixels), threads=1)
         plane = frame.planes[0]
         strides = (plane.line_size, 3, 1)
         bgr = np.ndarray((frame.height, frame.width, 3), np.uint8, buffer=memoryview(plane), strides=strides)
-        np.copyto(slot, np.rot90(bgr, _quarters(pixels)))
+        fill(slot, np.rot90(bgr, _quarters(pixels)))
 
 
 def _quarters(frame: VideoFrame) -> int:
