@@ -1,8 +1,9 @@
-"""What needs a GPU, checked and measured on any machine that has one: python -m bench.gpu_check
+"""What needs a GPU, checked and measured on any machine that has one: python -m bench.gpu_check [FILE...]
 
-For each model in models/ and each GPU provider: is it really used, does it agree with the CPU, do captured graphs
-follow their input, and how fast is it by batch size beside a plain session.run on CUDA. Exit code 1 where a check
-fails, 0 otherwise, also on a machine without a GPU.
+For each model in models/, and each FILE besides (such as python -m export onnx centerface --decode --half --out FILE
+writes), and each GPU provider: does it really run the network, does it agree with the CPU, are captured graphs what
+runs, and how fast is it by batch size beside a plain session.run on CUDA. Exit code 1 where a check fails, 0 otherwise,
+also on a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ from rich.table import Table
 from pipeline import cuda
 from pipeline.errors import Failed
 from pipeline.model import Device, Model
-from pipeline.session import make_plan, open_session
+from pipeline.session import errors, make_plan, open_session
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 SIZES = {"centerface": (192, 320)}  # (height, width); others have a size of their own
-WAYS: list[tuple[Device, bool]] = [("cuda", False), ("tensorrt", False), ("tensorrt", True)]  # provider, float16
 PARITY_BATCHES = (1, 2, 3, 4, 8, 11)  # full, padded and split buckets
 COSINE = (
     0.9995  # least similarity to the CPU, of an output over a batch: CUDA multiplies in TF32, TensorRT perhaps in half
@@ -47,21 +47,39 @@ class Speed(NamedTuple):
 
 def main() -> int:
     """Check every model on every provider and print what was found; returns the exit code."""
-    console = Console()
+    console = Console(markup=False)
     if clause := cuda.missing():
         console.print(f"gpu-check: nothing to check, {clause}")
         return 0
-    faults = 0
-    for path in sorted(MODELS.glob("*.onnx")):
-        for provider, half in WAYS:
-            title = f"{path.stem} on {provider}{' in float16' if half else ''}"
-            try:
-                faults += examine(console, title, path, provider, half)
-            except Failed as error:
-                faults += provider == "cuda"  # TensorRT is an option: it may be missing
-                console.print(f"{title}: {error}", style="bold red" if provider == "cuda" else "yellow")
+    faults = sum(
+        check(console, path, provider, half)
+        for path in [*sorted(MODELS.glob("*.onnx")), *map(Path, sys.argv[1:])]
+        for provider, half in _ways(console)
+    )
     console.print(f"gpu-check: {faults} checks failed" if faults else "gpu-check: all is well")
     return 1 if faults else 0
+
+
+def _ways(console: Console) -> list[tuple[Device, bool]]:
+    """The providers to check, and whether in float16; TensorRT where it is installed."""
+    try:
+        cuda.tensorrt_release()
+    except Failed as error:
+        console.print(f"{error}", style="yellow")
+        return [("cuda", False)]
+    return [("cuda", False), ("tensorrt", False), ("tensorrt", True)]
+
+
+def check(console: Console, path: Path, provider: Device, half: bool) -> int:
+    """Examine one model on one provider; returns how many checks failed, 1 where it does not run at all."""
+    title = f"{path.stem} on {provider}{' in float16' if half else ''}"
+    try:
+        return examine(console, title, path, provider, half)
+    except Failed as error:
+        console.print(f"{title}: {error}", style="bold red")
+    except errors() as error:
+        console.print(f"{title}: {type(error).__name__}: {error}", style="bold red")
+    return 1
 
 
 def examine(console: Console, title: str, path: Path, provider: Device, half: bool = False, runs: int = RUNS) -> int:
@@ -71,13 +89,9 @@ def examine(console: Console, title: str, path: Path, provider: Device, half: bo
     model = Model(path, provider=provider, size=size, batch=8, half=half)
     console.rule(f"{title}, ready after {time.perf_counter() - started:.1f} s")
     reference = Model(path, provider="cpu", size=size, batch=8)
-    checks = {
-        f"provider really used: {model.info.provider}": model.info.provider == provider,
-        **parity(model, reference),
-        **replay(model, reference),
-    }
-    for check, good in checks.items():
-        console.print(f"{'ok    ' if good else 'FAILED'}  {check}", style="" if good else "bold red")
+    checks = {**used(model, provider), **parity(model, reference), **replay(model, reference)}
+    for line, good in checks.items():
+        console.print(f"{'ok    ' if good else 'FAILED'}  {line}", style="" if good else "bold red")
     table = Table("batch", "p50 ms", "p99 ms", "frames/s", "plain p50", "plain p99", "plain frames/s", box=None)
     plain = plain_run(path, provider, size)
     for batch in cuda.BUCKETS:
@@ -87,6 +101,15 @@ def examine(console: Console, title: str, path: Path, provider: Device, half: bo
         table.add_row(str(batch), *(f"{number:.2f}" for number in numbers))
     console.print(table)
     return list(checks.values()).count(False)
+
+
+def used(model: Model, provider: Device) -> dict[str, bool]:
+    """Is the provider the one that was given the network, and does each batch size have a graph that is replayed?"""
+    nodes = model.info.nodes
+    count = nodes.get(cuda.PROVIDERS[provider], 0) if provider != "cpu" else 0
+    checks = {f"{provider} runs {count} of {sum(nodes.values())} nodes, and all layers": count > 0}
+    checks |= {f"batch {bucket}: a captured graph runs": good for bucket, good in model.replays().items()}
+    return checks
 
 
 def parity(model: Model, reference: Model) -> dict[str, bool]:

@@ -22,13 +22,17 @@ import platformdirs
 from numpy.typing import NDArray
 
 from pipeline.cudart import Cudart, Memory
-from pipeline.errors import Failed, Usage
+from pipeline.errors import Failed
 from pipeline.lanes import stage
-from pipeline.session import QUIET, Plan, Tensor, open_session, runtime
+from pipeline.session import QUIET, Plan, Tensor, open_session, placement, runtime
 
 BUCKETS = (1, 2, 4, 8)  # batch sizes with a graph of their own; a batch is padded to the next, a larger one is split
 
+NO_GRAPH = -1  # ONNX Runtime's id for a run that neither captures nor replays
 TENSORRT = "libnvinfer.so.10"  # what ONNX Runtime's TensorRT provider is linked to
+
+# What a network's time goes into. A session may leave shape arithmetic on the CPU, but none of these.
+HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 GpuProvider = Literal["cuda", "tensorrt"]
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -36,7 +40,7 @@ PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProv
 
 @functools.cache
 def missing() -> str:
-    """Why no CUDA device can be used here, as a clause; "" where the driver counts at least one."""
+    """Why CUDA cannot be used here, as a clause; "" where there are a device, the provider and its libraries."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -44,23 +48,28 @@ def missing() -> str:
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value < 1:
         return "the NVIDIA driver finds no device"
+    if PROVIDERS["cuda"] not in runtime().get_available_providers():
+        return "this onnxruntime is without CUDA: pip install onnxruntime-gpu in its place"
+    _load_libraries()
+    version = runtime().cuda_version
+    try:
+        for library in (f"libcudart.so.{version.partition('.')[0]}", "libcudnn.so.9"):
+            ctypes.CDLL(library)
+    except OSError:
+        return f"CUDA {version} and cuDNN 9 are not installed: pip install 'framewire[gpu]'"
     return ""
 
 
 def require(provider: GpuProvider) -> None:
-    """Raise Failed unless there is a device and an ONNX Runtime with this provider; its libraries are loaded."""
+    """Raise Failed unless CUDA can be used; TensorRT needs it too."""
     if clause := missing():
-        raise Failed(f"provider {provider} was asked for but {clause}: use provider cpu or auto")
-    if PROVIDERS[provider] not in runtime().get_available_providers():
-        raise Failed(f"provider {provider} needs onnxruntime-gpu, but another onnxruntime is installed: pip install it")
-    _load_libraries()
+        raise Failed(f"provider {provider} was asked for but {clause}; or use provider cpu")
 
 
-@functools.cache
 def _load_libraries() -> None:
     """Load CUDA and cuDNN from their Python packages, where they are; torch brings its own."""
     if "torch" not in sys.modules:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find; the session tells later
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find; `missing` tells
             runtime().preload_dlls()
 
 
@@ -124,6 +133,9 @@ def open_gpu(
         raise Failed(f"{error} (provider {provider}); use provider cpu, or a model that runs on {provider}") from error
     if session.get_providers()[0] != PROVIDERS[provider]:
         raise Failed(f"provider {provider} was asked for but ONNX Runtime cannot load it: {_remedy(provider)}")
+    left = [kind for kind in placement(session).get("CPUExecutionProvider", []) if kind in HEAVY]
+    if left:
+        raise Failed(f"provider {provider} would leave {len(left)} layers of {plan.path} on the CPU: use provider cpu")
     return session
 
 
@@ -135,16 +147,17 @@ def _remedy(provider: GpuProvider) -> str:
 
 
 class DeviceLane:
-    """One batch size on the GPU: buffers made once on both sides; the first call captures the work, others replay."""
+    """One batch size on the GPU: buffers made once on both sides; the first call captures the work, others replay.
+
+    What the session allocates it has to have before: cudaMalloc fails inside of a capture. So it runs twice without.
+    """
 
     def __init__(
         self, session: Any, feed: Tensor, outputs: Sequence[Tensor], memory: Memory, *, graph: int, device: str = "cuda"
     ) -> None:
-        self._session, self._memory = session, memory
-        self._options = runtime().RunOptions()
-        self._options.log_severity_level = QUIET
-        if graph:
-            self._options.add_run_config_entry("gpu_graph_id", str(graph))
+        self.session, self._memory = session, memory
+        self._feed, self._device = feed, device
+        self._options = _run_options(graph)
         self._binding = session.io_binding()
         # The binding holds the addresses alone: the device buffers live as long as these lists.
         self._staged, self._fed, self._up = self._pair(feed, device, up=True)
@@ -155,6 +168,23 @@ class DeviceLane:
         self._outputs = [array for array, _, _ in pairs]
         self._values = [value for _, value, _ in pairs]
         self._down = [copy for _, _, copy in pairs]
+        if graph:
+            for _ in range(2):
+                session.run_with_iobinding(self._binding, _run_options(NO_GRAPH))
+
+    def replays(self) -> bool:
+        """Whether a captured graph is what runs: it works on the addresses it captured, wherever its input is bound."""
+        wanted = [output.copy() for output in self(np.zeros(self._feed.shape, np.float32))]
+        noise = np.random.default_rng(0).normal(0, 64, self._feed.shape)
+        array, elsewhere, copy = self._pair(self._feed, self._device, up=True)
+        np.copyto(array, noise, casting="same_kind")
+        self._memory.copy([copy])
+        self._binding.bind_ortvalue_input(self._feed.name, elsewhere)
+        self.session.run_with_iobinding(self._binding, self._options)
+        self._binding.synchronize_outputs()
+        self._memory.copy(self._down)
+        self._binding.bind_ortvalue_input(self._feed.name, self._fed)
+        return all(np.array_equal(one, two) for one, two in zip(self._outputs, wanted, strict=True))
 
     def _pair(self, tensor: Tensor, device: str, *, up: bool) -> tuple[NDArray[Any], Any, tuple[int, int, int]]:
         """A page-locked array, a device buffer of the same shape, and the copy between them."""
@@ -166,10 +196,19 @@ class DeviceLane:
     def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
         stage(self._staged, batch)
         self._memory.copy([self._up])
-        self._session.run_with_iobinding(self._binding, self._options)
+        self.session.run_with_iobinding(self._binding, self._options)
         self._binding.synchronize_outputs()
         self._memory.copy(self._down)
         return self._outputs
+
+
+def _run_options(graph: int) -> Any:
+    """For a run that captures or replays the graph of that id; 0: as the session does by itself."""
+    options = runtime().RunOptions()
+    options.log_severity_level = QUIET
+    if graph:
+        options.add_run_config_entry("gpu_graph_id", str(graph))
+    return options
 
 
 def gpu_lanes(
@@ -182,8 +221,6 @@ def gpu_lanes(
     """
     if provider == "tensorrt":
         sessions = {b: open_gpu(plan, provider, threads, graphs=True, bucket=b, half=half) for b in outputs}
-    elif half:
-        raise Usage("half = true is for provider tensorrt; for provider cuda give a model file exported as float16")
     else:
         sessions = dict.fromkeys(outputs, open_gpu(plan, provider, threads, graphs=True))
     memory = Cudart()

@@ -15,7 +15,7 @@ class HostLane:
     """One batch size on the CPU: outputs bound to arrays made once, the caller's array fed without a copy."""
 
     def __init__(self, session: Any, feed: Tensor, outputs: Sequence[Tensor]) -> None:
-        self._session, self._feed = session, feed
+        self.session, self._feed = session, feed
         self._staged: NDArray[Any] | None = None
         self._outputs = [np.empty(tensor.shape, tensor.dtype) for tensor in outputs]
         self._binding = session.io_binding()
@@ -29,7 +29,7 @@ class HostLane:
                 self._staged = np.empty(self._feed.shape, self._feed.dtype)
             fed = stage(self._staged, batch)
         self._binding.bind_cpu_input(self._feed.name, fed)
-        self._session.run_with_iobinding(self._binding)
+        self.session.run_with_iobinding(self._binding)
         return self._outputs
 
 
@@ -37,11 +37,11 @@ class FreeLane:
     """One batch size of a model whose outputs vary in size (NMS in the graph): a plain run, new arrays each time."""
 
     def __init__(self, session: Any, feed: Tensor) -> None:
-        self._session, self._feed = session, feed
+        self.session, self._feed = session, feed
 
     def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
         fed = batch if self._feed.fits(batch) else stage(np.empty(self._feed.shape, self._feed.dtype), batch)
-        return list(self._session.run(None, {self._feed.name: fed}))
+        return list(self.session.run(None, {self._feed.name: fed}))
 
 
 def stage(staged: NDArray[Any], batch: NDArray[np.float32]) -> NDArray[Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -14,17 +14,26 @@ from numpy.typing import NDArray
 
 from pipeline import cuda
 from pipeline.config import Config
-from pipeline.errors import Failed
+from pipeline.errors import Failed, Usage
 from pipeline.lanes import FreeLane, HostLane
 from pipeline.limits import cores
 from pipeline.registry import Card, card_beside, resolve
-from pipeline.session import Plan, Tensor, errors, make_plan, open_session, read_checked, reason
+from pipeline.session import Plan, Tensor, errors, make_plan, open_session, placement, read_checked, reason
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
-Lane = Callable[[NDArray[np.float32]], list[NDArray[Any]]]
 Triple = tuple[float, float, float]
 Anchors = tuple[tuple[tuple[float, float], ...], ...]  # level, anchor, (width, height) in pixels
+
+
+class Lane(Protocol):
+    """One batch size on one provider."""
+
+    session: Any
+
+    def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """Run up to so many images; the rest of the outputs is padding."""
+
 
 log = logging.getLogger(__name__)
 _budget = 0  # threads for each session of this process; 0: nobody has set it
@@ -35,9 +44,7 @@ class ModelConfig(Config, frozen=True):
 
     path: str  # a name of the catalogue, or a path
     provider: Provider = "auto"
-    threads: int = 0  # for one session; 0: the process's budget
     sha256: str = ""  # "": what the card beside the file says
-    layout: str = ""  # "": what the file says, or what its outputs look like
     half: bool = False  # TensorRT computes in float16
 
 
@@ -59,6 +66,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[Tensor, ...]
     metadata: dict[str, str]  # all of the file's, as it stands there
     provider: Device  # the one that really runs
+    nodes: dict[str, int]  # ONNX Runtime's provider -> how many of the graph's nodes it was given
     buckets: tuple[int, ...]  # batch sizes it runs at, ascending; others are padded to the next, or split
 
 
@@ -92,6 +100,8 @@ class Model:
         Raises Failed where the file is missing, not the one with this sha256 or no model, or where the provider that
         was asked for does not run it; Usage where the size is not one the file takes.
         """
+        if half and provider != "tensorrt":
+            raise Usage(f"half = true is for provider tensorrt, not {provider}; else give a file exported with --half")
         path = Path(path)
         card = card_beside(path)
         self._plan = make_plan(path, read_checked(path, sha256 or card.sha256), size)
@@ -100,7 +110,8 @@ class Model:
         self._fixed = self._outputs_are_fixed()
         self._lanes: dict[int, Lane] = {}
         self._start(provider, batch)
-        self.info = _info(self._plan, card, self._outputs(self._buckets[0]), self._provider, self._buckets)
+        nodes = {name: len(kinds) for name, kinds in placement(self._lanes[self._buckets[0]].session).items()}
+        self.info = _info(self._plan, card, self._outputs(self._buckets[0]), self._provider, nodes, self._buckets)
 
     @classmethod
     def load(cls, config: ModelConfig, *, size: tuple[int, int] | None = None, batch: int = 1) -> Model:
@@ -108,7 +119,6 @@ class Model:
         return cls(
             resolve(config.path),
             provider=config.provider,
-            threads=config.threads,
             size=size,
             batch=batch,
             sha256=config.sha256,
@@ -130,6 +140,10 @@ class Model:
         parts = [batch[start : start + largest] for start in range(0, len(batch), largest)]
         ran = [[output.copy() for output in self._run(part)] for part in parts]
         return [np.concatenate(outputs) for outputs in zip(*ran, strict=True)]
+
+    def replays(self) -> dict[int, bool]:
+        """For each batch size whether a captured CUDA graph is what runs; on the CPU there is none."""
+        return {bucket: isinstance(lane, cuda.DeviceLane) and lane.replays() for bucket, lane in self._lanes.items()}
 
     def _run(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
         bucket = bucket_for(len(batch), self._buckets)
@@ -159,11 +173,14 @@ class Model:
         if provider == "cpu":
             return {first: self._host_lane(self._host, first)}
         cuda.require(provider)
-        if self._fixed:
-            outputs = {bucket: self._outputs(bucket) for bucket in self._buckets}
-            return dict(cuda.gpu_lanes(self._plan, provider, self._threads, outputs, self._half))
-        session = cuda.open_gpu(self._plan, provider, self._threads, graphs=False, half=self._half)
-        return {bucket: FreeLane(session, self._plan.feed(bucket)) for bucket in self._buckets}
+        try:
+            if self._fixed:
+                outputs = {bucket: self._outputs(bucket) for bucket in self._buckets}
+                return dict(cuda.gpu_lanes(self._plan, provider, self._threads, outputs, self._half))
+            session = cuda.open_gpu(self._plan, provider, self._threads, graphs=False, half=self._half)
+            return {bucket: FreeLane(session, self._plan.feed(bucket)) for bucket in self._buckets}
+        except errors() as error:  # no memory left on the device, or a library that is not there
+            raise Failed(f"{self._plan.path} cannot be set up on provider {provider}: {reason(error)}") from error
 
     def _host_lane(self, session: Any, bucket: int) -> Lane:
         feed = self._plan.feed(bucket)
@@ -219,7 +236,14 @@ def _public(dtype: str) -> str:
     return "float32" if dtype == "float16" else dtype
 
 
-def _info(plan: Plan, card: Card, outputs: tuple[Tensor, ...], provider: Device, buckets: tuple[int, ...]) -> ModelInfo:
+def _info(
+    plan: Plan,
+    card: Card,
+    outputs: tuple[Tensor, ...],
+    provider: Device,
+    nodes: dict[str, int],
+    buckets: tuple[int, ...],
+) -> ModelInfo:
     """What the file's metadata says, and the card where they are silent."""
     said = {key.removeprefix("framewire."): value for key, value in plan.metadata.items()}
     try:
@@ -239,6 +263,7 @@ def _info(plan: Plan, card: Card, outputs: tuple[Tensor, ...], provider: Device,
             outputs=outputs,
             metadata=plan.metadata,
             provider=provider,
+            nodes=nodes,
             buckets=buckets,
         )
     except (msgspec.DecodeError, ValueError) as error:

@@ -46,10 +46,6 @@ class Tensor(msgspec.Struct, frozen=True):
     dtype: str  # NumPy's name of it
     shape: tuple[int, ...]
 
-    @property
-    def fixed(self) -> bool:
-        return all(size >= 0 for size in self.shape)
-
     def fits(self, array: NDArray[Any]) -> bool:
         """Is `array` this tensor as it stands?"""
         return array.shape == self.shape and array.dtype == self.dtype
@@ -100,9 +96,9 @@ def runtime() -> Any:
 
 @functools.cache
 def errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises: its status classes share no base but Exception."""
+    """What ONNX Runtime raises, OSError for a library: its status classes share no base but Exception."""
     state = runtime().capi.onnxruntime_pybind11_state
-    return (RuntimeError, ValueError, *(getattr(state, name) for name in STATUSES))
+    return (RuntimeError, ValueError, OSError, *(getattr(state, name) for name in STATUSES))
 
 
 def reason(error: Exception) -> str:
@@ -147,6 +143,14 @@ def open_session(
         raise Failed(f"ONNX Runtime cannot load {plan.path}: {reason(error)}") from error
 
 
+def placement(session: Any) -> dict[str, list[str]]:
+    """Which provider runs what: the operators of its nodes, as ONNX Runtime has shared the graph out."""
+    found: dict[str, list[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        found.setdefault(part.ep_name, []).extend(node.op_type for node in part.get_nodes())
+    return found
+
+
 def make_plan(path: Path, blob: bytes, size: tuple[int, int] | None) -> Plan:
     """Look into the file and decide how its sizes are fixed; `size` (height, width) goes before the file's metadata."""
     session = _probe(path, blob)
@@ -180,6 +184,7 @@ def _options(threads: int) -> Any:
     options.graph_optimization_level = runtime().GraphOptimizationLevel.ORT_ENABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`
     return options
 
 

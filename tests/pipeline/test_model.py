@@ -15,8 +15,9 @@ from rich.console import Console
 from bench import gpu_check
 from pipeline import cuda, model
 from pipeline.errors import Failed, Usage
+from pipeline.lanes import HostLane
 from pipeline.model import Model, ModelConfig, bucket_for, set_thread_budget, thread_budget
-from pipeline.session import Tensor, make_plan, open_session
+from pipeline.session import Plan, Tensor, make_plan, open_session
 from tests.pipeline.tiny_onnx import FLOAT, FLOAT16, INT64, UINT8, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -308,12 +309,13 @@ def test_device_lanes_give_what_the_model_gives() -> None:
             batch = images(count)
             for ours, theirs in zip(lane(batch), reference(batch), strict=True):
                 np.testing.assert_allclose(ours[:count], theirs, atol=1e-4)
+        assert not lane.replays(), "the CPU has no graphs: an input bound elsewhere is seen"
 
 
 @no_gpu
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_a_gpu_that_is_not_there_is_refused(provider: model.Device) -> None:
-    with pytest.raises(Failed, match=f"provider {provider} was asked for but .*: use provider cpu or auto"):
+    with pytest.raises(Failed, match=f"provider {provider} was asked for but .*; or use provider cpu"):
         Model(CENTERFACE, provider=provider, size=SIZE)
 
 
@@ -345,10 +347,10 @@ def test_auto_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch, caplog: py
     assert len(detector(images(3))[0]) == 3
 
 
-def test_half_is_no_word_for_cuda() -> None:
-    plan = make_plan(CENTERFACE, CENTERFACE.read_bytes(), SIZE)
-    with pytest.raises(Usage, match="float16"):
-        cuda.gpu_lanes(plan, "cuda", 1, {}, half=True)
+@pytest.mark.parametrize("provider", ["auto", "cpu", "cuda"])
+def test_half_is_for_tensorrt_alone(provider: model.Provider) -> None:
+    with pytest.raises(Usage, match="half = true is for provider tensorrt"):
+        Model(CENTERFACE, provider=provider, size=SIZE, half=True)
 
 
 def test_tensorrt_engines_of_different_sizes_have_different_names(
@@ -372,17 +374,36 @@ def test_gpu_check_says_that_there_is_no_gpu(capsys: pytest.CaptureFixture[str])
     assert "nothing to check, this machine has no NVIDIA driver" in capsys.readouterr().out
 
 
-def test_gpu_check_finds_a_model_in_order_and_one_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checks themselves, with the CPU on both sides; then with a lane that replays its first answer for ever."""
-    monkeypatch.setattr(gpu_check, "WARM", 0)
-    monkeypatch.setattr(gpu_check, "SIZES", {"centerface": (32, 64)})
-    assert gpu_check.examine(Console(quiet=True), "", CENTERFACE, "cpu", runs=2) == 0
+def test_gpu_check_finds_out_that_the_cpu_did_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake GPU: sessions on the CPU under the name of CUDA, as an ONNX Runtime that falls back makes them."""
+
+    def imposters(plan: Plan, *_: object) -> dict[int, HostLane]:
+        session = open_session(plan, ["CPUExecutionProvider"], 1)
+        return {bucket: HostLane(session, plan.feed(bucket), plan.outputs(session, bucket)) for bucket in cuda.BUCKETS}
+
+    monkeypatch.setattr(cuda, "require", lambda _: None)
+    monkeypatch.setattr(cuda, "gpu_lanes", imposters)
+    detector = Model(CENTERFACE, provider="cuda", size=(32, 64), batch=8)
+    assert detector.info.provider == "cuda"
+    assert list(gpu_check.used(detector, "cuda").values()) == [False] * 5
+    reference = Model(CENTERFACE, provider="cpu", size=(32, 64), batch=8)
+    assert all(gpu_check.parity(detector, reference).values())
+    assert all(gpu_check.replay(detector, reference).values())
+
+
+def test_gpu_check_finds_a_lane_that_replays_its_first_answer() -> None:
     reference, stuck = (
         Model(CENTERFACE, provider="cpu", size=(32, 64), batch=8),
         Stuck(CENTERFACE, size=(32, 64), batch=8),
     )
     assert list(gpu_check.replay(stuck, reference).values()) == [False] * 4
     assert list(gpu_check.parity(stuck, reference).values())[-1] is False
+
+
+def test_gpu_check_measures_beside_a_plain_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_check, "WARM", 0)
+    monkeypatch.setattr(gpu_check, "SIZES", {"centerface": (32, 64)})
+    assert gpu_check.examine(Console(quiet=True), "", CENTERFACE, "cpu", runs=2) == 2, "not CUDA, and no graph"
 
 
 class Stuck(Model):
