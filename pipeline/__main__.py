@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import logging
 import os
 import signal
@@ -35,6 +36,7 @@ def die_with(parent: int) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run until the stream ends; returns the exit status."""
+    faulthandler.enable()  # a crash in a library says where, too
     descriptor, parent = map(int, arguments)
     die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to hear

@@ -19,17 +19,18 @@ class RunDirectory:
     """A fresh directory that only this user may enter, with a path short enough for a Unix socket's address."""
 
     def __init__(self) -> None:
-        base = _base()
-        with _Lock(base / "lock"):  # else a sweep could take a directory between its making and its locking
-            _sweep(base)
-            self.path = Path(tempfile.mkdtemp(prefix="", dir=base))
+        self._base = _base()
+        with _Lock(self._base / "lock"):  # else a sweep could take a directory between its making and its locking
+            _sweep(self._base)
+            self.path = Path(tempfile.mkdtemp(prefix="", dir=self._base))
             self._lock = _Lock(self.path / "lock")
             self._lock.__enter__()
 
     def remove(self) -> None:
         """Leave nothing behind."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self._lock.__exit__()
+        with _Lock(self._base / "lock"):  # else a sweep could look for a lock that is just being removed
+            shutil.rmtree(self.path, ignore_errors=True)
+            self._lock.__exit__()
 
 
 class _Lock:

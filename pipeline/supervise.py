@@ -59,7 +59,8 @@ class Supervisor:
         self._log_file = log_file
         self._rings: dict[str, int] = {}  # source -> the descriptor of its ring
         self._told: list[RingInfo] = []  # all rings there ever were: a ticket of an old one is late, not false
-        self._stopping_since: float | None = None
+        self._stopping_since: float | None = None  # or since when nothing has got on
+        self._progress: list[tuple[int, int]] = []
         self._aborting = False
         self.run = RunDirectory()
         self._briefing = Briefing(self.sources, settings, engine, self.run.path, log_file)
@@ -109,6 +110,7 @@ class Supervisor:
         """Stop now: what was written is closed, the rest is given up."""
         self.finish()
         self._aborting = True
+        self._stopping_since = time.monotonic()
         for child in self.children:
             child.send(Abort())
             if child.running and not child.ready and not child.process.source:
@@ -119,7 +121,8 @@ class Supervisor:
         start = self._briefing.start(child, self.children, self._told)
         with theirs, child.errors.open("wb") as errors:
             child.running = subprocess.Popen(
-                [sys.executable, "-m", "pipeline", str(theirs.fileno()), str(os.getpid())],
+                # -P: a folder called pipeline where the user happens to be is not ours
+                [sys.executable, "-P", "-m", "pipeline", str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
@@ -128,7 +131,7 @@ class Supervisor:
                 process_group=0,  # a Ctrl-C at the terminal is ours alone
             )
         child.channel = Channel(ours)
-        child.ready = False
+        child.ready = child.terminated = False
         child.page.set(Counter.BUSY_SINCE, 0)
         child.page.set(Counter.STATE, State.STARTING)
         child.send(start)
@@ -194,7 +197,7 @@ class Supervisor:
         if self._aborting and not child.ready:
             self._end(child)
             return
-        said = child.errors.read_text(errors="replace").strip()
+        said = child.errors.read_text(errors="replace").strip() or f"nothing; it ended with {_status(status)}"
         log.error("crashed", extra={"child": child.name, "status": status, "stderr": said[-4000:]})
         for index, seq in child.strike():
             if child.strikes[index, seq] == STRIKES:
@@ -228,17 +231,22 @@ class Supervisor:
             child.running.kill()
 
     def _hasten(self) -> None:
-        """Who does not stop when told is terminated, then killed; who closes files has more time."""
+        """Who stands still when told to stop is terminated, then killed; who closes files has more time."""
         if self._stopping_since is None:
             return
+        progress = [(child.page.get(Counter.SENT), child.page.get(Counter.IN_FLIGHT)) for child in self.children]
+        if progress != self._progress and not self._aborting:  # what was read is being finished
+            self._progress = progress
+            self._stopping_since = time.monotonic()
         late = time.monotonic() - self._stopping_since
         for child in self.children:
             if not child.running or child.page.get(Counter.STATE) == State.CLOSING:
                 continue
             if late > KILL_AFTER_S:
                 child.running.kill()
-            elif late > TERM_AFTER_S:
-                child.running.send_signal(signal.SIGTERM)
+            elif late > TERM_AFTER_S and not child.terminated:
+                child.terminated = True
+                child.running.terminate()
 
     def _clean(self) -> None:
         for child in self.children:
@@ -251,3 +259,8 @@ class Supervisor:
             os.close(fd)
         self._rings.clear()
         self.run.remove()
+
+
+def _status(status: int) -> str:
+    """How a process has ended, as Popen's returncode has it."""
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.briefing import EngineConfig
 from pipeline.config import Config
 from pipeline.graph import Process, Source, every, fuse, head, spread
 from pipeline.metrics import Counter
+from pipeline.rundir import RunDirectory
 from pipeline.supervise import Supervisor
 from tests.command import alive
 from tests.pipeline.parts import (
@@ -251,6 +253,70 @@ def test_told_to_finish_it_closes_what_it_has(tmp_path: Path) -> None:
     assert len(seqs) > 50
     assert seqs == list(range(len(seqs)))
     assert (tmp_path / "lines.closed").exists()
+
+
+def test_a_backlog_is_finished_however_long_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.supervise.TERM_AFTER_S", 0.6)
+    monkeypatch.setattr("pipeline.supervise.KILL_AFTER_S", 0.9)
+    run = Run(tmp_path)
+    run.settings |= {"Count": CountConfig(frames=10**9), "Look": LookConfig(slow_s=0.2)}  # 15 frames: 3 s
+
+    def stop(supervisor: Supervisor) -> None:
+        if supervisor.children[-1].page.get(Counter.SENT) > 2:
+            supervisor.finish()
+
+    supervisor = run.go(meddle=stop)
+    assert (supervisor.failures, supervisor.code) == ([], 0)
+    assert run.seqs() == list(range(supervisor.children[0].page.get(Counter.SENT)))
+
+
+def test_who_hangs_when_told_to_stop_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.supervise.TERM_AFTER_S", 0.6)
+    monkeypatch.setattr("pipeline.supervise.KILL_AFTER_S", 0.9)
+    run = Run(tmp_path)
+    run.settings |= {"Count": CountConfig(frames=10**9), "Look": LookConfig(hang_at=20)}
+
+    def stop(supervisor: Supervisor) -> None:
+        if supervisor.children[-1].page.get(Counter.SENT) == 20:
+            supervisor.finish()
+
+    supervisor = run.go(meddle=stop)
+    assert supervisor.code == 1
+    assert "did not stop in time" in " ".join(supervisor.failures)
+    assert run.seqs() == list(range(20))
+
+
+def test_a_folder_of_our_name_where_the_user_is_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "__init__.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    run = Run(tmp_path)
+    assert run.go().failures == []
+
+
+def test_a_death_without_words_is_named(tmp_path: Path) -> None:
+    def kill(supervisor: Supervisor) -> None:
+        (look,) = [child for child in supervisor.children if child.name == "look"]
+        if look.running:
+            look.running.kill()
+
+    run = Run(tmp_path)
+    run.settings["Count"] = CountConfig(frames=10**9)
+    supervisor = run.go(meddle=kill)
+    assert supervisor.code == 1
+    assert "the last time it said:\nnothing; it ended with signal SIGKILL" in supervisor.failures[-1]
+
+
+def test_runs_that_begin_while_others_end() -> None:
+    def come_and_go() -> None:
+        for _ in range(150):
+            RunDirectory().remove()
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(come_and_go) for _ in range(3)]:
+            done.result()
 
 
 def test_a_stage_that_hangs_is_killed_by_the_watchdog(tmp_path: Path) -> None:
