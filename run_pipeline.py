@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -31,14 +32,14 @@ from pipeline.view import Snapshot, View
 from pipeline.watch import Watch
 
 try:
-    from stages.capture import Capture, CaptureConfig, masked, parse_sources
+    from stages.capture import Capture, CaptureConfig, check_name, masked, parse_sources
     from stages.crop import Crop, CropConfig
     from stages.detect import Detect, DetectConfig
     from stages.draw import Draw, DrawConfig
     from stages.gallery.commands import enroll, forget, people
     from stages.match import Match, MatchConfig
     from stages.nms import Nms, NmsConfig
-    from stages.record import Record, RecordConfig, is_complete
+    from stages.record import SUMMARY, Record, RecordConfig, is_complete
 except ImportError as error:
     print(f"framewire: {libraries.explained(error)}", file=sys.stderr)  # noqa: T201
     raise SystemExit(1) from None
@@ -60,7 +61,8 @@ LIVE_VIEW_ON_GPU = [
 
 SAMPLE = Path(__file__).parent / "samples" / "gate.mp4"
 SOURCE_HELP = (
-    "Camera index, file, folder of images, or rtsp/http address; several times for several. [default: the sample]"
+    "Camera index, file, folder of images, or rtsp/http address; several times for several. "
+    "[default: the lines of $FRAMEWIRE_SOURCE, or the sample]"
 )
 
 
@@ -92,7 +94,7 @@ app = typer.Typer(
 
 @app.command()
 def run(
-    source: Annotated[list[str] | None, typer.Option(envvar="FRAMEWIRE_SOURCE", help=SOURCE_HELP)] = None,
+    source: Annotated[list[str] | None, typer.Option(help=SOURCE_HELP)] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with tables engine, capture, detect, ...")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the MP4s, JSONLs and the summary go. [default: out]")] = None,
     provider: Annotated[Provider | None, typer.Option(help="What the networks run on.")] = None,
@@ -108,16 +110,17 @@ def run(
     """
     if fuse_ and spread_:
         raise Usage("--fuse and --spread exclude each other: give one of them")
-    sources = parse_sources(source or [str(SAMPLE)])
+    sources = parse_sources(source or os.environ.get("FRAMEWIRE_SOURCE", "").splitlines() or [str(SAMPLE)])
     settings = _settings(config, provider, out, realtime, sources)
     graph = (fuse if fuse_ else spread if spread_ else list)(_graph(settings))
     log = _prepare(Path(settings.record.out), sources)
     console = Console()
+    signals = _heard()
     with (
         Supervisor(graph, sources, settings.by_stage(), settings.engine, log) as supervisor,
         View(console, quiet=as_json) as view,
     ):
-        last = _follow(supervisor, view, seconds)
+        last = _follow(supervisor, view, seconds, signals)
     _report(console, settings.record, last, supervisor, as_json)
 
 
@@ -149,9 +152,12 @@ def _settings(
 
 def _prepare(out: Path, sources: Sequence[Source]) -> Path:
     """Make the folder of results, where no result may replace a source; returns the log file in it."""
+    check_name(str(out))
     for source in sources:
-        for result in (out / f"{source.name}.mp4", out / f"{source.name}.jsonl"):
-            if not source.live and result.exists() and result.samefile(source.address):
+        for result in (out / f"{source.name}.mp4", out / f"{source.name}.jsonl", out / SUMMARY):
+            if os.path.isdir(result):  # os.path: pathlib raises for what may not be searched
+                raise Usage(f"{result} is a folder, and a result goes there: choose another folder with --out")
+            if not source.live and os.path.exists(result) and result.samefile(source.address):
                 raise Usage(f"the results would replace {source.address}: choose another folder with --out")
     log = out / "framewire.log"
     try:
@@ -164,16 +170,21 @@ def _prepare(out: Path, sources: Sequence[Source]) -> Path:
 
 def _graph(settings: Settings) -> list[Process]:
     """The placement that is fastest where the networks run."""
-    wanted = settings.detect.provider
-    on_gpu = wanted in ("cuda", "tensorrt") or (wanted == "auto" and not cuda.missing())
+    wanted = {settings.detect.provider, settings.match.provider}
+    on_gpu = "cpu" not in wanted and ("auto" not in wanted or not cuda.missing())
     return LIVE_VIEW_ON_GPU if on_gpu else LIVE_VIEW
 
 
-def _follow(supervisor: Supervisor, view: View, seconds: float | None) -> Snapshot:
-    """Show the run until it ends; Ctrl-C or SIGTERM finishes it, a second one aborts it. Returns the last numbers."""
+def _heard() -> list[int]:
+    """The signals to stop that come from now on: as soon as there is something to clean up."""
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: signals.append(number))
+    return signals
+
+
+def _follow(supervisor: Supervisor, view: View, seconds: float | None, signals: Sequence[int]) -> Snapshot:
+    """Show the run until it ends; the first of the signals finishes it, a second one aborts it. The last numbers."""
     watch = Watch(supervisor, masked)
     ends = float("inf")
     while supervisor.step(0.05):
@@ -192,7 +203,7 @@ def _report(console: Console, record: RecordConfig, last: Snapshot, run: Supervi
     """Say where the files are and what went wrong; exits with the run's code."""
     out = Path(record.out)
     made = [out / f"{name}{suffix}" for name in record.sources for suffix in (".mp4", ".jsonl")]
-    files = [str(path) for path in [*made, out / "summary.md"] if path.exists()] if is_complete(record) else []
+    files = [str(path) for path in [*made, out / SUMMARY] if path.exists()] if is_complete(record) else []
     if as_json:
         p50, p95, p99 = last.age_ms
         numbers = {"frames": last.frames, "seconds": round(last.elapsed_s, 2), "drops": last.drops}
@@ -212,6 +223,11 @@ def main() -> None:
     except Failed as error:
         print(f"framewire: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(error.code) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"framewire: {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

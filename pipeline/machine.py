@@ -101,7 +101,7 @@ def places(state: Path, keys: Path) -> Iterator[Finding]:
             yield Finding(what, "ok", str(folder) if folder == there else f"{folder}, made when it is needed")
     if keys.resolve().is_relative_to(state.resolve()):
         yield Finding("keys", "broken", "inside of the data they protect", "Set $FRAMEWIRE_KEYS to a folder elsewhere.")
-    for path in keys.glob("*"):
+    for path in keys.glob("*") if os.access(keys, os.R_OK | os.X_OK) else ():
         if path.stat().st_mode & 0o077:
             yield Finding("keys", "broken", f"{path} is open to other users", f"Run chmod go= {shlex.quote(str(path))}")
 

@@ -32,7 +32,7 @@ def pull(name: str, destination: Path | None = None, mirror: str | None = None) 
     target = (destination or pulled()) / entry.file
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not target.is_file() or sha256_of(target) != entry.sha256:
+        if not os.path.isfile(target) or sha256_of(target) != entry.sha256:
             _fetch(entry, target, mirror)
         _write_card(entry, target.with_suffix(".toml"))
     except OSError as error:
@@ -64,7 +64,7 @@ def _open(entry: Upstream, mirror: str | None) -> contextlib.AbstractContextMana
         return _request(entry, entry.address)
     if mirror.startswith(("http://", "https://")):
         return _request(entry, f"{mirror.rstrip('/')}/{urllib.parse.quote(entry.file)}")
-    if not Path(mirror).is_dir():
+    if not os.path.isdir(mirror):  # os.path: pathlib raises where it may not look
         raise Usage(f"the mirror {mirror} is neither a folder nor an http(s) address")
     try:
         return (Path(mirror) / entry.file).open("rb")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -110,7 +111,7 @@ def resolve(name: str | Path) -> Path:
     entry = known.get(str(name))
     if entry and entry.where != "upstream":
         return entry.path
-    if Path(name).is_file():
+    if os.path.isfile(name):  # os.path: pathlib raises for what may not be searched
         return Path(name)
     if entry:
         raise Usage(f"the model {name} is not on this machine yet; run: python run_pipeline.py models pull {name}")
@@ -125,7 +126,7 @@ def upstream() -> list[Upstream]:
 def card_beside(file: Path) -> Card:
     """The card NAME.toml beside the model file; a blank one where there is none."""
     path = file.with_suffix(".toml")
-    if path.is_file():
+    if os.path.isfile(path):
         return _read(path, Card)
     return Card(name=file.stem, file=file.name, task="", sha256="", bytes=0, licence="", origin="")
 
@@ -143,7 +144,7 @@ def _carded(folder: Path, where: Where) -> list[Entry]:
 
 
 def _state(path: Path, sha256: str) -> State:
-    if not path.is_file():
+    if not os.path.isfile(path):
         return "missing"
     return "ok" if sha256_of(path) == sha256 else "wrong"
 

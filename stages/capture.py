@@ -14,13 +14,13 @@ from pipeline.config import Config
 from pipeline.frames import Mark, RingWriter
 from pipeline.graph import Source
 from pipeline.types import Frame
-from stages.sources.address import check_options, is_live, masked, parse_sources
+from stages.sources.address import check_name, check_options, is_live, masked, parse_sources
 from stages.sources.images import Images, is_image
 from stages.sources.live import Live
 from stages.sources.picture import SECOND, Converter, Picture
 from stages.sources.recording import Recording
 
-__all__ = ["Capture", "CaptureConfig", "is_live", "masked", "parse_sources"]
+__all__ = ["Capture", "CaptureConfig", "check_name", "is_live", "masked", "parse_sources"]
 
 NAP_S = 0.02  # the longest sleep before the engine gets to look at its orders
 

@@ -29,6 +29,8 @@ from stages.show.recording import Recording, sync
 from stages.show.summary import page, survey
 
 SUMMARY = "summary.md"
+KINDS = {".h264", ".jsonl", ".journal", ".mp4", ".md"}  # what lies in a folder of recordings
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class RecordConfig(Config, frozen=True):
@@ -82,13 +84,25 @@ class Record:
                 self._begin()
                 for name in self.config.sources:
                     self._recording(name)
-                self._publish()
+                try:
+                    self._publish()
+                except OSError as error:
+                    self._give_up(error)
             self.complete = True
             for recording in self.recordings.values():
                 recording.close()
             self.recordings.clear()
             shutil.rmtree(self.folder, ignore_errors=True)
             os.close(self._lock)
+
+    def _give_up(self, error: OSError) -> None:
+        """Raises Failed: what is half written is removed, the pictures and lines are kept."""
+        for recording in self.recordings.values():
+            recording.mp4.unlink(missing_ok=True)
+        reason = "the disk is full" if error.errno in FULL else f"cannot write into {self.out}: {error.strerror}"
+        raise Failed(
+            f"{reason}; until the next run into {self.out}, the pictures (H.264) and lines lie in {self.folder}"
+        ) from error
 
     def _recording(self, source: str) -> Recording:
         if source not in self.recordings:
@@ -99,8 +113,9 @@ class Record:
     def _begin(self) -> None:
         """Make the folder, unless there is something in it; what killed runs have left beside it is removed."""
         if not self.recordings:
-            for stale in self.out.glob("recording*.part"):
-                shutil.rmtree(stale)
+            for stale in self.out.glob("recording-*.part"):
+                if _is_ours(stale):
+                    shutil.rmtree(stale)
             self.folder.mkdir()
 
     def _publish(self) -> None:
@@ -119,6 +134,11 @@ class Record:
             os.replace(recording.lines, self.out / recording.lines.name)
         os.replace(written, self.summary)
         sync(self.out)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it is a folder of recordings in the making, and of nothing else."""
+    return folder.is_dir() and all(path.suffix in KINDS for path in folder.iterdir())
 
 
 def is_complete(config: RecordConfig) -> bool:
@@ -155,6 +175,6 @@ def _disk(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise Failed(f"the disk is full: free some space for {out}, or choose another folder with --out") from error
         raise Failed(f"cannot write into {out}: {error.strerror}; choose another folder with --out") from error

@@ -36,6 +36,7 @@ class User:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.wrapper: list[str] = []  # a command that the commands are started by
         self.environment = os.environ | {
             "FRAMEWIRE_HOME": str(folder / "home"),
             "FRAMEWIRE_KEYS": str(folder / "keys"),
@@ -45,7 +46,7 @@ class User:
     def __call__(self, *words: str | Path, timeout: float = 110) -> Done:
         """Type a command and wait for its end."""
         done = subprocess.run(
-            [sys.executable, ROOT / "run_pipeline.py", *words],
+            [*self.wrapper, sys.executable, ROOT / "run_pipeline.py", *words],
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,10 @@ from typing import Any
 import av
 import pytest
 
+from pipeline.graph import Source
+from pipeline.supervise import Supervisor
+from run_pipeline import LIVE_VIEW_ON_GPU, Settings
+from stages.record import RecordConfig
 from tests.command import GATE, ROOT, Done, User, alive, named, read_rows
 from tests.rtsp import RtspServer, clip, missing
 
@@ -106,6 +111,27 @@ def test_the_placement_does_not_change_the_results(gate_user: User, short: Path,
     assert len(plain) == 40
     assert any(EILEEN in row["names"] for row in plain)
     assert results("placed", placement) == plain
+
+
+def test_the_placement_for_a_gpu_gives_the_same_results_too(
+    gate_user: User, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU, where the command line would not choose it."""
+    plain = gate_user("run", "--source", short, "--out", "plain", "--json")
+    assert plain.code == 0, plain.err
+    for name in ("FRAMEWIRE_HOME", "FRAMEWIRE_KEYS"):
+        monkeypatch.setenv(name, gate_user.environment[name])
+    out = gate_user.folder / "gpu"
+    out.mkdir()
+    settings = Settings(record=RecordConfig(out=str(out), sources=("short",)))
+    source = Source("short", str(short), live=False)
+    with Supervisor(LIVE_VIEW_ON_GPU, [source], settings.by_stage(), settings.engine, out / "log") as supervisor:
+        while supervisor.step(0.05):
+            pass
+    assert (supervisor.code, supervisor.failures) == (0, [])
+    one, other = (read_rows(gate_user.folder / name / "short.jsonl") for name in ("plain", "gpu"))
+    assert len(one) == 40
+    assert [row | {"age_ms": 0} for row in one] == [row | {"age_ms": 0} for row in other]
 
 
 def test_several_sources_at_once(gate_user: User, short: Path) -> None:
@@ -250,6 +276,66 @@ def check(done: Done, code: int, *words: str) -> None:
 def test_a_missing_file(user: User) -> None:
     check(user("run", "--source", "nowhere.mp4"), 1, "no file or folder nowhere.mp4")
     assert not (user.folder / "out").exists()
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["run", "--source", f"{LONG}.mp4"], 1),
+        (["run", "--out", LONG], 1),
+        (["enroll", "Ada", f"{LONG}.jpg"], 1),
+        (["run", "--source", "\udcff.mp4"], 2),
+        (["run", "--out", "\udcff"], 2),
+    ],
+)
+def test_a_name_that_no_file_can_have(user: User, words: list[str], code: int) -> None:
+    check(user(*words), code)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--out", "closed/sub"],
+        ["run", "--source", "closed/clip.mp4"],
+        ["enroll", "Ada", "closed/photo.jpg"],
+        ["people"],
+        ["doctor"],
+        ["models", "list"],
+        ["models", "pull", "yunet", "--mirror", "closed/sub"],
+    ],
+)
+def test_a_folder_that_may_not_be_searched(user: User, words: list[str]) -> None:
+    (user.folder / "closed").mkdir(mode=0)
+    for name in ("FRAMEWIRE_HOME", "FRAMEWIRE_KEYS"):
+        user.environment[name] = str(user.folder / "closed" / name)
+    if not os.geteuid():  # root may search anything: be nobody, in a folder of nobody's
+        if shutil.which("setpriv") is None:
+            pytest.skip("root without setpriv cannot become somebody who may not")
+        user.wrapper = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+        os.chown(user.folder / "closed", 65534, 65534)
+    done = user(*words)
+    assert "Traceback" not in done.err, done.err
+    if words not in (["doctor"], ["models", "list"]):
+        check(done, done.code)
+        assert done.code in (1, 2)
+
+
+def test_the_environment_names_sources_line_by_line(user: User, short: Path) -> None:
+    spaced = user.folder / "my clips" / "a b.mp4"
+    spaced.parent.mkdir()
+    spaced.write_bytes(short.read_bytes())
+    user.environment["FRAMEWIRE_SOURCE"] = f"{spaced}\n{short}"
+    done = user("run", "--json")
+    assert done.code == 0, done.err
+    assert len(user.rows("a-b")) == len(user.rows("short")) == 40
+
+
+def test_a_folder_where_a_result_goes(user: User, short: Path) -> None:
+    (user.folder / "out" / "short.mp4").mkdir(parents=True)
+    check(user("run", "--source", short), 2, "short.mp4 is a folder", "--out")
 
 
 def test_a_dead_rtsp_address(user: User) -> None:

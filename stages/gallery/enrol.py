@@ -76,9 +76,9 @@ class Enrol:
 
 def read(path: Path) -> NDArray[np.uint8]:
     """The photo (H, W, 3) uint8 BGR, upright as its EXIF says, at most `LONGEST` a side, with a border around it."""
-    if not path.is_file():
-        raise Failed(f"there is no photo {path}: check the path")
     try:
+        if not path.is_file():
+            raise Failed(f"there is no photo {path}: check the path")
         content = path.read_bytes()
     except OSError as error:
         raise Failed(f"cannot read the photo {path}: {error.strerror}") from error

@@ -5,6 +5,7 @@ A database would leave copies behind in its journal, and rewriting the file woul
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ class KeyFile:
         with self._open(os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX) as file:
             slots = _slots(file)
             index = slots.index(EMPTY) if EMPTY in slots else len(slots)
-            _write(file, index, person + key + _digest(person + key))
+            self._write(file, index, person + key + _digest(person + key))
         if created:
             _sync_directory(self._path.parent)
 
@@ -46,7 +47,7 @@ class KeyFile:
         with self._open(os.O_RDWR, fcntl.LOCK_EX) as file:
             for index, slot in enumerate(_slots(file)):
                 if slot.startswith(person):
-                    _write(file, index, EMPTY)
+                    self._write(file, index, EMPTY)
 
     @contextmanager
     def _open(self, flags: int, lock: int) -> Iterator[int]:
@@ -67,6 +68,15 @@ class KeyFile:
         finally:
             os.close(file)
 
+    def _write(self, file: int, index: int, slot: bytes) -> None:
+        try:
+            if os.pwrite(file, slot, index * SLOT_BYTES) < SLOT_BYTES:
+                os.ftruncate(file, index * SLOT_BYTES)  # only a new slot, at the end, can be short of room
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file)
+        except OSError as error:
+            raise Failed(f"cannot write the key file {self._path}: {error.strerror}; make room for it") from error
+
     def _key(self, slot: bytes) -> bytes:
         if _digest(slot[:-ID_BYTES]) != slot[-ID_BYTES:]:
             raise Failed(f"the key file {self._path} is damaged: put back a copy, or delete the gallery")
@@ -76,11 +86,6 @@ class KeyFile:
 def _slots(file: int) -> list[bytes]:
     content = os.pread(file, os.fstat(file).st_size, 0)
     return [content[at : at + SLOT_BYTES] for at in range(0, len(content) - SLOT_BYTES + 1, SLOT_BYTES)]
-
-
-def _write(file: int, index: int, slot: bytes) -> None:
-    os.pwrite(file, slot, index * SLOT_BYTES)
-    os.fsync(file)
 
 
 def _digest(content: bytes) -> bytes:

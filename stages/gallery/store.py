@@ -64,7 +64,7 @@ class Store:
 
     def people(self) -> list[Person]:
         """Everybody, by name; nobody where no gallery has been made yet."""
-        if not self._path.exists():
+        if not self._exists():
             return []
         with self._rows("DEFERRED") as rows:
             if not _has_schema(rows):
@@ -92,7 +92,7 @@ class Store:
     def forget(self, name: str) -> None:
         """Destroy the key and the rows of `name`; raises Failed where nobody has that name."""
         nobody = Failed(f"nobody called {name!r} is enrolled: `people` lists who is")
-        if not self._path.exists():
+        if not self._exists():
             raise nobody
         with self._writing() as rows:
             found = self._find(rows, name)
@@ -101,6 +101,12 @@ class Store:
             person, _ = found
             self._key_file(rows).destroy(person)
             _delete(rows, person)
+
+    def _exists(self) -> bool:
+        try:
+            return self._path.exists()
+        except OSError as error:
+            raise Failed(f"cannot look for {self._path}: {error.strerror}; set $FRAMEWIRE_HOME") from error
 
     def _find(self, rows: sqlite3.Connection, name: str) -> tuple[bytes, bytes] | None:
         found = (named for named in self._named(rows) if named[1] == name)

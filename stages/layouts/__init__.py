@@ -31,6 +31,7 @@ class Layout:
     pad: int = 0  # 0..255, beside the picture
     centred: bool = False  # the picture in the middle of the input; else in its top left corner
     labels: tuple[str, ...] = ("face",)
+    listed: bool = False  # the outputs are rows of all images; the last one says of which image each is
 
     def names(self, shapes: Shapes, size: Size) -> tuple[str, ...]:
         """A name for each class where the file gives none: `labels` if that is how many there are."""
@@ -49,6 +50,7 @@ LAYOUTS = {
     "ultraface": Layout(faces.ultraface, faces.fits_ultraface, mean=127.0, scale=1 / 128),
     "centerface": Layout(faces.centerface, faces.fits_centerface),
     "decoded": Layout(faces.decoded, faces.fits_decoded),
+    "nms": Layout(faces.decoded, faces.fits_nms, listed=True),
 }
 
 

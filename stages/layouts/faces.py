@@ -59,7 +59,7 @@ def centerface(outputs: Outputs, _: Size, threshold: float) -> Found:
 
 
 def decoded(outputs: Outputs, _: Size, threshold: float) -> Found:
-    """Boxes (K, 4) xyxy, scores (K,), classes (K,) and, of face detectors, points (K, 5, 2): top-K in the graph."""
+    """Boxes (K, 4) xyxy, scores (K,), classes (K,) and, of face detectors, points (K, 5, 2): top-K or NMS inside."""
     boxes, scores, classes = outputs[:3]
     rows = np.flatnonzero(scores >= threshold)
     keypoints = outputs[3][rows] if len(outputs) == 4 else None
@@ -100,6 +100,13 @@ def fits_decoded(shapes: Shapes, _: Size) -> int:
     rows = shapes[0][0] if shapes and shapes[0] else 0
     plain = [(rows, 4), (rows,), (rows,)]
     return int(list(shapes) in (plain, [*plain, (rows, 5, 2)]))
+
+
+def fits_nms(shapes: Shapes, _: Size) -> int:
+    """As many rows as were found in all images, boxes, scores and classes, perhaps points, and which image it is."""
+    rows = shapes[0][0] if shapes and shapes[0] else 0
+    plain = [(rows, 4), (rows,), (rows,)]
+    return int(list(shapes) in ([*plain, (rows,)], [*plain, (rows, 5, 2), (rows,)]))
 
 
 def _widths(shapes: Shapes) -> list[int]:

@@ -91,9 +91,18 @@ def masked(address: str) -> str:
     return f"{scheme[0]}{shown}{path}{question}{values}"
 
 
+def check_name(name: str) -> None:
+    """Raises Usage for a file's name that is not UTF-8: it could not be sent, logged or shown."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise Usage(f"the name {name!a} is not UTF-8: rename it") from None
+
+
 def check_file(path: Path) -> None:
-    """Raises Failed where `path` is not there, cannot be read, or is empty."""
-    if not path.exists():
+    """Raises Failed where `path` is not there, cannot be read, or is empty; Usage for a name that is not UTF-8."""
+    check_name(str(path))
+    if not os.path.exists(path):  # os.path: pathlib raises where a folder above may not be searched
         raise Failed(f"there is no file or folder {path}: check the path")
     if not os.access(path, os.R_OK):
         raise Failed(f"{path} may not be read by this user: change its permissions")

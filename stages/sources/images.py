@@ -37,9 +37,11 @@ class Images:
         if self._first > len(self._files):
             raise Failed(f"{path} has changed while it was read: start again")
         for file in self._files:
-            check_file(file)
+            check_file(file)  # the name, too: OpenCV crashes over one that is not UTF-8
             if not cv2.haveImageReader(str(file)):
                 raise Failed(f"{file} is not an image that can be read: replace it or take it out of the folder")
+            if (count := cv2.imcount(str(file))) > 1:
+                raise Failed(f"{file} holds {count} images: make a video of it, or a file of each")
 
     def __iter__(self) -> Iterator[Picture]:
         for seq, file in enumerate(self._files[self._first :], start=self._first):
@@ -61,6 +63,8 @@ def _read(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """(H, W, 3) uint8 BGR, turned upright as its EXIF data says; gray, alpha and 16 bits are converted."""
     try:
         pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+    except OSError as error:
+        raise Failed(f"{file} cannot be read any more ({error.strerror}): leave the folder as it is") from error
     except cv2.error:  # larger than OpenCV's limit
         pixels = None
     if pixels is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -321,6 +322,29 @@ def test_a_corrupt_video_fails_after_all_that_decodes(tmp_path: Path, capture: O
         rest, again = failure(capture(path, after=stopped.mark), rings)
         assert [one.frame.seq for one in rest] == list(range(stopped.frame.seq + 1, seen[-1].frame.seq + 1))
         assert again == sentence, "a restart behind the damage knows of it"
+
+
+def test_an_image_that_goes_away(tmp_path: Path, capture: Open, rings: Rings) -> None:
+    for index in range(4):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), picture(index))
+    one = capture(tmp_path)
+    (tmp_path / "2.png").unlink()
+    seen, sentence = failure(one, rings)
+    assert [frame.frame.seq for frame in seen] == [0, 1]
+    assert "2.png cannot be read any more" in sentence
+
+
+def test_an_image_of_many_pictures(tmp_path: Path, capture: Open) -> None:
+    cv2.imwritemulti(str(tmp_path / "pages.tiff"), [picture(1), picture(2)])
+    with pytest.raises(Failed, match=r"pages\.tiff holds 2 images"):
+        capture(tmp_path)
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path, capture: Open) -> None:
+    cv2.imwrite(str(tmp_path / "1.png"), picture(1))
+    os.rename(tmp_path / "1.png", os.fsencode(tmp_path) + b"/\xff.png")
+    with pytest.raises(Usage, match="is not UTF-8: rename it"):
+        capture(tmp_path)
 
 
 def test_folders_that_cannot_be_read(tmp_path: Path, capture: Open, rings: Rings) -> None:

@@ -175,6 +175,25 @@ def test_what_an_earlier_killed_run_left_is_not_taken_up(tmp_path: Path) -> None
     check(tmp_path, [0, 1, 2])
 
 
+def test_a_users_own_folder_is_left_alone(tmp_path: Path) -> None:
+    diary = tmp_path / "recording-holiday.part" / "diary.txt"
+    diary.parent.mkdir()
+    diary.write_text("precious")
+    (tmp_path / "recording-notes.part").write_text("a file")
+    record_all(tmp_path, [drawn(0)])
+    assert diary.read_text() == "precious"
+
+
+def test_what_cannot_be_published_is_kept_but_not_half_written(tmp_path: Path) -> None:
+    record = Record(RecordConfig(out=str(tmp_path), sources=("cam",)))
+    for seq in range(3):
+        record(drawn(seq))
+    (tmp_path / "cam.mp4").mkdir()
+    with pytest.raises(Failed, match=r"the pictures \(H.264\) and lines lie in"):
+        record.close()
+    assert sorted(path.suffix for path in record.folder.iterdir()) == [".h264", ".journal", ".jsonl", ".md"]
+
+
 def test_an_earlier_runs_files_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
     record_all(tmp_path, [drawn(seq) for seq in range(5)])
     record = Record(RecordConfig(out=str(tmp_path)))

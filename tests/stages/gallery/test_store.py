@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
-from stages.gallery.keyfile import EMPTY, SLOT_BYTES
+from stages.gallery.keyfile import EMPTY, SLOT_BYTES, KeyFile
 from stages.gallery.store import Store, checked_name
 
 MODEL = "embedder:0123abcd"
@@ -239,3 +240,19 @@ def test_bad_names(name: str) -> None:
 def test_a_name_is_the_same_however_it_was_typed() -> None:
     assert checked_name(" Zoe\u0308 ") == checked_name("Zo\u00eb") == "Zoë"
     assert checked_name("x" * 100) == "x" * 100
+
+
+def test_a_key_file_without_room(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for a full disk: the same short write, then an error."""
+    keys = KeyFile(tmp_path / "gallery.keys")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    keys.add(bytes([1]) * 16, bytes(32))
+    for room in (SLOT_BYTES, SLOT_BYTES + 7):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        try:
+            with pytest.raises(Failed, match=r"cannot write the key file .*; make room"):
+                keys.add(bytes([2]) * 16, bytes(32))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (tmp_path / "gallery.keys").stat().st_size == SLOT_BYTES
+    assert list(keys.read()) == [bytes([1]) * 16]
