@@ -26,7 +26,7 @@ check: .venv/export
 bench: .venv/dev
 	$(BIN)/python -m bench
 
-gpu-check: .venv/runtime
+gpu-check: .venv/gpu
 	$(BIN)/python -m bench.gpu_check
 
 clean:
@@ -36,6 +36,10 @@ clean:
 .venv/runtime: pyproject.toml | .venv/bin/pip
 	$(BIN)/pip install --quiet --editable .
 	$(BIN)/python -c "from stages.nms import Nms, NmsConfig; Nms(NmsConfig())"  # compiles it once, for all starts
+	@touch $@
+
+.venv/gpu: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install --quiet --editable ".[gpu]"
 	@touch $@
 
 .venv/dev: pyproject.toml | .venv/bin/pip

@@ -32,6 +32,7 @@ PIECE = Settings().engine.slots - 1  # as many frames as may be on the way at on
 NOTES = (
     "A rate: frames / seconds of its turns, from the second piece on: start, filling and closing are left out. "
     "Medians over the rounds; of ratios, too.",
+    "The command runs with --json: without the live view, which redraws itself four times a second.",
     "A bare stage: called in a loop in a process that does nothing else, on the graph's number of threads.",
     "The plain loop: cv2.VideoCapture, ONNX Runtime's and OpenCV's default threads, the same networks, the same boxes, "
     "the same codec settings on as many threads as x264 likes.",
@@ -79,12 +80,14 @@ def measure(environment: dict[str, str]) -> Round:
             commands[name] = stack.enter_context(Command(arguments, environment))
             commands[name].wait_for(PIECE)
             commands[name].pause()
+        names = list(PLACEMENTS)
         while piece := bare.advance():
             found.frames["bare"] += piece.frames
             for stage, seconds in piece.seconds.items():
                 found.stages[stage] += seconds
-            for name, command in commands.items():
-                _turn(found, name, command)
+            for name in names:
+                _turn(found, name, commands[name])
+            names.append(names.pop(0))  # nobody always comes behind the same
             if loop := plain.advance():
                 found.frames[PLAIN] += loop.frames
                 found.seconds[PLAIN] += loop.seconds

@@ -178,7 +178,7 @@ def main() -> int:
             Row(f"{name}: the copy by itself, p50", alone, "ms"),
             Row(f"{name}: imagezmq / ticket with the copy", theirs / copy, "x", ">= 2"),
         ]
-    return report("hop", rows)
+    return report("hop", rows, versions=("imagezmq", "pyzmq", "msgspec", "numpy"))
 
 
 if __name__ == "__main__":

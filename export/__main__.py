@@ -25,7 +25,7 @@ Commands = Any  # what argparse's add_subparsers returns: its type has no public
 def write(arguments: argparse.Namespace) -> None:
     """`import` and `onnx`: the ONNX file of a network, out of the weights in its package."""
     data = packages.weights(NETWORKS[arguments.name].package, arguments.package)
-    model = to_onnx(arguments.name, data, decoded=arguments.decode, nms=arguments.nms)
+    model = to_onnx(arguments.name, data, decoded=arguments.decode, nms=arguments.nms, half=arguments.half)
     file = arguments.out or MODELS / f"{arguments.name}.onnx"
     print(f"{save(model, file)}  {file}")
 
@@ -75,6 +75,7 @@ def add_weights(commands: Commands) -> None:
     kind = sub.add_mutually_exclusive_group()
     kind.add_argument("--decode", action="store_true", help="boxes, scores, classes, keypoints of a fixed top-K")
     kind.add_argument("--nms", action="store_true", help="the same after NMS, as many as there are")
+    sub.add_argument("--half", action="store_true", help="the network computes in float16, for GPUs")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE")
     add_package(sub)
     sub = command(commands, "parity", compare, "compare models/NAME.onnx with its torch module on photos")
@@ -102,7 +103,7 @@ def add_ratings(commands: Commands) -> None:
 def command(commands: Commands, name: str, run: Run, text: str) -> argparse.ArgumentParser:
     """A command with what all of them have."""
     sub: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    sub.set_defaults(run=run, decode=False, nms=False, out=None)
+    sub.set_defaults(run=run, decode=False, nms=False, half=False, out=None)
     return sub
 
 

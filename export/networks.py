@@ -8,7 +8,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 from export import packages
 from export.decode import TOP, DecodedCenterFace, add_nms
@@ -148,12 +148,29 @@ SELECTED = {
 }
 
 
-def to_onnx(name: str, data: bytes, decoded: bool = False, nms: bool = False) -> onnx.ModelProto:
-    """The network `name` with these weights as ONNX; a detector can have its decoding, and NMS, in the graph."""
+class HalfNetwork(nn.Module):
+    """A network that computes in float16, between an input and outputs of float32: for GPUs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.half()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...] | Tensor:
+        outputs = self.network(images.half())
+        return outputs.float() if isinstance(outputs, Tensor) else tuple(output.float() for output in outputs)
+
+
+def to_onnx(name: str, data: bytes, decoded: bool = False, nms: bool = False, half: bool = False) -> onnx.ModelProto:
+    """The network `name` with these weights as ONNX; `half`: in float16, but not what comes behind the network.
+
+    A detector can have its decoding, and NMS, in the graph.
+    """
     network = NETWORKS[name]
     module, interface, metadata = network.build(data), network.interface, network.metadata
+    if half:
+        module = HalfNetwork(module).eval()
     if not decoded and not nms:
-        return export(module, interface, metadata, half=network.half)
+        return export(module, interface, metadata, half=network.half and not half)
     if metadata.layout != "centerface":
         raise packages.Failed(f"{name} is no detector; only a detector has boxes to decode")
     interface = replace(interface, shape=(2, 3, 128, 160), outputs=DECODED)

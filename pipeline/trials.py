@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("onnxruntime-gpu", "onnxruntime", "opencv-python", "av", "numpy", "pyzmq", "numba")
 
+RESTORE = "Bring the checkout's folder models/ back: git checkout models."
+
 
 class Codec(NamedTuple):
     """A pair that is tried by encoding a picture and decoding it again."""
@@ -84,7 +86,7 @@ def models() -> Iterator[Finding]:
     try:
         verdicts = registry.verify()
     except Failed as error:
-        yield Finding("model", "broken", str(error), "Install framewire again.")
+        yield Finding("model", "broken", str(error), RESTORE)
         return
     for verdict in verdicts:
         card, needed = verdict.entry.card, verdict.entry.where == "shipped"
@@ -92,13 +94,13 @@ def models() -> Iterator[Finding]:
             yield Finding("model", "ok", f"{card.name} ({card.task}) is the file it should be")
             continue
         fault = "is missing" if verdict.state == "missing" else "has the wrong sha256"
-        advice = "Install framewire again." if needed else f"Run models pull {card.name}."
+        advice = RESTORE if needed else f"Run models pull {card.name}."
         yield Finding("model", "broken" if needed else "note", f"{verdict.entry.path} {fault}", advice)
 
 
 def providers() -> Iterator[Finding]:
     """Each of ONNX Runtime's providers, by running the shipped detector on it; GPUs only where there is one."""
-    yield tried("provider cpu", partial(_runs, "cpu"), "Install framewire again.", needed=True)
+    yield tried("provider cpu", partial(_runs, "cpu"), "Make .venv again: make clean run.", needed=True)
     clause = cuda.missing()
     for provider in GPU_PROVIDERS:
         if clause:

@@ -13,6 +13,11 @@ from export import networks, parity
 from export.chips import Detector, greedy_nms, overlap
 from export.decode import IOU, SCORE, TOP
 from export.evaluate import average_precision
+from export.to_onnx import save
+from pipeline.types import Candidates, Detections
+from stages.detect import Detect, DetectConfig
+from stages.nms import Nms, NmsConfig
+from tests.fakes import MemoryFrames
 
 MODEL = Path(__file__).resolve().parents[2] / "models" / "centerface.onnx"
 Weights = Callable[[str], bytes]
@@ -125,3 +130,27 @@ def test_nms_in_the_graph_gives_the_boxes_of_the_greedy_algorithm(
         np.testing.assert_allclose(scores[here], candidates[1][index][sure][keep], atol=1e-6)
         np.testing.assert_allclose(keypoints[here], candidates[3][index][sure][keep], atol=1e-4)
         assert sure.sum() > len(keep)  # there was something to suppress
+
+
+@pytest.mark.parametrize("way", [{"decoded": True}, {"nms": True}, {"half": True}, {"decoded": True, "half": True}])
+def test_every_way_of_export_finds_the_same_faces_in_the_stage(
+    weights: Weights, photos: list[NDArray[np.uint8]], tmp_path: Path, way: dict[str, bool]
+) -> None:
+    file = tmp_path / "exported.onnx"
+    save(networks.to_onnx("centerface", weights("centerface"), **way), file)
+    found, wanted = (faces(model, photos) for model in (file, MODEL))
+    assert sum(len(one.boxes) for one in wanted) >= len(photos)
+    for ours, theirs in zip(found, wanted, strict=True):
+        one, other = (np.argsort(each.boxes[:, 0]) for each in (ours, theirs))  # scores that are nearly equal may swap
+        np.testing.assert_allclose(ours.boxes[one], theirs.boxes[other], atol=0.2)  # pixels
+        np.testing.assert_allclose(ours.keypoints[one], theirs.keypoints[other], atol=0.2)
+        np.testing.assert_allclose(ours.scores[one], theirs.scores[other], atol=0.005)
+
+
+def faces(model: Path, photos: list[NDArray[np.uint8]]) -> list[Detections]:
+    """What Detect and NMS make of all photos at once; the threshold and IoU are those of the NMS in the graph."""
+    frames = MemoryFrames()
+    detect = Detect(DetectConfig(model=str(model), size=(384, 640), threshold=SCORE, provider="cpu"), frames)
+    nms = Nms(NmsConfig(iou=IOU))
+    results = detect([frames.put(photo, seq=seq) for seq, photo in enumerate(photos)])
+    return [nms(result) for result in results if isinstance(result, Candidates)]

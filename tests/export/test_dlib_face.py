@@ -116,3 +116,11 @@ def test_a_truncated_file_is_refused(weights: Weights, cut: int) -> None:
 def test_another_kind_of_file_is_refused(dat: Callable[[str], str]) -> None:
     with pytest.raises(NotADlibNetwork):
         read_network(Path(dat(SHAPES)).read_bytes())
+
+
+def test_in_float16_it_is_nearly_the_same(weights: Weights, photos: list[Image]) -> None:
+    metadata = networks.NETWORKS["dlib_face"].metadata
+    images = np.stack([chips.squeezed(photo, 150, 150) for photo in photos])
+    pixels = np.ascontiguousarray(((images - metadata.mean) * metadata.scale).transpose(0, 3, 1, 2), np.float32)
+    half = networks.to_onnx("dlib_face", weights("dlib_face"), half=True)
+    assert parity.compare(parity.run(MODEL, pixels), parity.run(half.SerializeToString(), pixels)).cosine >= 0.9995
