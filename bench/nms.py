@@ -83,6 +83,29 @@ def measure(title: str, scene: Scene, repeats: int, gate: float) -> tuple[list[R
     return rows, f"{title}: framewire keeps {len(mine)}, cv2 {len(other)}, both {len(mine & other)}"
 
 
+def many(images: int, n: int, classes: int) -> list[Row]:
+    """The boxes of many images: all in one call, and in cv2, which knows of no images, a call for each."""
+    scenes = [head(n + number, classes) for number in range(images)]
+    boxes, scores, labels = (np.concatenate(column) for column in zip(*scenes, strict=True))
+    owners = np.repeat(np.arange(images, dtype=np.int32), [len(scene[0]) for scene in scenes])
+    batched: Callable[..., Any] = cv2.dnn.NMSBoxesBatched
+    xywh = [np.concatenate([scene[0][:, :2], scene[0][:, 2:] - scene[0][:, :2]], axis=1) for scene in scenes]
+
+    def ours() -> object:
+        return suppress(boxes, scores, labels, owners, iou=IOU, top=len(boxes))
+
+    def theirs() -> object:
+        return [batched(sides, one[1], one[2], 0.0, IOU) for sides, one in zip(xywh, scenes, strict=True)]
+
+    fast, slow = race((ours, theirs), REPEATS[n])
+    title = f"head, {images} images of {n:,} boxes, {classes} classes"
+    return [
+        Row(f"{title}: framewire", fast, "ms"),
+        Row(f"{title}: cv2", slow, "ms"),
+        Row(f"{title}: cv2 / framewire", slow / fast, "x"),
+    ]
+
+
 def start() -> float:
     """Milliseconds to build the stage in a fresh process, machine code from the cache (numba's import included)."""
     code = "from time import perf_counter as t; from stages.nms import *; a = t(); Nms(NmsConfig()); print(t() - a)"
@@ -108,6 +131,7 @@ def main() -> int:
             more, agreed = measure(title, scene(n, classes), few, GATES[n])
             rows += more
             agreement.append(agreed)
+    rows += many(8, 1_000, 80)
     notes = [
         f"Median of calls in turn, the same boxes in random order, IoU {IOU}, no limit on the kept, one thread each.",
         "The gate: both get the same float32 and int32 arrays (cv2's as xywh), as a detector gives them.",

@@ -187,10 +187,13 @@ class Model:
         return HostLane(session, feed, self._outputs(bucket)) if self._fixed else FreeLane(session, feed)
 
     def _warm_up(self) -> None:
-        """Run every lane twice: the first run allocates and captures, the second is one like all that follow."""
+        """Run every lane until the next run is like all that follow: the first one allocates and captures.
+
+        The session on the CPU has had its first run already, for `_outputs_are_fixed`.
+        """
         for bucket, lane in self._lanes.items():
             feed = self._plan.feed(bucket)
-            for _ in range(2):
+            for _ in range(1 if self._provider == "cpu" else 2):
                 try:
                     lane(np.zeros(feed.shape, np.float32))
                 except errors() as error:
