@@ -48,9 +48,12 @@ class Speed(NamedTuple):
 def main() -> int:
     """Check every model on every provider and print what was found; returns the exit code."""
     console = Console(markup=False)
-    if clause := cuda.missing():
+    if clause := cuda.no_device():
         console.print(f"gpu-check: nothing to check, {clause}")
         return 0
+    if clause := cuda.missing():
+        console.print(f"gpu-check: there is a GPU, but {clause}", style="bold red", soft_wrap=True)
+        return 1
     faults = sum(
         check(console, path, provider, half)
         for path in [*sorted(MODELS.glob("*.onnx")), *map(Path, sys.argv[1:])]

@@ -45,6 +45,11 @@ def _boxes(centre: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np
     return np.concatenate([centre - size / 2, centre + size / 2], axis=1).clip(0, SIDE).astype(np.float32)
 
 
+def corner_and_size(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """xyxy -> xywh, as cv2 wants them."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
 def race(calls: tuple[Callable[[], object], ...], repeats: int) -> list[float]:
     """Median milliseconds of each, called in turn."""
     times = np.empty((repeats, len(calls)))
@@ -60,7 +65,7 @@ def measure(title: str, scene: Scene, repeats: int, gate: float) -> tuple[list[R
     """The rows of one scene, and how far the two agree on it."""
     boxes, scores, classes = scene
     batched: Callable[..., Any] = cv2.dnn.NMSBoxesBatched  # its stubs know lists only; arrays work too
-    xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    xywh = corner_and_size(boxes)
     lists = xywh.tolist(), scores.tolist(), classes.tolist()
 
     def ours() -> NDArray[np.int64]:
@@ -89,7 +94,7 @@ def many(images: int, n: int, classes: int) -> list[Row]:
     boxes, scores, labels = (np.concatenate(column) for column in zip(*scenes, strict=True))
     owners = np.repeat(np.arange(images, dtype=np.int32), [len(scene[0]) for scene in scenes])
     batched: Callable[..., Any] = cv2.dnn.NMSBoxesBatched
-    xywh = [np.concatenate([scene[0][:, :2], scene[0][:, 2:] - scene[0][:, :2]], axis=1) for scene in scenes]
+    xywh = [corner_and_size(scene[0]) for scene in scenes]
 
     def ours() -> object:
         return suppress(boxes, scores, labels, owners, iou=IOU, top=len(boxes))

@@ -39,8 +39,8 @@ PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProv
 
 
 @functools.cache
-def missing() -> str:
-    """Why CUDA cannot be used here, as a clause; "" where there are a device, the provider and its libraries."""
+def no_device() -> str:
+    """Why there is no GPU here, as a clause; "" where the driver counts at least one."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -48,6 +48,14 @@ def missing() -> str:
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value < 1:
         return "the NVIDIA driver finds no device"
+    return ""
+
+
+@functools.cache
+def missing() -> str:
+    """Why CUDA cannot be used here, as a clause; "" where there are a device, the provider and its libraries."""
+    if clause := no_device():
+        return clause
     if PROVIDERS["cuda"] not in runtime().get_available_providers():
         return "this onnxruntime is without CUDA: pip install onnxruntime-gpu in its place"
     _load_libraries()

@@ -138,7 +138,8 @@ def sha256_of(path: Path) -> str:
 
 
 def _carded(folder: Path, where: Where) -> list[Entry]:
-    paths = [path for path in sorted(folder.glob("*.toml")) if path.name != UPSTREAM]
+    found = sorted(folder.glob("*.toml")) if os.path.isdir(folder) else []
+    paths = [path for path in found if path.name != UPSTREAM]
     cards = [_read(path, Card) for path in paths]
     return [Entry(card, where, folder / card.file) for card in cards]
 

@@ -42,7 +42,8 @@ def weights(package_file: Callable[[str], Path]) -> Callable[[str], bytes]:
 @pytest.fixture(scope="session")
 def astronaut() -> NDArray[np.uint8]:
     """(512, 512, 3) uint8 BGR: a public-domain portrait that scikit-image carries."""
-    data = pytest.importorskip("skimage.data", reason="needs scikit-image")
+    from skimage import data
+
     return np.ascontiguousarray(data.astronaut()[..., ::-1])
 
 

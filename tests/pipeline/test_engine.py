@@ -310,13 +310,18 @@ def test_a_death_without_words_is_named(tmp_path: Path) -> None:
 
 
 def test_runs_that_begin_while_others_end() -> None:
-    def come_and_go() -> None:
+    def come_and_go() -> list[Path]:
+        paths = []
         for _ in range(150):
-            RunDirectory().remove()
+            directory = RunDirectory()
+            paths.append(directory.path)
+            directory.remove()
+        return paths
 
     with ThreadPoolExecutor(3) as pool:
-        for done in [pool.submit(come_and_go) for _ in range(3)]:
-            done.result()
+        paths = [path for run in [pool.submit(come_and_go) for _ in range(3)] for path in run.result()]
+    assert len(paths) == len(set(paths)) == 450
+    assert not any(path.exists() for path in paths)
 
 
 def test_a_stage_that_hangs_is_killed_by_the_watchdog(tmp_path: Path) -> None:

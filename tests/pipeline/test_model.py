@@ -23,7 +23,7 @@ from tests.pipeline.tiny_onnx import FLOAT, FLOAT16, INT64, UINT8, tiny
 ROOT = Path(__file__).resolve().parents[2]
 CENTERFACE = ROOT / "models" / "centerface.onnx"
 SIZE = (96, 128)
-no_gpu = pytest.mark.skipif(not cuda.missing(), reason="this machine has a GPU; this tests one without")
+no_gpu = pytest.mark.skipif(not cuda.no_device(), reason="this machine has a GPU; this tests one without")
 
 
 @pytest.fixture(autouse=True)
@@ -372,6 +372,18 @@ def test_tensorrt_engines_of_different_sizes_have_different_names(
 def test_gpu_check_says_that_there_is_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu_check.main() == 0
     assert "nothing to check, this machine has no NVIDIA driver" in capsys.readouterr().out
+
+
+def test_gpu_check_fails_where_a_gpu_lacks_its_libraries(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A GPU is claimed here; the libraries are really looked for."""
+    monkeypatch.setattr(cuda, "no_device", lambda: "")
+    monkeypatch.setattr(cuda, "missing", cuda.missing.__wrapped__)  # without its memory
+    if not cuda.missing():
+        pytest.skip("this machine has CUDA's libraries")
+    assert gpu_check.main() == 1
+    assert "pip install 'framewire[gpu]'" in capsys.readouterr().out
 
 
 def test_gpu_check_finds_out_that_the_cpu_did_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,6 @@ def truth() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def render() -> Any:
     """The module that renders the clip."""
-    pytest.importorskip("skimage", reason="the clip's textures come from scikit-image, which is not installed")
-    pytest.importorskip("matplotlib", reason="a portrait comes from matplotlib, which is not installed")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(SAMPLES)
         import gate_render
