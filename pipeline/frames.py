@@ -116,15 +116,6 @@ def _record(slot: int) -> int:
     return (slot + 1) * WORDS
 
 
-def fill(slot: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
-    """Copy `pixels` into `slot`, of the same shape.
-
-    np.positive writes through the caches. memcpy, and np.copyto with it, goes around them where it is so much, which
-    takes an eighth longer (x86-64, glibc).
-    """
-    np.positive(pixels, out=slot)
-
-
 class RingWriter:
     """Capture's side of a ring. One writer a ring."""
 

@@ -11,6 +11,7 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from pipeline.config import Config
+from pipeline.copying import Copier
 from pipeline.frames import Mark, RingWriter
 from pipeline.graph import Source
 from pipeline.types import Frame
@@ -43,8 +44,9 @@ class Capture:
         self._name = source.name
         self._make_ring = ring
         self._ring: RingWriter | None = None
-        self._convert = Converter()
         self._paced = config.realtime and not source.live
+        self._copier = Copier(helped=source.live or self._paced)
+        self._convert = Converter(self._copier)
         self._reader: Live | Images | Recording
         path = Path(source.address)
         if source.live:
@@ -68,6 +70,7 @@ class Capture:
     def close(self) -> None:
         """Let go of the source."""
         self._reader.close()
+        self._copier.close()
 
     def _write(self, picture: Picture) -> Frame:
         width, height = picture.size

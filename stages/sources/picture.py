@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
-from pipeline.frames import fill
+from pipeline.copying import Copier
 
 SECOND = 1_000_000_000  # ns
 State = Literal["connecting", "running", "reconnecting", "ended"]
@@ -56,20 +56,21 @@ class Converter:
     the planes in one piece, and knows BT.601 of limited range only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, copier: Copier) -> None:
         self._reformatter = VideoReformatter()
+        self._copy = copier
 
     def __call__(self, picture: Picture, slot: NDArray[np.uint8]) -> None:
         """Fill `slot`, (height, width, 3) uint8 BGR of the picture's size."""
         pixels = picture.pixels
         if isinstance(pixels, np.ndarray):
-            fill(slot, pixels)
+            self._copy(slot, pixels)
             return
         frame = self._reformatter.reformat(pixels, format="bgr24", src_colorspace=_matrix(pixels), threads=1)
         plane = frame.planes[0]
         strides = (plane.line_size, 3, 1)
         bgr = np.ndarray((frame.height, frame.width, 3), np.uint8, buffer=memoryview(plane), strides=strides)
-        fill(slot, np.rot90(bgr, _quarters(pixels)))
+        self._copy(slot, np.rot90(bgr, _quarters(pixels)))
 
 
 def _quarters(frame: VideoFrame) -> int:
