@@ -26,7 +26,9 @@ check: .venv/export
 bench: .venv/dev
 	$(BIN)/python -m bench
 
-gpu-check: .venv/gpu
+gpu-check: .venv/runtime  # CUDA's libraries are large: only where there is a GPU
+	@if $(BIN)/python -c 'import sys; from pipeline import cuda; sys.exit(bool(cuda.no_device()))'; then \
+		$(MAKE) --no-print-directory .venv/gpu; fi
 	$(BIN)/python -m bench.gpu_check
 
 clean:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from export import chips, evaluate, packages, parity
+from export.decode import IOU, SCORE
 from export.networks import NETWORKS, dlib_face, to_onnx
 from export.to_onnx import save
 
@@ -74,7 +75,9 @@ def add_weights(commands: Commands) -> None:
     sub.add_argument("name", choices=NETWORKS)
     kind = sub.add_mutually_exclusive_group()
     kind.add_argument("--decode", action="store_true", help="boxes, scores, classes, keypoints of a fixed top-K")
-    kind.add_argument("--nms", action="store_true", help="the same after NMS, as many as there are")
+    kind.add_argument(
+        "--nms", action="store_true", help=f"the same after NMS (score {SCORE}, IoU {IOU}), as many as there are"
+    )
     sub.add_argument("--half", action="store_true", help="the network computes in float16, for GPUs")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE")
     add_package(sub)

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from export import packages
-from export.decode import TOP, DecodedCenterFace, add_nms
+from export.decode import SCORE, TOP, DecodedCenterFace, add_nms
 from export.dlib_dat import Layer, read_network
 from export.models.centerface import CenterFace
 from export.models.dlib_face import DlibFace
@@ -176,5 +176,5 @@ def to_onnx(name: str, data: bytes, decoded: bool = False, nms: bool = False, ha
     interface = replace(interface, shape=(2, 3, 128, 160), outputs=DECODED)
     module = DecodedCenterFace(module).eval()
     if nms:
-        return export(module, interface, replace(metadata, layout="nms"), then=add_nms, outputs=SELECTED)
+        return export(module, interface, replace(metadata, layout="nms", score=SCORE), then=add_nms, outputs=SELECTED)
     return export(module, interface, replace(metadata, layout="decoded"))

@@ -45,10 +45,12 @@ class Metadata:
     anchors: str = ""
     align: str = ""  # embedders: how the face lies in the chip
     threshold: float | None = None  # embedders: the cosine from which on two faces are taken for one person's
+    score: float | None = None  # NMS in the graph: what scores less is dropped
 
     def props(self) -> dict[str, str]:
         """The entries, but for the hash of the weights."""
-        return {
+        score = {} if self.score is None else {"framewire.score": str(self.score)}
+        return score | {
             "framewire.layout": self.layout,
             "framewire.size": self.size,
             "framewire.mean": ",".join(map(str, self.mean)),

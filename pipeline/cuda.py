@@ -13,8 +13,10 @@ import functools
 import hashlib
 import importlib
 import io
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -108,8 +110,7 @@ def cuda_options(graphs: bool) -> dict[str, str]:
 def tensorrt_options(plan: Plan, graphs: bool, bucket: int, half: bool, release: str) -> dict[str, str]:
     """Options of the TensorRT execution provider; engines are kept in the user's cache directory."""
     # An engine is good for one release of either; for one kind of GPU, too, and that its file's name says.
-    cache = platformdirs.user_cache_path("framewire") / f"tensorrt-{release}-{runtime().__version__}"
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)  # an engine is code: nobody else may write here
+    cache = _own_folder(platformdirs.user_cache_path("framewire") / f"tensorrt-{release}-{runtime().__version__}")
     digest = hashlib.sha256(plan.blob).hexdigest()[:16]
     height, width = plan.size
     return {
@@ -122,6 +123,16 @@ def tensorrt_options(plan: Plan, graphs: bool, bucket: int, half: bool, release:
         "trt_fp16_enable": "1" if half else "0",
         "trt_cuda_graph_enable": "1" if graphs else "0",
     }
+
+
+def _own_folder(folder: Path) -> Path:
+    """`folder`, made where it is not there; raises Failed where others may write: an engine is code."""
+    for each in (folder.parent, folder):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = each.stat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise Failed(f"others may write to {each}, where TensorRT's engines are kept: run chmod go-w {each}")
+    return folder
 
 
 def open_gpu(

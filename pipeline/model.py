@@ -209,7 +209,10 @@ class Model:
         try:
             found = self._host.run(None, {feed.name: np.zeros(feed.shape, feed.dtype)})
         except errors() as error:
-            raise Failed(f"{self._plan.path} does not run: {reason(error)}") from error
+            height, width = self._plan.size
+            raise Failed(
+                f"{self._plan.path} does not run on images of {height}x{width}, try another size: {reason(error)}"
+            ) from error
         return all(tensor.fits(array) for tensor, array in zip(promised, found, strict=True))
 
 

@@ -127,7 +127,10 @@ def card_beside(file: Path) -> Card:
     """The card NAME.toml beside the model file; a blank one where there is none."""
     path = file.with_suffix(".toml")
     if os.path.isfile(path):
-        return _read(path, Card)
+        try:
+            return _read(path, Card)
+        except Failed as error:
+            raise Failed(f"{error}; it lies beside {file.name} and is read as its card: rename what is none") from error
     return Card(name=file.stem, file=file.name, task="", sha256="", bytes=0, licence="", origin="")
 
 

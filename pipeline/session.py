@@ -185,6 +185,8 @@ def _options(threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`
+    # Weights in a second file, which no hash covers, are looked for where there is none.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     return options
 
 
@@ -196,6 +198,11 @@ def _probe(path: Path, blob: bytes) -> Any:
     try:
         return runtime().InferenceSession(blob, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except errors() as error:
+        if "xternal" in str(error):
+            raise Failed(
+                f"{path} keeps weights in a second file, which its sha256 does not cover: make it one file with "
+                f'python -c \'import onnx; onnx.save(onnx.load("{path}"), "{path}")\''
+            ) from error
         raise Failed(f"{path} is not an ONNX model that ONNX Runtime can load: {reason(error)}") from error
 
 

@@ -46,6 +46,7 @@ class Detect:
         shapes = [output.shape for output in _stacked(self._model(self._input[:1]), 1)[0]]
         self._layout = layout = LAYOUTS[_recognized(info, shapes, config.layout or info.layout)]
         self._labels = _labels(info) or layout.names(shapes, info.size)
+        _check_threshold(info, config.threshold)
         self._letterbox = Letterbox(info.size, layout)
         self._planes = Planes(info, "BGR", order=layout.order, mean=(layout.mean,) * 3, scale=(layout.scale,) * 3)
 
@@ -128,19 +129,30 @@ def _stacked(outputs: Sequence[NDArray[Any]], count: int) -> list[list[NDArray[A
 
 def _recognized(info: ModelInfo, shapes: Shapes, told: str) -> str:
     """The name in `LAYOUTS`: the one told by config or file, if it fits, else the only one that fits."""
-    looks = ", ".join(f"{tensor.name} {shape}" for tensor, shape in zip(info.outputs, shapes, strict=True))
+    pairs = list(zip(info.outputs, shapes, strict=True))
+    looks = ", ".join(f"{tensor.name} {tensor.dtype}{list(shape)}" for tensor, shape in pairs)
     if told in (EMBEDDER, *FEEDS) or [len(shape) for shape in shapes] == [1]:
         raise Failed(f"{info.name} is an embedder ({looks}), not a detector: it belongs to match.model")
     if told and told not in LAYOUTS:
         raise Usage(f"there is no layout {told!r}: detect.layout is one of {', '.join(LAYOUTS)}")
     if (task := info.metadata.get("task", "detect")) != "detect":
         raise Failed(f"{info.name} is made for the task {task!r}: export one that is trained to detect")
-    fitting = recognize(shapes, info.size)
+    fitting = recognize(shapes, "".join(np.dtype(tensor.dtype).kind for tensor in info.outputs), info.size)
     if told in fitting or (not told and len(fitting) == 1):
         return told or fitting[0]
     wrong = f"cannot have the layout {told}" if told else "does not say its layout"
     hint = f"set detect.layout to {' or '.join(fitting)}" if fitting else f"known are {', '.join(LAYOUTS)}"
     raise Failed(f"{info.name} {wrong}, and each image gives {looks}: {hint}")
+
+
+def _check_threshold(info: ModelInfo, threshold: float) -> None:
+    """Raise Usage where NMS in the graph has dropped what the config asks for."""
+    least = float(info.metadata.get("framewire.score") or 0)
+    if threshold < least:
+        raise Usage(
+            f"{info.name} drops scores below {least:g} itself: set detect.threshold to {least:g} or more, "
+            "or export it with --decode instead of --nms"
+        )
 
 
 def _labels(info: ModelInfo) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ never matters. Decoders filter by score before they do anything else, so their w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class Layout:
     centred: bool = False  # the picture in the middle of the input; else in its top left corner
     labels: tuple[str, ...] = ("face",)
     listed: bool = False  # the outputs are rows of all images; the last one says of which image each is
+    kinds: str = "f+"  # NumPy's kinds of the outputs' dtypes, a regular expression
 
     def names(self, shapes: Shapes, size: Size) -> tuple[str, ...]:
         """A name for each class where the file gives none: `labels` if that is how many there are."""
@@ -49,14 +51,17 @@ LAYOUTS = {
     "scrfd": Layout(faces.scrfd, faces.fits_scrfd, mean=127.5, scale=1 / 128),
     "ultraface": Layout(faces.ultraface, faces.fits_ultraface, mean=127.0, scale=1 / 128),
     "centerface": Layout(faces.centerface, faces.fits_centerface),
-    "decoded": Layout(faces.decoded, faces.fits_decoded),
-    "nms": Layout(faces.decoded, faces.fits_nms, listed=True),
+    "decoded": Layout(faces.decoded, faces.fits_decoded, kinds="ff[fiu]f?"),
+    "nms": Layout(faces.decoded, faces.fits_nms, listed=True, kinds="ff[fiu]f?[iu]"),
 }
 
 
-def recognize(shapes: Shapes, size: Size) -> list[str]:
-    """The layouts that outputs of these shapes (batch axis left out) could have for an input of (height, width)."""
-    return [name for name, layout in LAYOUTS.items() if layout.fits(shapes, size)]
+def recognize(shapes: Shapes, kinds: str, size: Size) -> list[str]:
+    """The layouts that outputs of these shapes (batch axis left out) could have for an input of (height, width).
+
+    `kinds` is a letter an output, NumPy's kind of its dtype: f, i or u.
+    """
+    return [name for name, layout in LAYOUTS.items() if re.fullmatch(layout.kinds, kinds) and layout.fits(shapes, size)]
 
 
 __all__ = ["COCO", "LAYOUTS", "Found", "Layout", "Shapes", "best", "recognize"]

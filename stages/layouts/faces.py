@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.layouts.found import STRIDES, Floats, Found, Outputs, Shapes, Size, from_centres, grid, stacked
+from stages.layouts.found import STRIDES, Floats, Found, Outputs, Shapes, Size, cells, from_centres, grid, stacked
 
 CENTERFACE_STRIDE = 4
 
@@ -31,7 +31,7 @@ def scrfd(outputs: Outputs, size: Size, threshold: float) -> Found:
     parts = []
     for level, column in enumerate(ones):
         stride = STRIDES[0] << level
-        anchors = len(column) // ((size[0] // stride) * (size[1] // stride))
+        anchors = len(column) // cells(size, [stride])
         scores = column[:, 0]
         rows = np.flatnonzero(scores >= threshold)
         centre = grid(size, stride, anchors)[rows] * stride
@@ -74,14 +74,21 @@ def ultraface(outputs: Outputs, size: Size, threshold: float) -> Found:
     return Found(boxes[rows] * sides, scores[rows, 1], np.zeros(len(rows), np.int32), None)
 
 
-def fits_yunet(shapes: Shapes, _: Size) -> int:
-    """Two scores, a box and points at three strides."""
-    return int(_widths(shapes) == [1] * 6 + [4] * 3 + [10] * 3)
+def fits_yunet(shapes: Shapes, size: Size) -> int:
+    """Two scores, a box and points for each cell at three strides."""
+    return int(sorted(shapes) == _levels(size, 3, 1, (1, 1, 4, 10)))
 
 
-def fits_scrfd(shapes: Shapes, _: Size) -> int:
-    """A score, a box and perhaps points at three or five strides."""
-    return int(any(_widths(shapes) == [1] * n + [4] * n + [10] * m for n in (3, 5) for m in (0, n)))
+def fits_scrfd(shapes: Shapes, size: Size) -> int:
+    """A score, a box and perhaps points for one or two anchors of each cell at three or five strides."""
+    return int(
+        any(
+            sorted(shapes) == _levels(size, levels, anchors, widths)
+            for levels in (3, 5)
+            for anchors in (1, 2)
+            for widths in ((1, 4), (1, 4, 10))
+        )
+    )
 
 
 def fits_centerface(shapes: Shapes, size: Size) -> int:
@@ -109,8 +116,10 @@ def fits_nms(shapes: Shapes, _: Size) -> int:
     return int(list(shapes) in ([*plain, (rows,)], [*plain, (rows, 5, 2), (rows,)]))
 
 
-def _widths(shapes: Shapes) -> list[int]:
-    return sorted(shape[1] for shape in shapes) if all(len(shape) == 2 for shape in shapes) else []
+def _levels(size: Size, levels: int, anchors: int, widths: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The sorted shapes of outputs of these widths at so many strides, from the finest on."""
+    strides = [STRIDES[0] << level for level in range(levels)]
+    return sorted((anchors * cells(size, [stride]), width) for stride in strides for width in widths)
 
 
 def _of_width(outputs: Outputs, width: int) -> list[Floats]:

@@ -34,14 +34,14 @@ def best(found: Found, top_k: int) -> Found:
 
 
 def cells(size: Size, strides: Sequence[int] = STRIDES) -> int:
-    """How many grid cells the strides have together."""
-    return sum((size[0] // stride) * (size[1] // stride) for stride in strides)
+    """How many grid cells the strides have together; a cell may hang over the edge, as padded convolutions have it."""
+    return sum(-(-size[0] // stride) * -(-size[1] // stride) for stride in strides)
 
 
 @lru_cache(maxsize=64)
 def grid(size: Size, stride: int, anchors: int = 1) -> Floats:
     """(cells * anchors, 2) column and row of each cell of one stride, row by row, each `anchors` times."""
-    rows, columns = np.mgrid[: size[0] // stride, : size[1] // stride]
+    rows, columns = np.mgrid[: -(-size[0] // stride), : -(-size[1] // stride)]
     points = np.stack([columns, rows], axis=-1).reshape(-1, 2).astype(np.float32)
     return np.repeat(points, anchors, axis=0)
 

@@ -233,6 +233,25 @@ def test_a_file_with_another_hash_is_not_loaded(tmp_path: Path) -> None:
     Model(path, provider="cpu", sha256=hashlib.sha256(path.read_bytes()).hexdigest().upper())
 
 
+def test_weights_in_a_second_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sha256 would say nothing of them. ONNX Runtime takes them from the working directory, if it may."""
+    value = ("x", FLOAT, (1, 3, 8, 8)), ("y", FLOAT, (1, 3, 8, 8))
+    path = write(tmp_path / "x.onnx", tiny("Mul", value[:1], value[1:], {}, elsewhere="x.data"))
+    write(tmp_path / "x.data", np.float32(2).tobytes())
+    for folder in (ROOT, tmp_path):
+        monkeypatch.chdir(folder)
+        with pytest.raises(Failed, match="keeps weights in a second file") as refusal:
+            Model(path, provider="cpu")
+        assert "\n" not in str(refusal.value)
+
+
+def test_a_config_of_the_models_name_is_no_card(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.onnx", relu([1, 3, 8, 8]))
+    (tmp_path / "x.toml").write_text("[detect]\nmodel = 'x.onnx'\n")
+    with pytest.raises(Failed, match=r"x\.toml: .*it lies beside x\.onnx and is read as its card"):
+        Model(path, provider="cpu")
+
+
 def test_the_card_beside_the_file_is_believed(tmp_path: Path) -> None:
     path = write(tmp_path / "x.onnx", relu([1, 3, 8, 8]))
     write_card(path, sha256="1" * 64)
@@ -366,6 +385,20 @@ def test_tensorrt_engines_of_different_sizes_have_different_names(
     folder = Path(options[0]["trt_engine_cache_path"])
     assert folder.is_relative_to(tmp_path)
     assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_tensorrt_engines_are_not_taken_from_where_others_may_write(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    plan = make_plan(CENTERFACE, CENTERFACE.read_bytes(), SIZE)
+    folder = Path(cuda.tensorrt_options(plan, True, 1, False, "101300")["trt_engine_cache_path"])
+    for open_to_all in (folder, folder.parent):
+        open_to_all.chmod(0o777)
+        with pytest.raises(Failed, match=f"chmod go-w {open_to_all}$"):
+            cuda.tensorrt_options(plan, True, 1, False, "101300")
+        open_to_all.chmod(0o700)
+    cuda.tensorrt_options(plan, True, 1, False, "101300")
 
 
 @no_gpu

@@ -15,9 +15,13 @@ def tiny(
     outputs: Sequence[Value],
     metadata: Mapping[str, str],
     constant: Sequence[int] = (),
+    elsewhere: str = "",
 ) -> bytes:
-    """ModelProto of opset 18: one `op` from all inputs (and an int64 constant) to all outputs."""
-    names = [name for name, _, _ in inputs] + (["constant"] if constant else [])
+    """ModelProto of opset 18: one `op` from all inputs to all outputs.
+
+    There may be an int64 constant more to go in, or one float that lies in the file `elsewhere`.
+    """
+    names = [name for name, _, _ in inputs] + ["constant"] * bool(constant) + ["weight"] * bool(elsewhere)
     node = b"".join(_text(1, name) for name in names)
     node += b"".join(_text(2, name) for name, _, _ in outputs) + _text(4, op)
     graph = _field(1, node) + _text(2, "tiny")
@@ -26,6 +30,9 @@ def tiny(
         graph += _field(
             5, shape + b"".join(_number(7, value & (1 << 64) - 1) for value in constant) + _text(8, "constant")
         )
+    if elsewhere:
+        where = _text(1, "location") + _text(2, elsewhere)
+        graph += _field(5, _number(1, 1) + _number(2, FLOAT) + _text(8, "weight") + _field(13, where) + _number(14, 1))
     graph += b"".join(_field(11, _value(value)) for value in inputs)
     graph += b"".join(_field(12, _value(value)) for value in outputs)
     props = b"".join(_field(14, _text(1, key) + _text(2, value)) for key, value in metadata.items())

@@ -259,7 +259,7 @@ def detect_error(kind: type[Failed], model: Path | str, **keys: object) -> str:
 def test_a_wrong_layout_is_told_what_the_file_looks_like(shared: Path) -> None:
     said = detect_error(Failed, shared / "weights/yolox_nano.onnx", layout="yolov8")
     assert "cannot have the layout yolov8" in said
-    assert "output (3549, 85)" in said
+    assert "output float32[3549, 85]" in said
     assert "detect.layout to yolox" in said
 
 
@@ -312,7 +312,7 @@ def test_a_layout_nobody_knows_is_a_usage_error(shared: Path) -> None:
 def test_a_file_of_no_known_layout_is_told_what_is_known(shared: Path) -> None:
     said = detect_error(Failed, shared / "weights/style/wave.onnx", size=(64, 64))
     assert "does not say its layout" in said
-    assert "(3, 64, 64)" in said
+    assert "float32[3, 64, 64]" in said
     assert "centerface" in said
 
 
@@ -324,7 +324,7 @@ def test_an_embedder_is_no_detector(shared: Path, model: str) -> None:
 
 
 def test_the_shipped_embedder_is_no_detector() -> None:
-    assert "is an embedder (embedding (128,))" in detect_error(Failed, SHIPPED / "dlib_face.onnx")
+    assert "is an embedder (embedding float32[128])" in detect_error(Failed, SHIPPED / "dlib_face.onnx")
 
 
 @pytest.mark.parametrize("size", [[100, 100], [0, 32], [64]])
@@ -335,3 +335,10 @@ def test_sizes_that_no_network_takes_are_refused_with_their_key(size: list[int])
 
 def test_a_file_of_fixed_size_takes_no_other(shared: Path) -> None:
     assert "416x416" in detect_error(Usage, shared / "weights/yolox_nano.onnx", size=[320, 320])
+
+
+def test_a_threshold_that_nms_in_the_graph_cannot_know_is_refused(tmp_path: Path) -> None:
+    model = with_metadata(Path(CENTERFACE), tmp_path / "m.onnx", **{"framewire.score": "0.5"})
+    with pytest.raises(Usage, match=r"drops scores below 0\.5 itself: set detect\.threshold to 0\.5 or more"):
+        Eye(model, threshold=0.4)
+    Eye(model, threshold=0.5)

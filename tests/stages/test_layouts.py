@@ -196,7 +196,7 @@ def test_nothing_above_the_threshold_gives_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_a_layout_is_recognized_from_its_outputs_alone(name: str) -> None:
     shapes = [output.shape for output in ENCODERS[name](Scene(classes=1))]
-    assert recognize(shapes, SIZE) == [name]
+    assert recognize(shapes, "f" * len(shapes), SIZE) == [name]
     assert LAYOUTS[name].names(shapes, SIZE) == (COCO if LAYOUTS[name].labels == COCO else ("face",))
 
 
@@ -211,7 +211,7 @@ def test_stride_outputs_are_told_apart_whatever_their_order(order: slice) -> Non
 def test_scrfd_without_points_has_none() -> None:
     scene = Scene(classes=1)
     outputs = scrfd(scene)[:6]
-    assert recognize([output.shape for output in outputs], SIZE) == ["scrfd"]
+    assert recognize([output.shape for output in outputs], "f" * 6, SIZE) == ["scrfd"]
     result = best(LAYOUTS["scrfd"].decode(outputs, SIZE, 0.5), 1000)
     np.testing.assert_allclose(result.boxes, scene.boxes, atol=2e-3)
     assert result.keypoints is None
@@ -225,7 +225,29 @@ def test_classes_without_names_are_numbered() -> None:
     "shapes", [[], [(128,)], [(85, 22, 22)], [(CELLS + 1, 85)], [(3, *SIZE)], [(4420, 2), (4419, 4)], [(1, 8, 8)] * 4]
 )
 def test_other_shapes_are_no_layout(shapes: Sequence[tuple[int, ...]]) -> None:
-    assert recognize(shapes, SIZE) == []
+    assert recognize(shapes, "f" * len(shapes), SIZE) == []
+
+
+def test_scrfd_at_a_size_that_its_coarsest_stride_does_not_divide() -> None:
+    """192 is one and a half cells of 128: padded convolutions have two rows of them."""
+    size, strides = (192, 320), (8, 16, 32, 64, 128)
+    rows = [-(-size[0] // stride) * -(-size[1] // stride) for stride in strides]
+    scores, boxes, points = ([np.zeros((count, width), np.float32) for count in rows] for width in (1, 4, 10))
+    scores[4][1 * 3 + 2], boxes[4][1 * 3 + 2] = 0.9, 0.25  # column 2, row 1: at (256, 128), 32 px to each side
+    outputs = [*scores, *boxes, *points]
+    assert recognize([output.shape for output in outputs], "f" * 15, size) == ["scrfd"]
+    assert LAYOUTS["scrfd"].decode(outputs, size, 0.5).boxes.tolist() == [[224, 96, 288, 160]]
+
+
+@pytest.mark.parametrize("widths", [(1, 4), (1, 1, 4, 10)])
+def test_stride_outputs_of_another_input_size_are_no_layout(widths: Sequence[int]) -> None:
+    shapes = [(count, width) for count in (100, 50, 25) for width in widths]
+    assert recognize(shapes, "f" * len(shapes), SIZE) == []
+
+
+@pytest.mark.parametrize(("kinds", "names"), [("ffi", ["decoded"]), ("fff", ["decoded"]), ("fif", []), ("iff", [])])
+def test_labels_before_scores_are_not_read_as_scores(kinds: str, names: list[str]) -> None:
+    assert recognize([(10, 4), (10,), (10,)], kinds, SIZE) == names
 
 
 def test_the_best_come_first_and_ties_keep_their_order() -> None:
