@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -11,8 +12,10 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to finish: what follows takes a second
 
 from collections.abc import Sequence
+from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
@@ -66,6 +69,9 @@ SOURCE_HELP = (
 )
 
 
+DEAF = (errno.EPIPE, errno.EIO, errno.ENOSPC)  # of a pipe, a terminal and a file that take no more words
+
+
 class Settings(Config, frozen=True):
     """What a config file may set: a table for the engine and one for each stage."""
 
@@ -110,23 +116,26 @@ def run(
     """
     if fuse_ and spread_:
         raise Usage("--fuse and --spread exclude each other: give one of them")
-    sources = parse_sources(source or os.environ.get("FRAMEWIRE_SOURCE", "").splitlines() or [str(SAMPLE)])
+    sources = parse_sources(source or _lines("FRAMEWIRE_SOURCE") or [str(SAMPLE)])
     settings = _settings(config, provider, out, realtime, sources)
     graph = (fuse if fuse_ else spread if spread_ else list)(_graph(settings))
     log = _prepare(Path(settings.record.out), sources)
-    console = Console()
     signals = _heard()
     with (
         Supervisor(graph, sources, settings.by_stage(), settings.engine, log) as supervisor,
-        View(console, quiet=as_json) as view,
+        View(Console(), quiet=as_json) as view,
     ):
         last = _follow(supervisor, view, seconds, signals)
-    _report(console, settings.record, last, supervisor, as_json)
+    _report(settings.record, last, supervisor, as_json)
 
 
 for command in (enroll, people, forget, doctor):
     app.command()(command)
 app.add_typer(catalogue.app, name="models")
+
+
+def _lines(variable: str) -> list[str]:
+    return [line for line in os.environ.get(variable, "").splitlines() if line]
 
 
 def _settings(
@@ -153,12 +162,13 @@ def _settings(
 def _prepare(out: Path, sources: Sequence[Source]) -> Path:
     """Make the folder of results, where no result may replace a source; returns the log file in it."""
     check_name(str(out))
-    for source in sources:
-        for result in (out / f"{source.name}.mp4", out / f"{source.name}.jsonl", out / SUMMARY):
-            if os.path.isdir(result):  # os.path: pathlib raises for what may not be searched
-                raise Usage(f"{result} is a folder, and a result goes there: choose another folder with --out")
-            if not source.live and os.path.exists(result) and result.samefile(source.address):
-                raise Usage(f"the results would replace {source.address}: choose another folder with --out")
+    recorded = [source.address for source in sources if not source.live]
+    for result in (out / SUMMARY, *(out / f"{source.name}{end}" for source in sources for end in (".mp4", ".jsonl"))):
+        if os.path.isdir(result):  # os.path: pathlib raises for what may not be searched
+            raise Usage(f"{result} is a folder, and a result goes there: choose another folder with --out")
+        for address in recorded:
+            if os.path.exists(result) and result.samefile(address):
+                raise Usage(f"the results would replace {address}: choose another folder with --out")
     log = out / "framewire.log"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -188,7 +198,7 @@ def _follow(supervisor: Supervisor, view: View, seconds: float | None, signals: 
     watch = Watch(supervisor, masked)
     ends = float("inf")
     while supervisor.step(0.05):
-        if seconds is not None and ends == float("inf") and supervisor.has_read():
+        if seconds is not None and ends == float("inf") and supervisor.is_under_way():
             ends = time.monotonic() + seconds
         if len(signals) > 1:
             supervisor.abort()
@@ -199,7 +209,7 @@ def _follow(supervisor: Supervisor, view: View, seconds: float | None, signals: 
     return watch.snapshot()
 
 
-def _report(console: Console, record: RecordConfig, last: Snapshot, run: Supervisor, as_json: bool) -> None:
+def _report(record: RecordConfig, last: Snapshot, run: Supervisor, as_json: bool) -> None:
     """Say where the files are and what went wrong; exits with the run's code."""
     out = Path(record.out)
     made = [out / f"{name}{suffix}" for name in record.sources for suffix in (".mp4", ".jsonl")]
@@ -210,7 +220,7 @@ def _report(console: Console, record: RecordConfig, last: Snapshot, run: Supervi
         ages = {"age_ms": {"p50": p50, "p95": p95, "p99": p99}}
         typer.echo(msgspec.json.encode({**numbers, **ages, "files": files, "failures": run.failures}))
     elif files:
-        console.print(*files, sep="\n", soft_wrap=True, highlight=False)
+        typer.echo("\n".join(files))
     for sentence in run.failures:
         typer.echo(f"framewire: {sentence}", err=True)
     raise typer.Exit(run.code)
@@ -218,16 +228,31 @@ def _report(console: Console, record: RecordConfig, last: Snapshot, run: Supervi
 
 def main() -> None:
     """Run the command line; what a user can cause ends in one sentence."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without some letter still shows the rest
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where it is caught that nobody listens
     except Failed as error:
-        print(f"framewire: {error}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(error.code) from None
+        _end(str(error), error.code)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is not None:
+            _end(f"{error.filename}: {error.strerror}", 1)
+        if error.errno == errno.EMFILE:
+            _end("too many open files: allow more with ulimit -n 1024", 1)
+        if error.errno not in DEAF:
             raise
-        print(f"framewire: {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(1) from None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more as it ends
+        _end(f"cannot write what there is to say: {error.strerror}", 1)
+
+
+def _end(sentence: str, code: int) -> NoReturn:
+    with suppress(OSError):  # nobody reads it
+        print(f"framewire: {sentence}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

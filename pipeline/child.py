@@ -28,7 +28,7 @@ class Child:
         self.running: subprocess.Popen[bytes] | None = None
         self.channel: Channel | None = None
         self.ready = False
-        self.terminated = False  # by us
+        self.told_to_abort = False
         self.ended = False
         self.restarts = 0
         self.crashes: deque[float] = deque(maxlen=CRASHES)

@@ -10,6 +10,8 @@ import msgspec
 
 from pipeline.errors import Usage
 
+PATH = r"^[^\0]*$"  # what a path may hold
+
 T = TypeVar("T")
 
 

@@ -110,6 +110,7 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self.end = end
+        self.over = False  # the other end is closed, and all that it said has been read
 
     def fileno(self) -> int:
         """For a poller."""
@@ -131,6 +132,7 @@ class Channel:
     def report(self) -> Report | None:
         """The process's next report, without waiting."""
         data = self._receive(wait=False)
+        self.over = data == b""
         return _reports.decode(data) if data else None
 
     def _receive(self, wait: bool) -> bytes | None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args, get_type_hints
 
 import zmq
 
@@ -33,6 +33,7 @@ class Hearing:
         reader = node.reader()
         self.stages = [build(spec, frames=reader) for spec in start.stages]
         self.knows = reader.knows
+        self.kind = _taken_by(self.stages[0])
         limit_threads(start.threads)
         run = Path(start.run)
         every = [peer for peer in start.hears if peer.policy == "every"]
@@ -64,12 +65,20 @@ class Hearing:
             while not (node.aborted or self._finished()):
                 self._wait()
                 self._step()
+            self._count_the_lost()
         except Failed:
             with suppress(Failed):  # the first sentence counts
                 self._close()
             raise
         if not node.aborted or self.handled:  # an ending that was stopped before it got anything leaves nothing
             self._close()
+
+    def _count_the_lost(self) -> None:
+        """What a `latest` sender sent last and no later message has shown to be missing."""
+        for sender, (_, last) in self.node.ended.items():
+            if sender not in self.every:
+                lost = (seq - self.taken.get(source, -1) for source, seq in last.items())
+                self.node.page.add(Counter.DROPPED, sum(count for count in lost if count > 0))
 
     def _close(self) -> None:
         self.node.page.set(Counter.STATE, State.CLOSING)
@@ -152,7 +161,7 @@ class Hearing:
                 continue
             frame = message.frame
             last = self.taken.get(frame.source, -1)
-            if frame.source not in self.node.number or not self.knows(frame):
+            if not isinstance(message, self.kind) or frame.source not in self.node.number or not self.knows(frame):
                 self.node.page.add(Counter.REFUSED)
             elif frame.seq > last:
                 if hear is self.latest:
@@ -212,6 +221,12 @@ class Hearing:
             if behind and sender not in self.every and time.monotonic() - since < LAST_WORD_S:
                 return False
         return True
+
+
+def _taken_by(stage: Any) -> type[Message]:
+    """The kind of message that the stage says it takes; a list of them where it takes a batch."""
+    kind: Any = next(iter(get_type_hints(type(stage).__call__).values()))
+    return cast(type[Message], get_args(kind)[0] if hasattr(stage, "batch") else kind)
 
 
 def _key(message: Message) -> tuple[str, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import signal
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ import zmq
 
 from pipeline.control import Abort, Channel, Ended, Finish, Order, Rings, StageSpec, Start
 from pipeline.frames import RingInfo, RingReader
-from pipeline.metrics import Counter, Page, State
+from pipeline.metrics import Counter, Page
 from pipeline.types import Message
 from pipeline.wire import EverySender, LatestSender, encode
 
@@ -80,10 +79,6 @@ class Node:
         if self.outlet.every:
             self.poller.register(self.outlet.every.socket, zmq.POLLIN)
         self.channel = channel
-        signal.signal(signal.SIGTERM, self._terminated)
-
-    def _terminated(self, signum: int, stack: object) -> None:
-        self.aborted = True
 
     def close(self) -> None:
         """Close the sockets; of a `latest` edge a second later, as CONFLATE forgets what a lost peer said last."""
@@ -138,7 +133,6 @@ class Node:
 
     def drain(self) -> None:
         """Wait until everything that was sent is done."""
-        self.page.set(Counter.STATE, State.DRAINING)
         while self.outlet.in_flight() and not self.aborted:
             self.attend(0.25)
 

@@ -42,16 +42,22 @@ class Reading:
         try:
             self._read(iter(stage), stage)
         except Failed:
-            node.drain()
+            self._drain()
             raise
         finally:
             stage.close()
-        node.drain()
+        self._drain()
+
+    def _drain(self) -> None:
+        self.node.page.set(Counter.STATE, State.DRAINING)
+        self.node.drain()
 
     def ring(self, width: int, height: int) -> RingWriter:
         """A ring for frames of this size. The old one is given up once all its frames are done."""
         node = self.node
+        node.page.set(Counter.BUSY_SINCE, 0)  # waiting for slow stages is no hanging
         node.drain()
+        node.page.set(Counter.BUSY_SINCE, time.monotonic_ns())
         node.channel.send(NeedRing(width, height))
         wait = zmq.Poller()
         wait.register(node.channel, zmq.POLLIN)

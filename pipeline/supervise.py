@@ -37,7 +37,7 @@ from pipeline.rundir import RunDirectory
 
 log = logging.getLogger(__name__)
 
-TERM_AFTER_S, KILL_AFTER_S = 5.0, 7.0  # but who closes files is not hurried: hours of video take minutes
+ABORT_AFTER_S, KILL_AFTER_S = 5.0, 7.0  # but who closes files is not hurried: hours of video take minutes
 
 
 class Supervisor:
@@ -83,7 +83,7 @@ class Supervisor:
 
     def step(self, seconds: float) -> bool:
         """See to the processes for at most so long; returns whether any still runs."""
-        waiting = [child.channel for child in self.children if child.channel]
+        waiting = [child.channel for child in self.children if child.channel and not child.channel.over]
         ready, _, _ = select.select(waiting, [], [], seconds)
         for child in self.children:
             if child.channel in ready:
@@ -94,9 +94,10 @@ class Supervisor:
         self._hasten()
         return any(child.running for child in self.children)
 
-    def has_read(self) -> bool:
-        """Whether any source has given a frame."""
-        return any(child.page.get(Counter.SENT) for child in self.children if child.process.source)
+    def is_under_way(self) -> bool:
+        """Whether all processes have loaded, and any source has given a frame."""
+        read = any(child.page.get(Counter.SENT) for child in self.children if child.process.source)
+        return read and all(child.ready or child.ended for child in self.children)
 
     def finish(self) -> None:
         """Stop reading; what was read is finished, and the files are closed."""
@@ -107,7 +108,9 @@ class Supervisor:
                     child.send(Finish())
 
     def abort(self) -> None:
-        """Stop now: what was written is closed, the rest is given up."""
+        """Stop now: what was written is closed, the rest is given up. To say it again does not put off the end."""
+        if self._aborting:
+            return
         self.finish()
         self._aborting = True
         self._stopping_since = time.monotonic()
@@ -131,7 +134,7 @@ class Supervisor:
                 process_group=0,  # a Ctrl-C at the terminal is ours alone
             )
         child.channel = Channel(ours)
-        child.ready = child.terminated = False
+        child.ready = child.told_to_abort = False
         child.page.set(Counter.BUSY_SINCE, 0)
         child.page.set(Counter.STATE, State.STARTING)
         child.send(start)
@@ -206,7 +209,7 @@ class Supervisor:
                     f"frame {seq} of {name} killed {child.name} twice and was left out; see {self._log_file}",
                     1,
                 )
-        if self._stopping_since is not None and time.monotonic() - self._stopping_since > TERM_AFTER_S:
+        if self._stopping_since is not None and time.monotonic() - self._stopping_since > ABORT_AFTER_S:
             self._failed(f"{child.name} did not stop in time and was killed; see {self._log_file}", 1)
             self._end(child)
             return
@@ -229,9 +232,10 @@ class Supervisor:
         if child.running and child.ready and since and time.monotonic_ns() - since > self._engine.watchdog_s * 1e9:
             log.error("hangs", extra={"child": child.name})
             child.running.kill()
+            child.page.set(Counter.BUSY_SINCE, 0)
 
     def _hasten(self) -> None:
-        """Who stands still when told to stop is terminated, then killed; who closes files has more time."""
+        """Where all stand still when told to stop, work is given up, then killed; who closes files has more time."""
         if self._stopping_since is None:
             return
         progress = [(child.page.get(Counter.SENT), child.page.get(Counter.IN_FLIGHT)) for child in self.children]
@@ -244,9 +248,9 @@ class Supervisor:
                 continue
             if late > KILL_AFTER_S:
                 child.running.kill()
-            elif late > TERM_AFTER_S and not child.terminated:
-                child.terminated = True
-                child.running.terminate()
+            elif late > ABORT_AFTER_S and not child.told_to_abort:
+                child.told_to_abort = True
+                child.send(Abort())
 
     def _clean(self) -> None:
         for child in self.children:

@@ -77,6 +77,9 @@ class Crops(msgspec.Struct, frozen=True, tag="crops"):
     def __post_init__(self) -> None:
         _check(self.rows, np.int32, (None,), "rows")
         _check(self.chips, np.uint8, (len(self.rows), None, None, 3), "chips")
+        _, height, width, _ = self.chips.shape
+        if height != width or not height:
+            raise ValueError(f"chips of {height}x{width}: they are square")
         if len(self.rows) and not (int(self.rows.min()) >= 0 and int(self.rows.max()) < len(self.found.boxes)):
             raise ValueError(f"rows point outside of the {len(self.found.boxes)} detections")
 
@@ -109,7 +112,7 @@ class Drawn(msgspec.Struct, frozen=True, tag="drawn"):
     picture: NDArray[np.uint8]  # (H, W, 3) BGR
 
     def __post_init__(self) -> None:
-        _check(self.picture, np.uint8, (None, None, 3), "picture")
+        _check(self.picture, np.uint8, (self.frame.height, self.frame.width, 3), "picture")
 
     @property
     def frame(self) -> Frame:

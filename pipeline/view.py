@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 LIVE_EVERY_S, LINE_EVERY_S = 0.25, 5.0
-WIDE = 118  # columns from which on every number has its place
+WIDE, NARROW = 118, 56  # columns from which on every number, and the usual ones, have their place
 STATE_STYLES = {
     "running": "green",
     "connecting": "yellow",
@@ -82,14 +82,13 @@ class View:
 
     def __enter__(self) -> View:
         if self._live:
-            self._live.start()
+            self._say(self._live.start)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live:
-            self._live.stop()
+        self._say(self._stop)
 
     def show(self, snapshot: Callable[[], Snapshot], *, last: bool = False) -> None:
         """Call as often as you like: a snapshot is asked for when the next picture is due, and for the last one."""
@@ -97,10 +96,25 @@ class View:
         if self._quiet or (now < self._due and not last):
             return
         self._due = now + (LIVE_EVERY_S if self._live else LINE_EVERY_S)
+        shown = snapshot()
+        self._say(lambda: self._show(shown))
+
+    def _show(self, snapshot: Snapshot) -> None:
         if self._live:
-            self._live.update(render(snapshot(), self._console.width), refresh=True)
+            self._live.update(render(snapshot, self._console.width), refresh=True)
         else:
-            self._console.print(headline(snapshot()), soft_wrap=True)
+            self._console.print(headline(snapshot), soft_wrap=True)
+
+    def _stop(self) -> None:
+        if self._live:
+            self._live.stop()
+
+    def _say(self, words: Callable[[], None]) -> None:
+        """A terminal that is gone, or a full disk behind it, ends the view and not the run."""
+        try:
+            words()
+        except OSError:
+            self._quiet, self._live = True, None
 
 
 def render(snapshot: Snapshot, width: int) -> RenderableType:
@@ -163,9 +177,13 @@ COLUMNS = (
 )
 
 
+LEAST = ("out", "fps", "lost")  # on a very narrow terminal
+
+
 def _processes(rows: Sequence[ProcessRow], width: int) -> Table:
     wide = width >= WIDE
     columns = [column for column in COLUMNS if (column.wide if wide else column.narrow)]
+    columns = columns if width >= NARROW else [column for column in columns if column.title in LEAST]
     table = _table()
     table.add_column("process", min_width=10, max_width=24)
     table.add_column("state", no_wrap=True)
@@ -203,7 +221,7 @@ def _table() -> Table:
 
 
 def _number(value: float, digits: int = 0) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -182,6 +182,8 @@ class EverySender:
         """Take in what the hearers said; returns how many messages were refused."""
         refused = 0
         while (parts := _receive_parts(self.socket)) is not None:
+            if parts[0].startswith(b"\0"):
+                continue  # ZeroMQ's own name for a peer whose successor has taken over: its last words
             peer = self._peers.get(parts[0])
             try:
                 said = _done_decoder.decode(parts[-1])

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from pipeline.config import PATH
 from pipeline.home import home
 from pipeline.types import Crops, Matches
 from stages.embed import Embedder, EmbedderConfig
@@ -22,7 +23,7 @@ class MatchConfig(EmbedderConfig, frozen=True):
     """`[match]`: the embedder and how near is near enough."""
 
     threshold: Annotated[float, Meta(ge=-1, le=1)] | None = None  # cosine similarity; None: the embedder's own
-    gallery: str = ""  # the folder of who is enrolled; "": the user's data folder
+    gallery: Annotated[str, Meta(pattern=PATH)] = ""  # the folder of who is enrolled; "": the user's data folder
 
 
 class Match:

@@ -22,7 +22,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pipeline.config import Config
+from pipeline.config import PATH, Config
 from pipeline.errors import Failed, Usage
 from pipeline.types import Drawn
 from stages.show.recording import Recording, sync
@@ -36,7 +36,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 class RecordConfig(Config, frozen=True):
     """Where the files go, and whose they are."""
 
-    out: str = "out"
+    out: Annotated[str, Meta(pattern=PATH)] = "out"
     # Tells this run from those before. The config is made once a run, so that a restarted process has the same.
     run: Annotated[str, Meta(pattern="^[A-Za-z0-9]+$")] = msgspec.field(default_factory=lambda: secrets.token_hex(8))
     sources: tuple[str, ...] = ()  # these have a JSONL even if no frame of theirs comes

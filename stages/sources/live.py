@@ -1,6 +1,6 @@
 """A camera or a stream: always its newest picture, and back again whenever it was lost.
 
-The one source with a thread: a name look-up, a connection or a read may block for seconds, in which its process still
+The one reader with a thread: a name look-up, a connection or a read may block for seconds, in which its process still
 has to hear that it is to stop; and while the newest picture is written into the ring the next one is decoded.
 """
 
@@ -50,7 +50,7 @@ class Live:
         self._address = address
         self._options = options
         self._threads = threads
-        self._connected = after is not None  # in this run
+        self._answered = self._connected = after is not None  # opened in this run, and with a picture
         self._seq = after.seq if after else -1
         self._clock = LiveClock(after.pts_ns if after and after.key_seq >= 0 else None)
         self._key = (0, 0)
@@ -73,7 +73,7 @@ class Live:
                 raise error
             if picture is None and ended:
                 return
-            if not self._connected and time.monotonic() > deadline:
+            if not self._answered and time.monotonic() > deadline:
                 raise Failed(f"cannot open {masked(self._address)}: no answer within {CONNECT_S:.0f} s: check the host")
             yield picture
 
@@ -95,13 +95,18 @@ class Live:
         while not self._stop.is_set():
             before, began = self._seq, time.monotonic()
             try:
-                if self._read():
+                ended = self._read()
+                if not (self._connected or self._stop.is_set()):
+                    raise self._pictureless()
+                if ended:
                     return
             except FFmpegError as error:
-                if not self._connected:
+                if not self._answered:
                     raise Failed(
                         f"cannot open {masked(self._address)}: {reason(error, time.monotonic() - began)}"
                     ) from None
+                if not self._connected:
+                    raise self._pictureless() from None
             except Failed:
                 if not self._connected:
                     raise
@@ -110,6 +115,12 @@ class Live:
             self.state = "reconnecting"
             self._stop.wait(wait_s)
             wait_s = min(2 * wait_s, RETRY_S[1])
+
+    def _pictureless(self) -> Failed:
+        return Failed(
+            f"{masked(self._address)} was opened but gave no picture: try another player; "
+            "a file on a web server needs its index in front (ffmpeg -movflags faststart), or ranges that are served"
+        )
 
     def _read(self) -> bool:
         """One connection, from opening to its loss. Returns whether it was a recording that has come to its end."""
@@ -162,7 +173,7 @@ class Live:
             raise Failed(
                 f"the camera {self._address} gives {stream.width}x{stream.height}, not {size}: ask for a size it has"
             )
-        self._connected = True
+        self._answered = True
         return stream
 
     def _decode(self, packet: Packet[Stream], stream: VideoStream, paced: bool) -> None:
@@ -179,6 +190,7 @@ class Live:
         if paced:
             self._stop.wait(self._clock.until_due(pts_ns))
         self._seq += 1
+        self._connected = True
         if frame.key_frame or self._seq == 0:
             self._key = self._seq, pts_ns
         picture = Picture(self._seq, time.monotonic_ns(), pts_ns, *self._key, frame)

@@ -1,4 +1,4 @@
-"""A run without end, for a test to kill: prints its processes' ids once they work."""
+"""A run without end, for a test to kill: prints its processes' ids once they work or, told so, once they start."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ settings = {
 with Supervisor(GRAPH, [Source("a", "a", False)], settings, EngineConfig(), folder / "log.jsonl") as supervisor:
     told = False
     while supervisor.step(0.05):
-        if not told and supervisor.children[-1].page.get(Counter.SENT) > 10:
+        if not told and (sys.argv[2:] == ["start"] or supervisor.children[-1].page.get(Counter.SENT) > 10):
             pids = [child.running.pid for child in supervisor.children if child.running]
             print(json.dumps({"pids": pids, "run": str(supervisor.run.path)}), flush=True)
             told = True

@@ -11,6 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.copying import LARGE, Copier
+from pipeline.frames import RingWriter
+from pipeline.graph import Source
+from pipeline.limits import cores
+from stages.capture import Capture, CaptureConfig
+from tests.command import GATE
 
 
 @pytest.fixture
@@ -77,24 +82,33 @@ def test_two_sides_that_do_not_fit_are_an_error(copier: Copier) -> None:
 
 
 def test_one_core_has_no_helper() -> None:
-    before, cores = len(copy_threads()), os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
+    before, allowed = len(copy_threads()), os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
     try:
         alone = Copier(helped=True)
         pixels = picture(1080, 1920)
         slot = np.zeros_like(pixels)
         alone(slot, pixels)
+        assert len(copy_threads()) == before
         alone.close()
     finally:
-        os.sched_setaffinity(0, cores)
-    assert len(copy_threads()) == before
+        os.sched_setaffinity(0, allowed)
     np.testing.assert_array_equal(slot, pixels)
 
 
-def test_a_file_as_fast_as_it_goes_has_no_helper() -> None:
+@pytest.mark.skipif(cores() < 2, reason="one core: nobody could help")
+@pytest.mark.parametrize(("realtime", "live", "helped"), [(False, False, 0), (True, False, 1), (False, True, 1)])
+def test_capture_has_a_helper_where_delay_counts(realtime: bool, live: bool, helped: int) -> None:
     before = len(copy_threads())
-    Copier(helped=False)
+    address = "rtsp://127.0.0.1:1/x" if live else str(GATE)
+    capture = Capture(CaptureConfig(realtime=realtime), Source("a", address, live), no_ring)
+    assert len(copy_threads()) == before + helped
+    capture.close()
     assert len(copy_threads()) == before
+
+
+def no_ring(width: int, height: int) -> RingWriter:
+    raise AssertionError("nothing is read here")
 
 
 def test_the_thread_ends_with_its_owner() -> None:
@@ -102,5 +116,6 @@ def test_the_thread_ends_with_its_owner() -> None:
     owner = Copier(helped=True)
     pixels = picture(1080, 1920)
     owner(np.zeros_like(pixels), pixels)
+    assert len(copy_threads()) == before + (cores() > 1)
     owner.close()
     assert len(copy_threads()) == before

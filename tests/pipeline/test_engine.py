@@ -19,11 +19,12 @@ import pytest
 from pipeline.briefing import EngineConfig
 from pipeline.config import Config
 from pipeline.graph import Process, Source, every, fuse, head, spread
-from pipeline.metrics import Counter
+from pipeline.metrics import Counter, State
 from pipeline.rundir import RunDirectory
 from pipeline.supervise import Supervisor
 from tests.command import alive
 from tests.pipeline.parts import (
+    SIZE,
     Count,
     CountConfig,
     Look,
@@ -127,6 +128,26 @@ def test_whoever_is_killed_nothing_is_lost_or_repeated(tmp_path: Path, seed: int
     seqs = run.seqs()
     assert seqs == list(range(len(seqs)))
     assert len(seqs) == supervisor.children[0].page.last_sent()[0] + 1, "all that was read came out"
+    refused = [child.page.get(Counter.REFUSED) for child in supervisor.children]
+    assert not any(refused), "a dead process's last words are no nonsense"
+
+
+@pytest.mark.parametrize("name", ["count-a", "look", "write"])
+def test_sigterm_is_the_supervisors_to_hear(tmp_path: Path, name: str) -> None:
+    run = Run(tmp_path)
+    run.settings["Count"] = CountConfig(frames=400)
+    told = False
+
+    def terminate(supervisor: Supervisor) -> None:
+        nonlocal told
+        (child,) = [child for child in supervisor.children if child.name == name]
+        if not told and child.running and supervisor.children[-1].page.get(Counter.SENT) > 20:
+            child.running.terminate()
+            told = True
+
+    supervisor = run.go(meddle=terminate)
+    assert (told, supervisor.failures, supervisor.code) == (True, [], 0)
+    assert run.seqs() == list(range(400))
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:
@@ -260,7 +281,7 @@ def test_told_to_finish_it_closes_what_it_has(tmp_path: Path) -> None:
 
 
 def test_a_backlog_is_finished_however_long_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.supervise.TERM_AFTER_S", 0.6)
+    monkeypatch.setattr("pipeline.supervise.ABORT_AFTER_S", 0.6)
     monkeypatch.setattr("pipeline.supervise.KILL_AFTER_S", 0.9)
     run = Run(tmp_path)
     run.settings |= {"Count": CountConfig(frames=10**9), "Look": LookConfig(slow_s=0.2)}  # 15 frames: 3 s
@@ -275,7 +296,7 @@ def test_a_backlog_is_finished_however_long_it_takes(tmp_path: Path, monkeypatch
 
 
 def test_who_hangs_when_told_to_stop_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.supervise.TERM_AFTER_S", 0.6)
+    monkeypatch.setattr("pipeline.supervise.ABORT_AFTER_S", 0.6)
     monkeypatch.setattr("pipeline.supervise.KILL_AFTER_S", 0.9)
     run = Run(tmp_path)
     run.settings |= {"Count": CountConfig(frames=10**9), "Look": LookConfig(hang_at=20)}
@@ -287,6 +308,24 @@ def test_who_hangs_when_told_to_stop_is_not_waited_for(tmp_path: Path, monkeypat
     supervisor = run.go(meddle=stop)
     assert supervisor.code == 1
     assert "did not stop in time" in " ".join(supervisor.failures)
+    assert run.seqs() == list(range(20))
+
+
+def test_to_abort_again_and_again_does_not_put_off_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a second Ctrl-C does, as long as the run goes on."""
+    monkeypatch.setattr("pipeline.supervise.ABORT_AFTER_S", 0.6)
+    monkeypatch.setattr("pipeline.supervise.KILL_AFTER_S", 0.9)
+    run = Run(tmp_path)
+    run.settings |= {"Count": CountConfig(frames=10**9), "Look": LookConfig(hang_at=20)}
+    began: list[float] = []
+
+    def stop(supervisor: Supervisor) -> None:
+        if supervisor.children[-1].page.get(Counter.SENT) == 20:
+            began.append(time.monotonic())
+            supervisor.abort()
+            assert time.monotonic() < began[0] + 30, "it goes on"
+
+    assert run.go(meddle=stop).code == 1
     assert run.seqs() == list(range(20))
 
 
@@ -328,13 +367,39 @@ def test_runs_that_begin_while_others_end() -> None:
     assert not any(path.exists() for path in paths)
 
 
-def test_a_stage_that_hangs_is_killed_by_the_watchdog(tmp_path: Path) -> None:
+def test_a_stage_that_hangs_is_killed_by_the_watchdog(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = Run(tmp_path)
     run.settings["Look"] = LookConfig(hang_at=5)
     run.engine = EngineConfig(watchdog_s=0.5)
     supervisor = run.go()
     assert run.seqs() == [seq for seq in range(100) if seq != 5]
     assert supervisor.code == 1
+    assert [record.message for record in caplog.records].count("hangs") == 2, "said once a kill"
+
+
+def test_a_source_that_waits_for_slow_stages_neither_hangs_nor_drains(tmp_path: Path) -> None:
+    """A larger frame needs a new ring, and the old one is given up when all its frames are done."""
+    run = Run(tmp_path)
+    run.settings["Count"] = CountConfig(frames=30, sizes=(SIZE,) * 29 + ((128, 96),))
+    run.settings["Look"] = LookConfig(slow_s=0.1)
+    run.engine = EngineConfig(watchdog_s=0.5)
+
+    def watch(supervisor: Supervisor) -> None:
+        page = supervisor.children[0].page
+        assert page.get(Counter.STATE) != State.DRAINING or page.get(Counter.SENT) == 30
+
+    supervisor = run.go(meddle=watch)
+    assert (supervisor.failures, supervisor.code) == ([], 0)
+    assert sum(child.restarts for child in supervisor.children) == 0
+    assert run.seqs() == list(range(30))
+
+
+def test_what_a_latest_hearer_never_got_is_a_drop(tmp_path: Path) -> None:
+    run = Run(tmp_path, live=True)
+    run.settings["Count"] = CountConfig(frames=20)  # all there before the next process listens
+    supervisor = run.go()
+    _, look, write = supervisor.children
+    assert look.page.get(Counter.DROPPED) + write.page.get(Counter.SENT) == 20
 
 
 def test_after_kill_9_of_the_supervisor_all_are_gone_and_the_next_run_starts_clean(tmp_path: Path) -> None:
@@ -355,6 +420,19 @@ def test_after_kill_9_of_the_supervisor_all_are_gone_and_the_next_run_starts_cle
     assert run.seqs() == list(range(100))
     assert not Path(told["run"]).exists(), "the next run sweeps what the killed one left"
     assert not run.supervisor.run.path.exists()
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.3])
+def test_after_kill_9_of_a_supervisor_that_starts_all_are_gone(tmp_path: Path, after_s: float) -> None:
+    """Its processes are still loading."""
+    script = Path(__file__).with_name("endless.py")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, script, tmp_path, "start"], stdout=subprocess.PIPE, env=environment) as run:
+        assert run.stdout is not None
+        pids = json.loads(run.stdout.readline())["pids"]
+        signal.sigtimedwait([], after_s)
+        run.kill()
+    _await(lambda: not any(alive(pid) for pid in pids), 1.0)
 
 
 def _resident(pid: int) -> int:

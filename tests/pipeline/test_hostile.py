@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import zmq
 from msgspec.structs import replace
@@ -23,7 +24,7 @@ from pipeline.control import Channel, Ended, NeedRing, Neighbour, Ready, Rings, 
 from pipeline.frames import RingWriter, allocate
 from pipeline.graph import Source
 from pipeline.metrics import Counter, Page, new_page
-from pipeline.types import Frame
+from pipeline.types import Detections, Frame, Matches
 from pipeline.wire import VERSION, address, encode
 from tests.pipeline.parts import CountConfig, LookConfig, NameConfig, WriteConfig
 
@@ -119,6 +120,13 @@ def victim(tmp_path: Path) -> Iterator[Victim]:
     victim.close()
 
 
+def matches(frame: Frame) -> Matches:
+    """Nobody in the frame."""
+    nothing = np.zeros(0, np.float32)
+    found = Detections(frame, np.zeros((0, 4), np.float32), nothing, np.zeros(0, np.int32), None, ())
+    return Matches(found, (), nothing)
+
+
 def picture(writer: RingWriter, seq: int) -> Frame:
     writer.claim(64, 48)[:] = seq
     return writer.commit(source="cam", seq=seq, captured_ns=1, pts_ns=0, key_seq=0, key_pts_ns=0, width=64, height=48)
@@ -131,6 +139,7 @@ def test_nonsense_is_counted_and_dropped(victim: Victim) -> None:
     nonsense = [b"", b"\x00", bytes([VERSION]), bytes([VERSION]) + b"\xc1", bytes([VERSION + 1]) + encode(first)[1:]]
     nonsense += [bytes([VERSION]) + noise.randbytes(40) for _ in range(50)]
     nonsense += [
+        bytes(encode(matches(replace(first, seq=5)))),  # the first stage takes tickets
         bytes(encode(replace(first, source="another"))),
         bytes(encode(replace(first, seq=1, ring=12345))),
         bytes(encode(replace(first, seq=2, slot=8))),

@@ -53,12 +53,33 @@ def printed(of: Console) -> str:
     return of.file.getvalue()
 
 
+def test_a_very_narrow_terminal_still_names_the_processes() -> None:
+    shown = text(40)
+    assert re.search(r"^detect +running +812 ", shown, re.MULTILINE)
+    assert all(len(line) <= 40 for line in shown.splitlines())
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed, or a file on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_that_is_gone_does_not_end_the_run(terminal: bool) -> None:
+    gone = Console(file=Gone(), force_terminal=terminal)
+    with View(gone) as view:
+        view.show(lambda: SNAPSHOT)
+        view.show(lambda: SNAPSHOT, last=True)
+
+
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_the_totals_and_every_process_are_there(width: int) -> None:
     shown = text(width)
     assert shown.startswith("01:15  812 frames  25.9 fps  17 dropped  age p50/p95/p99 41/63/180 ms")
     assert re.search(r"^detect +running .* 812 +25\.9 ", shown, re.MULTILINE)
-    assert re.search(r"^show +starting .* –/– ", shown, re.MULTILINE)
+    assert re.search(r"^show +starting .* -/- ", shown, re.MULTILINE)
     assert re.search(r"^gate +running +rtsp://admin:\*\*\*@camera", shown, re.MULTILINE)
 
 

@@ -72,8 +72,9 @@ def test_another_version_is_refused() -> None:
         decode(bytes(data))
 
 
-def wrong(**fields: object) -> bytes:
-    found = msgspec.to_builtins(detections(2), enc_hook=lambda a: (a.dtype.str, a.shape, a.tobytes()))
+def wrong(message: int = 3, **fields: object) -> bytes:
+    """One of `messages`, by its number, with other fields."""
+    found = msgspec.to_builtins(messages()[message], enc_hook=lambda a: (a.dtype.str, a.shape, a.tobytes()))
     return bytes([VERSION]) + msgspec.msgpack.encode({**found, **fields})
 
 
@@ -93,6 +94,10 @@ def wrong(**fields: object) -> bytes:
         wrong(keypoints=("<f4", (2, 5), bytes(40))),
         wrong(frame=None),
         wrong(type="unheard of"),
+        wrong(5, chips=("|u1", (2, 7, 9, 3), bytes(378))),
+        wrong(5, chips=("|u1", (2, 0, 0, 3), b"")),
+        wrong(7, picture=("|u1", (0, 0, 3), b"")),
+        wrong(7, picture=("|u1", (5, 640, 3), bytes(9600))),
         bytes([VERSION]) + msgspec.msgpack.encode({**msgspec.to_builtins(FRAME), "width": 0, "type": "frame"}),
         bytes([VERSION]) + msgspec.msgpack.encode({**msgspec.to_builtins(FRAME), "slot": -1, "type": "frame"}),
     ],
