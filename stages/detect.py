@@ -19,7 +19,7 @@ from stages.embed import EMBEDDER, FEEDS
 from stages.layouts import LAYOUTS, Found, Layout, Shapes, best, recognize
 from stages.network import BATCH, NetworkConfig, Planes, Size
 
-Side = Annotated[int, Meta(ge=32, multiple_of=32)]  # pixels; 32 is the coarsest stride of all
+Side = Annotated[int, Meta(ge=32, le=4096, multiple_of=32)]  # pixels; 32 is the coarsest stride of all
 
 
 class DetectConfig(NetworkConfig, frozen=True):

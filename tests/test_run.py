@@ -180,6 +180,17 @@ def test_an_rtsp_camera(gate_user: User, server: RtspServer) -> None:
     assert frames_of(gate_user.folder / "rtsp" / "cam0.mp4") == len(rows)
 
 
+def test_seconds_count_from_when_all_has_loaded(gate_user: User, server: RtspServer) -> None:
+    address = f"rtsp://127.0.0.1:{server.port}/gate"
+    done = gate_user("run", "--source", address, "--out", "brief", "--seconds", "1", "--json")
+    assert done.code == 0, done.err
+    rows = read_rows(gate_user.folder / "brief" / "cam0.jsonl")
+    assert len(rows) >= 3
+    numbers = json.loads(done.out)
+    assert numbers["frames"] == len(rows)
+    assert numbers["drops"] >= rows[-1]["seq"] + 1 - len(rows)
+
+
 def test_a_camera_that_goes_away_comes_back(gate_user: User, server: RtspServer) -> None:
     out = gate_user.folder / "lost"
     address = f"rtsp://127.0.0.1:{server.port}/gate"
@@ -300,6 +311,7 @@ def test_a_name_that_no_file_can_have(user: User, words: list[str], code: int) -
     [
         (["run", "--out", "closed/sub"], "cannot write into closed/sub"),
         (["run", "--source", "closed/clip.mp4"], "closed/clip.mp4"),
+        (["run", "--source", "listed"], "listed may not be read"),
         (["enroll", "Ada", "closed/photo.jpg"], "closed/"),
         (["people"], "set $FRAMEWIRE_HOME"),
         (["models", "pull", "yunet", "--mirror", "closed/sub"], "closed/"),
@@ -309,13 +321,17 @@ def test_a_name_that_no_file_can_have(user: User, words: list[str], code: int) -
 )
 def test_a_folder_that_may_not_be_searched(user: User, words: list[str], sentence: str) -> None:
     (user.folder / "closed").mkdir(mode=0)
+    (user.folder / "listed").mkdir()
+    (user.folder / "listed" / "photo.jpg").write_bytes(b"photo")
+    (user.folder / "listed").chmod(0o744)
     for name in ("FRAMEWIRE_HOME", "FRAMEWIRE_KEYS"):
         user.environment[name] = str(user.folder / "closed" / name)
     if not os.geteuid():  # root may search anything: be nobody, in a folder of nobody's
         if shutil.which("setpriv") is None:
             pytest.skip("root without setpriv cannot become somebody who may not")
         user.wrapper = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
-        os.chown(user.folder / "closed", 65534, 65534)
+        for name in ("closed", "listed"):
+            os.chown(user.folder / name, 65534, 65534)
     done = user(*words)
     if sentence:
         check(done, 1, sentence)
@@ -327,10 +343,40 @@ def test_the_environment_names_sources_line_by_line(user: User, short: Path) -> 
     spaced = user.folder / "my clips" / "a b.mp4"
     spaced.parent.mkdir()
     spaced.write_bytes(short.read_bytes())
-    user.environment["FRAMEWIRE_SOURCE"] = f"{spaced}\n{short}"
+    user.environment["FRAMEWIRE_SOURCE"] = f"{spaced}\n\n{short}\n\n"
     done = user("run", "--json")
     assert done.code == 0, done.err
     assert len(user.rows("a-b")) == len(user.rows("short")) == 40
+
+
+@pytest.mark.parametrize("out", ["run-10:30", "e:smile:f", "z[/b]", "x[red]"])
+def test_results_in_a_folder_of_an_odd_name(user: User, short: Path, out: str) -> None:
+    done = user("run", "--source", short, "--out", out)
+    assert done.code == 0, done.err
+    listed = [f"{out}/{name}" for name in ("short.mp4", "short.jsonl", "summary.md")]
+    assert done.out.splitlines()[-3:] == listed
+    assert frames_of(user.folder / out / "short.mp4") == 40
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_the_words_does_not_cost_the_results(user: User, short: Path) -> None:
+    user.wrapper = ["sh", "-c", 'exec "$@" > /dev/full', "sh"]
+    check(user("run", "--source", short), 1, "cannot write what there is to say")
+    assert frames_of(user.folder / "out" / "short.mp4") == 40
+    check(user("models", "list"), 1, "cannot write what there is to say")
+
+
+def test_a_console_that_knows_few_letters(user: User, short: Path) -> None:
+    user.environment |= {"PYTHONIOENCODING": "ascii"}
+    done = user("run", "--source", short, "--out", "Łódź")
+    assert done.code == 0, done.err
+    assert frames_of(user.folder / "Łódź" / "short.mp4") == 40
+
+
+def test_too_few_files_allowed(user: User, short: Path) -> None:
+    user.wrapper = ["sh", "-c", 'ulimit -n 24; exec "$@"', "sh"]
+    words = [word for _ in range(6) for word in ("--source", short)]
+    check(user("run", *words), 1, "too many open files", "ulimit -n")
 
 
 def test_a_folder_where_a_result_goes(user: User, short: Path) -> None:
@@ -349,8 +395,14 @@ def test_the_results_never_replace_a_source(user: User, short: Path) -> None:
     own = user.folder / "out" / "short.mp4"
     own.parent.mkdir()
     own.write_bytes(short.read_bytes())
-    check(user("run", "--source", own), 2, "the results would replace", "--out")
-    assert own.read_bytes() == short.read_bytes()
+    other = user.folder / "short.mp4"
+    other.write_bytes(matroska(short, user.folder / "other.mkv").read_bytes())
+    third = user.folder / "out" / "cam0.mp4"
+    third.write_bytes(short.read_bytes())
+    for sources in ([own], [other, own], ["rtsp://127.0.0.1:1/x", third]):
+        words = [word for source in sources for word in ("--source", source)]
+        check(user("run", *words), 2, "the results would replace", "--out")
+    assert own.read_bytes() == third.read_bytes() == short.read_bytes()
 
 
 def test_a_folder_that_cannot_be_made(user: User, wrong: Wrong) -> None:
@@ -415,11 +467,22 @@ def test_a_truncated_video_delivers_what_it_has(user: User, wrong: Wrong, short:
         ("[match]\nmodel = 'centerface'\n", 1, ["embedder"]),
         ("[detect]\nmodel = 'nothing'\n", 2, ["there is no model nothing"]),
         ("[detect]\nlayout = 'yolov8'\n", 1, ["yolov8"]),
+        ("[detect]\nsize = [65536, 65536]\n", 2, ["$.detect.size", "4096"]),
+        ("[record]\nout = 'a\\u0000b'\n".replace("'", '"'), 2, ["$.record.out"]),
+        ("[match]\ngallery = 'a\\u0000b'\n".replace("'", '"'), 2, ["$.match.gallery"]),
     ],
 )
 def test_a_config_that_is_wrong(user: User, wrong: Wrong, text: str, code: int, words: list[str]) -> None:
     check(user("run", "--config", wrong.file("wrong.toml", text)), code, *words)
     assert not list((user.folder / "out").glob("gate*"))
+
+
+@pytest.mark.parametrize("command", [["enroll", "Ada", "photo.jpg"], ["people"], ["forget", "Ada"]])
+def test_a_config_with_a_table_nobody_knows(user: User, wrong: Wrong, command: list[str]) -> None:
+    config = wrong.file("typo.toml", "[mtach]\nthreshold = 0.5\n")
+    check(user(*command, "--config", config), 2, "mtach")
+    config = wrong.file("whole.toml", "[engine]\nslots = 8\n[record]\nout = 'x'\n")
+    assert "whole.toml" not in user(*command, "--config", config).err, "tables for other commands stand beside"
 
 
 def test_not_enough_memory_for_the_ring(user: User, wrong: Wrong) -> None:
@@ -437,6 +500,10 @@ def test_wrong_usage(user: User) -> None:
     check(user("run", "--fuse", "--spread"), 2, "--fuse and --spread")
     check(user("run", "--source", "ftp://example/x.mp4"), 2, "cannot be read")
     assert user("run", "--provider", "abacus").code == 2
+    for address in ("rtsp://user:secret@ho\u2100st/x", "rtsp://[::1/x", "rtsp://127.0.0.1:1/\udcff"):
+        done = user("run", "--source", address)
+        check(done, 2)
+        assert "secret" not in done.err
 
 
 def test_every_command_has_help_with_an_example(user: User) -> None:

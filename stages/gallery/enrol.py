@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import Config
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Overwritten
 from pipeline.types import Crops, Detections, Frame
@@ -30,12 +32,17 @@ GREY = (114, 114, 114)
 SMALLEST = 40
 
 
-class EnrolConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The tables of a config file that enrolment needs; those of other stages may stand beside them."""
+class EnrolConfig(Config, frozen=True):
+    """The tables of a config file that enrolment needs; those of other stages may stand beside them, unread."""
 
     detect: DetectConfig = DetectConfig()
     nms: NmsConfig = NmsConfig()
     match: MatchConfig = MatchConfig()
+    engine: dict[str, Any] | None = None
+    capture: dict[str, Any] | None = None
+    crop: dict[str, Any] | None = None
+    draw: dict[str, Any] | None = None
+    record: dict[str, Any] | None = None
 
 
 class Enrol:

@@ -86,7 +86,8 @@ def letterbox(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
 def write_mp4(video: Path, packets: Iterable[Packet], target: Path) -> None:
     """Put the packets of the Annex B file `video` into an MP4, its index in front, without encoding them again."""
     options = {"movflags": "faststart"}
-    with av.open(video, format="h264") as source, av.open(target, "w", format="mp4", options=options) as mp4:
+    ours, theirs = (f"file:{path}" for path in (video, target))  # a colon in a path would be a protocol
+    with av.open(ours, format="h264") as source, av.open(theirs, "w", format="mp4", options=options) as mp4:
         stream = mp4.add_stream_from_template(source.streams.video[0])
         stream.time_base = TIME_BASE
         for packet, duration in _with_durations(packets):

@@ -36,6 +36,7 @@ def parse_sources(addresses: Sequence[str]) -> list[Source]:
     sources: list[Source] = []
     taken: set[str] = set()
     for position, address in enumerate(addresses):
+        check_name(address)
         live = is_live(address)
         if not live:
             check_file(Path(address))
@@ -59,10 +60,14 @@ def is_live(address: str) -> bool:
     scheme = _SCHEME.match(address)
     if scheme is None:
         return False
-    if scheme[1].lower() not in STREAMS or not urlsplit(address).netloc:
+    try:
+        host = urlsplit(address).netloc
+    except ValueError:  # its sentence would show the password
+        host = ""
+    if scheme[1].lower() not in STREAMS or not host:
         raise Usage(
             f"{masked(address)} cannot be read: a source is a camera's number, a file, a folder of images, "
-            f"or an address that begins with {', '.join(f'{name}://' for name in STREAMS)}"
+            f"or an address that begins with {', '.join(f'{name}://' for name in STREAMS)} and a host"
         )
     return True
 
@@ -104,7 +109,7 @@ def check_file(path: Path) -> None:
     check_name(str(path))
     if not os.path.exists(path):  # os.path: pathlib raises where a folder above may not be searched
         raise Failed(f"there is no file or folder {path}: check the path")
-    if not os.access(path, os.R_OK):
+    if not os.access(path, os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK):
         raise Failed(f"{path} may not be read by this user: change its permissions")
     if not (path.is_file() or path.is_dir()):
         raise Failed(f"{path} is neither a file nor a folder: give the path of a video, or of a folder of images")

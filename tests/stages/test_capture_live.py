@@ -24,6 +24,7 @@ from stages.capture import Capture, CaptureConfig, is_live, masked, parse_source
 from stages.sources.clock import JUMP_NS, Backlog, LiveClock
 from stages.sources.picture import SECOND
 from tests import rtsp
+from tests.command import GATE
 from tests.rtsp import RtspServer, clip, pattern, serving
 from tests.stages.clips import Rings, film, number
 
@@ -206,6 +207,15 @@ def remux(path: Path, out: av.container.OutputContainer) -> None:
             if packet.dts is not None:
                 packet.stream = stream
                 out.mux(packet)
+
+
+def test_a_recording_that_cannot_be_read_over_http_fails_the_run(
+    tmp_path: Path, web: str, live: Callable[..., Capture]
+) -> None:
+    """Its index lies behind its pictures, and this server gives no ranges: it opens, and there is nothing in it."""
+    with av.open(str(tmp_path / "clip.mp4"), "w") as out:
+        remux(GATE, out)
+    assert "was opened but gave no picture" in refused(live(f"{web}/clip.mp4"))
 
 
 def test_a_playlist_cannot_read_local_files(tmp_path: Path, web: str, live: Callable[..., Capture]) -> None:
