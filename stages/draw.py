@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.config import Config
 from pipeline.frames import Frames
 from pipeline.types import Drawn, Frame, Matches
+from stages.show.labels import Place, Room
 from stages.show.results import class_name
 
 Color = tuple[int, int, int]  # BGR
@@ -28,15 +29,6 @@ RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufefc]+(?: +[\u0590-\u08ff\uf
 
 class DrawConfig(Config, frozen=True):
     """Nothing to set: every size follows from the frame's."""
-
-
-class Place(NamedTuple):
-    """A rectangle in pixels: left and top inside, right and bottom outside."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
 
 
 class Word(NamedTuple):
@@ -83,13 +75,14 @@ class Draw:
             _box(picture, box, color, style)
         if matches.found.keypoints is not None:
             _landmarks(picture, matches.found.keypoints, boxes, style)
-        labels = [self._stamp(picture, frame, style)]
-        for row, (box, color) in enumerate(zip(boxes, colors, strict=True)):
-            words = self._words(matches, row, box, style)
-            width = sum(word.width for word in words) + (len(words) + 1) * (style.text // 3)
-            place = _beside(_grown(box, style.line), (width, round(style.text * 1.45)), frame, labels, boxes)
-            self._label(picture, place, words, color, style)
-            labels.append(place)
+        room = Room(frame.width, frame.height, boxes, self._stamp(picture, frame, style))
+        # people who are known first, and from the left: the order of the scores changes from frame to frame
+        for row in sorted(range(len(boxes)), key=lambda row: (not matches.names[row], boxes[row])):
+            words = self._words(matches, row, boxes[row], style)
+            box, widths = _grown(boxes[row], style.line), _widths(words, style)
+            place = room.fit(box, widths, round(style.text * 1.45), needed=not _told(matches, row))
+            if place is not None:
+                self._label(picture, place, words, colors[row], style)
         return Drawn(matches=matches, picture=picture)
 
     def _words(self, matches: Matches, row: int, box: Place, style: Style) -> list[Word]:
@@ -104,9 +97,12 @@ class Draw:
         return [Word(title, BOLD, self._measure(title, style.text, BOLD)), *words]
 
     def _label(self, picture: NDArray[np.uint8], place: Place, words: list[Word], color: Color, style: Style) -> None:
+        """Write as many of `words` as `place` was fitted to."""
         cv2.rectangle(picture, place[:2], (place.right - 1, place.bottom - 1), color, cv2.FILLED)
         x, base = place.left + style.text // 3, place.top + round(style.text * 1.08)
         for word in words:
+            if x + word.width >= place.right:
+                break
             self._write(picture, word.text, (x, base), INK, style.text, word.weight)
             x += word.width + style.text // 3
 
@@ -163,6 +159,17 @@ def _title(matches: Matches, row: int) -> tuple[str, str]:
     return matches.names[row] or "unknown", f"{like:.2f} · {score}"
 
 
+def _told(matches: Matches, row: int) -> bool:
+    """Whether the color of a box says as much as its label's title."""
+    return not matches.names[row] and len(matches.found.labels) < 2
+
+
+def _widths(words: list[Word], style: Style) -> list[int]:
+    """The width in pixels of a label of all `words`, and of ever fewer of them."""
+    gap = style.text // 3
+    return [sum(word.width + gap for word in words[:count]) + gap for count in range(len(words), 0, -1)]
+
+
 def _color(name: str, similarity: float) -> Color:
     if name:
         return KNOWN
@@ -209,24 +216,3 @@ def _landmarks(picture: NDArray[np.uint8], points: NDArray[np.float32], boxes: l
             if width >= 48:
                 cv2.circle(picture, (x, y), radius + 1, INK, cv2.FILLED, cv2.LINE_AA)
             cv2.circle(picture, (x, y), radius, PAPER, cv2.FILLED, cv2.LINE_AA)
-
-
-def _beside(box: Place, size: tuple[int, int], frame: Frame, labels: list[Place], boxes: list[Place]) -> Place:
-    """Where a label of (width, height) goes: in the frame, over the fewest other labels, then boxes.
-
-    In order of liking: above the box, below it, inside it, each aligned to its left or to its right side.
-    """
-    width, height = size
-    tops = (box.top - height, box.bottom, box.top, box.bottom - height)
-    inside = [top for top in tops if 0 <= top <= frame.height - height] or [0]
-    lefts = [max(0, min(left, frame.width - width)) for left in (box.left, box.right - width)]
-    places = [Place(left, top, left + width, top + height) for top in inside for left in lefts]
-    return min(places, key=lambda place: (_covered(place, labels), _covered(place, boxes)))
-
-
-def _covered(place: Place, others: list[Place]) -> int:
-    """How many of `others` `place` overlaps."""
-    return sum(
-        place.left < other.right and other.left < place.right and place.top < other.bottom and other.top < place.bottom
-        for other in others
-    )

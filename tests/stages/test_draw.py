@@ -109,6 +109,34 @@ def test_two_labels_do_not_cover_each_other() -> None:
     assert [count(both, KNOWN), count(both, UNKNOWN)] == alone
 
 
+def test_in_a_row_of_people_no_label_covers_a_face() -> None:
+    row = [[113, 157, 148, 202], [495, 178, 528, 218], [266, 204, 294, 243]]
+    row += [[430, 190, 459, 229], [345, 197, 372, 232], [198, 194, 226, 228]]  # as found in a photo, the surest first
+    picture = draw(grey(640, 426), row, ["", "", "Anna", "Maria Gonzalez", "", ""], [0.2, 0.2, 0.9, 0.9, 0.4, 0.4])
+    for left, top, right, bottom in row:
+        inner = picture[top + 10 : bottom - 10, left + 7 : right - 7]
+        assert not count(inner, KNOWN)
+        assert not count(inner, UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("name", "color", "labels", "written"),
+    [("Jo", KNOWN, ("face",), True), ("", UNKNOWN, ("face",), False), ("", UNKNOWN, ("face", "cat"), True)],
+)
+def test_in_a_crowd_figures_are_left_out_and_a_stranger_has_no_label(
+    name: str, color: tuple[int, int, int], labels: tuple[str, ...], written: bool
+) -> None:
+    boxes = [[x, y, x + 80, y + 40] for x in range(0, 640, 80) for y in range(0, 360, 40) if (x, y) != (320, 160)]
+    boxes.insert(0, [320, 160, 400, 200])
+    similarity = [0.8] + [np.nan] * (len(boxes) - 1)
+    seen = matches(FRAMES.put(grey(640, 360)), boxes, [name] + [""] * (len(boxes) - 1), similarity)
+    found = Detections(seen.frame, seen.found.boxes, seen.found.scores, seen.found.classes, None, labels)
+    short = DRAW(Matches(found, seen.names, seen.similarity)).picture
+    full = draw(grey(640, 360), boxes[:1], [name], [0.8])
+    assert count(short, color) < count(full, color) * 0.5
+    assert (count(short, color) > 0) == written  # its box is under the edges of the boxes around it
+
+
 @pytest.mark.parametrize("box", [[0, 0, 90, 90], [1200, 0, 1280, 90], [0, 640, 80, 720], [1190, 630, 1280, 720]])
 def test_a_label_stays_whole_inside_the_frame(box: list[float]) -> None:
     middle = draw(grey(1280, 720), [[600, 300, 690, 390]], ["José Ángel"], [0.8])
