@@ -52,7 +52,8 @@ class Encoder:
     def __call__(self, picture: NDArray[np.uint8], ticks: int) -> Packet:
         """Encode `picture` (H, W, 3) uint8 BGR, letterboxed where it is not of this size; the first is a key frame."""
         yuv = cv2.cvtColor(letterbox(picture, self.size), cv2.COLOR_BGR2YUV_I420)
-        frame = av.VideoFrame.from_numpy_buffer(np.asarray(yuv, np.uint8), format="yuv420p")
+        # A copy: from_numpy_buffer takes the height down to a multiple of 4, and the colours from where they are not.
+        frame = av.VideoFrame.from_ndarray(np.asarray(yuv, np.uint8), format="yuv420p")
         frame.pts, frame.time_base = ticks, TIME_BASE
         (packet,) = self._codec.encode(frame)
         return Packet(bytes(packet), ticks, packet.is_keyframe)

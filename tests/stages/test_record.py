@@ -240,6 +240,22 @@ def test_an_odd_picture_is_not_scaled(tmp_path: Path) -> None:
     assert np.abs(grey - message.picture[..., 0]).mean() < 12
 
 
+@pytest.mark.parametrize("height", [424, 426, 428, 430])
+def test_colours_are_where_they_belong(tmp_path: Path, height: int) -> None:
+    """A height that 4 does not divide once had its colours shifted against its shapes."""
+    message = drawn(0, size=(640, height))
+    message.picture[: height // 2] = (0, 0, 255)
+    message.picture[height // 2 :] = (255, 0, 0)
+    record_all(tmp_path, [message])
+    with av.open(tmp_path / "cam.mp4") as file:
+        (frame,) = file.decode(video=0)
+    shown = frame.to_ndarray(format="bgr24").astype(int)
+    assert shown.shape == (height, 640, 3)
+    wrong = np.abs(shown - message.picture).max(axis=2) > 40
+    wrong[height // 2 - 4 : height // 2 + 4] = False  # colours have half the resolution
+    assert not wrong.any()
+
+
 def test_a_picture_of_another_size_is_letterboxed_onto_the_first(tmp_path: Path) -> None:
     record_all(tmp_path, [drawn(0, size=(200, 100)), drawn(1, size=(100, 100)), drawn(2, size=(800, 400))])
     with av.open(tmp_path / "cam.mp4") as file:
