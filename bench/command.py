@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.show.journal import LAYOUT
+from stages.show.results import Result
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "samples" / "gate.mp4"
@@ -87,6 +88,11 @@ class Command:
         """(N,) of the journal's LAYOUT."""
         size = self.done * LAYOUT.itemsize
         return np.frombuffer(os.pread(self._journal, size, 0), LAYOUT)
+
+    def results(self) -> list[Result]:
+        """What is written of each frame; while it is paused, or has ended."""
+        lines = next(self._out.rglob(f"{self._source}.jsonl")).read_bytes()  # they move when it ends
+        return msgspec.json.Decoder(Result).decode_lines(lines[: int(self.frames()["lines_end"][-1])])
 
     def starts(self) -> list[Line]:
         """The log's lines that say that a process has started."""

@@ -46,7 +46,7 @@ class Round:
     frames: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # who -> frames in its turns
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # who -> of its turns
     stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # bare stage -> seconds, all frames
-    named: int = 0  # faces to which the plain loop gave a name
+    named: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # who -> faces that were given a name
 
     def rate(self, who: str) -> float:
         """Frames a second."""
@@ -61,6 +61,11 @@ class Round:
     def limit(self) -> float:
         """Frames a second that no placement on these cores can pass."""
         return min(1 / max(self.times.values()), cores() / sum(self.times.values()))
+
+    @property
+    def agreement(self) -> float:
+        """The fewest faces that any of them has named beside the most: 1 where all have done the same work."""
+        return min(self.named.values()) / max(1, *self.named.values())
 
 
 def measure(environment: dict[str, str]) -> Round:
@@ -91,7 +96,9 @@ def measure(environment: dict[str, str]) -> Round:
             if loop := plain.advance():
                 found.frames[PLAIN] += loop.frames
                 found.seconds[PLAIN] += loop.seconds
-                found.named += loop.named
+                found.named[PLAIN] += loop.named
+        for name, command in commands.items():
+            found.named[name] = _named(command)
     return found
 
 
@@ -106,6 +113,11 @@ def _turn(found: Round, name: str, command: Command) -> None:
     if after > before:
         found.frames[name] += after - before
         found.seconds[name] += (ended - began) / 1e9
+
+
+def _named(command: Command) -> int:
+    """The faces that the command has named in the frames that the plain loop counts: from the second piece on."""
+    return sum(bool(name) for result in command.results() if result.seq >= PIECE for name in result.names)
 
 
 def rows(rounds: list[Round]) -> list[Row]:
@@ -124,6 +136,7 @@ def rows(rounds: list[Round]) -> list[Row]:
         row(PLAIN, [each.rate(PLAIN) for each in rounds], "frames/s"),
         row("graph / limit", [each.rate("default") / each.limit for each in rounds], "times", ">= 0.85"),
         ratio("graph / plain loop", "default", PLAIN, ">= 1.3"),
+        row("faces named, fewest / most", [each.agreement for each in rounds], "times", ">= 0.98"),
         ratio("default / fuse", "default", "fuse"),
         ratio("default / spread", "default", "spread"),
     ]
@@ -137,7 +150,8 @@ def main() -> int:
     fastest = max(PLACEMENTS, key=lambda name: float(np.median([each.rate(name) for each in rounds])))
     counted = ", ".join(f"{who} {frames}" for who, frames in rounds[0].frames.items())
     about = f"{count} rounds of {CLIP.name}; frames counted in a round: {counted}."
-    named = f"Faces named by the plain loop from the second piece on: {rounds[0].named}."
+    names = ", ".join(f"{who} {faces}" for who, faces in rounds[0].named.items())
+    named = f"Faces named from the second piece on, in a round: {names}."
     notes = [*NOTES, about, f"The fastest placement here: {fastest}.", named]
     return report("graph", rows(rounds), versions=("onnxruntime-gpu", "opencv-python", "av"), notes=notes)
 

@@ -173,10 +173,12 @@ def main() -> int:
         found = measure(width, height)
         ticket, copy, alone, theirs = (float(np.median(found[key])) for key in ("ticket", "copy", "alone", "imagezmq"))
         p99 = float(np.quantile(found["ticket"], 0.99))
+        heard = 100 * len(found["ticket"]) / (ROUNDS * FRAMES)  # a ticket that waits is replaced by the next
         rows += [
             Row(f"{name}: imagezmq, p50", theirs, "ms"),
             Row(f"{name}: ticket, p50", ticket, "ms", "<= 0.4"),
             Row(f"{name}: ticket, p99", p99, "ms"),
+            Row(f"{name}: tickets heard, of {ROUNDS * FRAMES} sent", heard, "%", ">= 95"),
             Row(f"{name}: imagezmq / ticket", theirs / ticket, "x", f">= {GATES[name]:g}"),
             Row(f"{name}: ticket with the copy, p50", copy, "ms"),
             Row(f"{name}: the copy by itself, p50", alone, "ms"),
