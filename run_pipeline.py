@@ -104,7 +104,7 @@ def run(
     config: Annotated[Path | None, typer.Option(help="TOML file with tables engine, capture, detect, ...")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the MP4s, JSONLs and the summary go. [default: out]")] = None,
     provider: Annotated[Provider | None, typer.Option(help="What the networks run on.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop reading after so long.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop reading so long after all has loaded.")] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Files at the speed of their own times.")] = False,
     fuse_: Annotated[bool, typer.Option("--fuse", help="All but capture in one process.")] = False,
     spread_: Annotated[bool, typer.Option("--spread", help="Every stage a process of its own.")] = False,
@@ -234,25 +234,34 @@ def main() -> None:
     try:
         try:
             app()
-        finally:
-            sys.stdout.flush()  # here, where it is caught that nobody listens
+        except SystemExit:
+            _flush()  # here, where it is caught that nobody listens
+            raise
     except Failed as error:
         _end(str(error), error.code)
     except OSError as error:
         if error.filename is not None:
             _end(f"{error.filename}: {error.strerror}", 1)
         if error.errno == errno.EMFILE:
-            _end("too many open files: allow more with ulimit -n 1024", 1)
+            _end("too many open files: allow more, for example with ulimit -n 4096", 1)
         if error.errno not in DEAF:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more as it ends
         _end(f"cannot write what there is to say: {error.strerror}", 1)
 
 
 def _end(sentence: str, code: int) -> NoReturn:
     with suppress(OSError):  # nobody reads it
         print(f"framewire: {sentence}", file=sys.stderr)  # noqa: T201
+    try:
+        _flush()
+    except OSError:  # Python would try once more as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(code)
+
+
+def _flush() -> None:
+    if sys.stdout:  # None where it was closed from the start
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def examine(console: Console, title: str, path: Path, provider: Device, half: bo
         console.print(f"{'ok    ' if good else 'FAILED'}  {line}", style="" if good else "bold red")
     table = Table("batch", "p50 ms", "p99 ms", "frames/s", "plain p50", "plain p99", "plain frames/s", box=None)
     plain = plain_run(path, provider, size)
-    for batch in cuda.BUCKETS:
+    for batch in _taken(model, cuda.BUCKETS):
         images = pictures(model.info, batch, seed=batch)
         ours, theirs = speed(model, images, runs), speed(plain, images, runs)
         numbers = (*ours[1:3], ours.frames_a_second, *theirs[1:3], theirs.frames_a_second)

@@ -131,7 +131,7 @@ def _own_folder(folder: Path) -> Path:
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = each.stat()
         if found.st_uid != os.getuid() or found.st_mode & 0o022:
-            raise Failed(f"others may write to {each}, where TensorRT's engines are kept: run chmod go-w {each}")
+            raise Failed(f"others may write to {each}, where TensorRT's engines are kept: remove it, or make it yours")
     return folder
 
 

@@ -65,13 +65,13 @@ class Hearing:
             while not (node.aborted or self._finished()):
                 self._wait()
                 self._step()
-            self._count_the_lost()
         except Failed:
             with suppress(Failed):  # the first sentence counts
                 self._close()
             raise
         if not node.aborted or self.handled:  # an ending that was stopped before it got anything leaves nothing
             self._close()
+        self._count_the_lost()
 
     def _count_the_lost(self) -> None:
         """What a `latest` sender sent last and no later message has shown to be missing."""

@@ -143,6 +143,8 @@ class Supervisor:
                 child.send(self._ended(other))
         if self._stopping_since is not None and child.process.source:
             child.send(Finish())
+        if self._aborting:
+            child.send(Abort())
 
     def _listen(self, child: Child) -> None:
         while child.channel and (report := child.channel.report()) is not None:
@@ -179,6 +181,8 @@ class Supervisor:
         child.close()
         if status in (0, EXIT_FAILED):
             nothing = all(seq < 0 for seq in child.page.last_sent())
+            if status == EXIT_FAILED and not self.failures:
+                self._failed(f"{child.name} has failed; see {self._log_file}", 1)
             if status == EXIT_FAILED and (child.process.source is None or nothing):
                 self.abort()
             self._end(child)

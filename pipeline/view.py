@@ -77,7 +77,9 @@ class View:
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console
         self._quiet = quiet
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal and not quiet else None
+        # Not redirected: what is printed behind the view's back has to come out when its terminal is gone.
+        live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._live = live if console.is_terminal and not quiet else None
         self._due = 0.0
 
     def __enter__(self) -> View:
@@ -113,7 +115,7 @@ class View:
         """A terminal that is gone, or a full disk behind it, ends the view and not the run."""
         try:
             words()
-        except OSError:
+        except (OSError, SystemExit):  # rich ends the program for a closed pipe
             self._quiet, self._live = True, None
 
 

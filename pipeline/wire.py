@@ -183,7 +183,7 @@ class EverySender:
         refused = 0
         while (parts := _receive_parts(self.socket)) is not None:
             if parts[0].startswith(b"\0"):
-                continue  # ZeroMQ's own name for a peer whose successor has taken over: its last words
+                continue  # ZeroMQ's own name for a peer without one: above all one whose successor has taken it over
             peer = self._peers.get(parts[0])
             try:
                 said = _done_decoder.decode(parts[-1])

@@ -16,7 +16,7 @@ from pipeline.frames import Frames, Overwritten
 from pipeline.model import ModelInfo
 from pipeline.types import Candidates, Frame
 from stages.embed import EMBEDDER, FEEDS
-from stages.layouts import LAYOUTS, Found, Layout, Shapes, best, recognize
+from stages.layouts import LAYOUTS, Found, Layout, best, recognize
 from stages.network import BATCH, NetworkConfig, Planes, Size
 
 Side = Annotated[int, Meta(ge=32, le=4096, multiple_of=32)]  # pixels; 32 is the coarsest stride of all
@@ -43,8 +43,9 @@ class Detect:
         info = self._model.info
         self._size = info.size
         self._input = np.zeros((BATCH, 3, *info.size), np.float32)
-        shapes = [output.shape for output in _stacked(self._model(self._input[:1]), 1)[0]]
-        self._layout = layout = LAYOUTS[_recognized(info, shapes, config.layout or info.layout)]
+        outputs = _stacked(self._model(self._input[:1]), 1)[0]
+        shapes = [output.shape for output in outputs]
+        self._layout = layout = LAYOUTS[_recognized(info, outputs, config.layout or info.layout)]
         self._labels = _labels(info) or layout.names(shapes, info.size)
         _check_threshold(info, config.threshold)
         self._letterbox = Letterbox(info.size, layout)
@@ -127,17 +128,18 @@ def _stacked(outputs: Sequence[NDArray[Any]], count: int) -> list[list[NDArray[A
     return [[output[image] for output in split] for image in range(count)]
 
 
-def _recognized(info: ModelInfo, shapes: Shapes, told: str) -> str:
+def _recognized(info: ModelInfo, outputs: Sequence[NDArray[Any]], told: str) -> str:
     """The name in `LAYOUTS`: the one told by config or file, if it fits, else the only one that fits."""
-    pairs = list(zip(info.outputs, shapes, strict=True))
-    looks = ", ".join(f"{tensor.name} {tensor.dtype}{list(shape)}" for tensor, shape in pairs)
+    shapes, kinds = [output.shape for output in outputs], "".join(output.dtype.kind for output in outputs)
+    pairs = zip(info.outputs, outputs, strict=True)
+    looks = ", ".join(f"{tensor.name} {output.dtype}{list(output.shape)}" for tensor, output in pairs)
     if told in (EMBEDDER, *FEEDS) or [len(shape) for shape in shapes] == [1]:
         raise Failed(f"{info.name} is an embedder ({looks}), not a detector: it belongs to match.model")
     if told and told not in LAYOUTS:
         raise Usage(f"there is no layout {told!r}: detect.layout is one of {', '.join(LAYOUTS)}")
     if (task := info.metadata.get("task", "detect")) != "detect":
         raise Failed(f"{info.name} is made for the task {task!r}: export one that is trained to detect")
-    fitting = recognize(shapes, "".join(np.dtype(tensor.dtype).kind for tensor in info.outputs), info.size)
+    fitting = recognize(shapes, kinds, info.size)
     if told in fitting or (not told and len(fitting) == 1):
         return told or fitting[0]
     wrong = f"cannot have the layout {told}" if told else "does not say its layout"
@@ -147,7 +149,10 @@ def _recognized(info: ModelInfo, shapes: Shapes, told: str) -> str:
 
 def _check_threshold(info: ModelInfo, threshold: float) -> None:
     """Raise Usage where NMS in the graph has dropped what the config asks for."""
-    least = float(info.metadata.get("framewire.score") or 0)
+    try:
+        least = float(info.metadata.get("framewire.score") or 0)
+    except ValueError as error:
+        raise Failed(f"{info.name} has a framewire.score that is no number: export it again") from error
     if threshold < least:
         raise Usage(
             f"{info.name} drops scores below {least:g} itself: set detect.threshold to {least:g} or more, "

@@ -364,6 +364,19 @@ def test_a_full_disk_behind_the_words_does_not_cost_the_results(user: User, shor
     check(user("run", "--source", short), 1, "cannot write what there is to say")
     assert frames_of(user.folder / "out" / "short.mp4") == 40
     check(user("models", "list"), 1, "cannot write what there is to say")
+    check(user("run", "--source", "nowhere.mp4"), 1, "no file or folder nowhere.mp4")
+
+
+def test_a_reader_of_the_words_that_leaves_does_not_cost_the_results(user: User, short: Path) -> None:
+    user.wrapper = ["bash", "-c", '"$@" | true; exit "${PIPESTATUS[0]}"', "bash"]
+    user("run", "--source", short)
+    assert frames_of(user.folder / "out" / "short.mp4") == 40
+
+
+def test_words_into_nothing(user: User) -> None:
+    user.wrapper = ["sh", "-c", 'exec "$@" >&-', "sh"]
+    done = user("models", "list")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_a_console_that_knows_few_letters(user: User, short: Path) -> None:
@@ -500,8 +513,8 @@ def test_wrong_usage(user: User) -> None:
     check(user("run", "--fuse", "--spread"), 2, "--fuse and --spread")
     check(user("run", "--source", "ftp://example/x.mp4"), 2, "cannot be read")
     assert user("run", "--provider", "abacus").code == 2
-    for address in ("rtsp://user:secret@ho\u2100st/x", "rtsp://[::1/x", "rtsp://127.0.0.1:1/\udcff"):
-        done = user("run", "--source", address)
+    for host in ("ho\u2100st/x", "[::1/x", "127.0.0.1:1/\udcff"):
+        done = user("run", "--source", f"rtsp://user:secret@{host}")
         check(done, 2)
         assert "secret" not in done.err
 

@@ -35,17 +35,16 @@ class Room:
 
         None where it hides a face or a label all the same, unless it is `needed`.
         """
-        best, least, cost = box, math.inf, math.inf
+        best, cost = None, math.inf
         near = self._near(box, max(widths), height)
         for rank, place in enumerate(self._around(box, widths, height)):
             if rank * STEP >= cost:
                 break  # those that are left are liked less than the best one costs
             covered = _covered(place, near)
-            if covered + rank * STEP < cost:
-                best, least, cost = place, covered, covered + rank * STEP
-        if least > HIDDEN and not needed:
-            return None
-        self.full.append(_priced(best, UNREADABLE))
+            if covered + rank * STEP < cost and (needed or covered <= HIDDEN):
+                best, cost = place, covered + rank * STEP
+        if best is not None:
+            self.full.append(_priced(best, UNREADABLE))
         return best
 
     def _around(self, box: Place, widths: Sequence[int], height: int) -> Iterator[Place]:

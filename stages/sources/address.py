@@ -97,11 +97,11 @@ def masked(address: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """Raises Usage for a file's name that is not UTF-8: it could not be sent, logged or shown."""
+    """Raises Usage for a file's name or an address that is not UTF-8: it could not be sent, logged or shown."""
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise Usage(f"the name {name!a} is not UTF-8: rename it") from None
+        raise Usage(f"the name {masked(name)!a} is not UTF-8: rename it") from None
 
 
 def check_file(path: Path) -> None:

@@ -28,6 +28,7 @@ from stages.sources.picture import Picture, State
 WAIT_S = 0.05  # how long `__iter__` waits for a picture before it says that there is none
 RETRY_S = (0.5, 10.0)  # first and longest wait before the next attempt; it doubles
 CONNECT_S = 4 * TIMEOUT_S  # a name look-up, which cannot be interrupted, on top of opening and finding the streams
+PICTURE_S = 60.0  # until the first picture: cameras may be half a minute from one key frame to the next
 
 # Not fflags=nobuffer: it throws away what was read to find the streams, so a camera with a key frame each 10 s shows
 # its first picture 10 s later; and it saves nothing, as what waits is decoded at once and only the newest is shown.
@@ -50,7 +51,8 @@ class Live:
         self._address = address
         self._options = options
         self._threads = threads
-        self._answered = self._connected = after is not None  # opened in this run, and with a picture
+        self._answered = after is not None  # opened in this run
+        self._connected = after is not None and after.seq >= 0  # and with a picture
         self._seq = after.seq if after else -1
         self._clock = LiveClock(after.pts_ns if after and after.key_seq >= 0 else None)
         self._key = (0, 0)
@@ -62,7 +64,7 @@ class Live:
 
     def __iter__(self) -> Iterator[Picture | None]:
         self._thread.start()
-        deadline = time.monotonic() + CONNECT_S
+        began = time.monotonic()
         while not self._stop.is_set():
             with self._fresh:
                 ended, error = self.state == "ended", self._error  # first: no picture comes after these
@@ -73,8 +75,11 @@ class Live:
                 raise error
             if picture is None and ended:
                 return
-            if not self._answered and time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if not self._answered and waited > CONNECT_S:
                 raise Failed(f"cannot open {masked(self._address)}: no answer within {CONNECT_S:.0f} s: check the host")
+            if not self._connected and waited > PICTURE_S:
+                raise self._pictureless()
             yield picture
 
     def close(self) -> None:
@@ -130,7 +135,7 @@ class Live:
             try:
                 ended = self._follow(container, stream)
             finally:  # before closing, which may take as long as a read
-                self.state = "ended" if ended else "reconnecting"
+                self.state = "ended" if ended and self._connected else "reconnecting"
         return ended
 
     def _follow(self, container: InputContainer, stream: VideoStream) -> bool:

@@ -20,7 +20,7 @@ import pytest
 import zmq
 from msgspec.structs import replace
 
-from pipeline.control import Channel, Ended, NeedRing, Neighbour, Ready, Rings, StageSpec, Start, pair
+from pipeline.control import Channel, Ended, NeedRing, Neighbour, Ready, Rings, StageSpec, Start, Trouble, pair
 from pipeline.frames import RingWriter, allocate
 from pipeline.graph import Source
 from pipeline.metrics import Counter, Page, new_page
@@ -118,6 +118,20 @@ def victim(tmp_path: Path) -> Iterator[Victim]:
     victim = Victim(tmp_path)
     yield victim
     victim.close()
+
+
+def test_a_process_that_leaves_is_heard_out() -> None:
+    """Its orders unread, Linux says first that the connection was reset; what the process said comes behind."""
+    ours, theirs = pair()
+    supervisor, process = Channel(ours), Channel(theirs)
+    supervisor.send(Ended("somebody", {}))
+    process.send(Ready())
+    process.send(Trouble("no such camera", 1))
+    theirs.close()
+    assert [supervisor.report(), supervisor.over] == [Ready(), False]
+    assert [supervisor.report(), supervisor.over] == [Trouble("no such camera", 1), False]
+    assert [supervisor.report(), supervisor.over] == [None, True]
+    ours.close()
 
 
 def matches(frame: Frame) -> Matches:

@@ -22,6 +22,7 @@ from pipeline.graph import Source
 from pipeline.types import Frame
 from stages.capture import Capture, CaptureConfig, is_live, masked, parse_sources
 from stages.sources.clock import JUMP_NS, Backlog, LiveClock
+from stages.sources.live import Live
 from stages.sources.picture import SECOND
 from tests import rtsp
 from tests.command import GATE
@@ -73,7 +74,9 @@ def refused(capture: Capture) -> str:
     """The sentence with which the first connection failed."""
     with pytest.raises(Failed) as error:
         until(iter(capture), bool)
-    assert error.value.__suppress_context__  # ffmpeg's own error names the address, with its password
+    assert (
+        error.value.__suppress_context__ or not error.value.__context__
+    )  # ffmpeg's own error names the address, with its password
     return str(error.value)
 
 
@@ -216,6 +219,35 @@ def test_a_recording_that_cannot_be_read_over_http_fails_the_run(
     with av.open(str(tmp_path / "clip.mp4"), "w") as out:
         remux(GATE, out)
     assert "was opened but gave no picture" in refused(live(f"{web}/clip.mp4"))
+
+
+def test_a_recording_without_a_picture_fails_however_slowly_it_closes(
+    tmp_path: Path, web: str, live: Callable[..., Capture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytearray(film(tmp_path / "clip.mp4", frames=60, faststart=True).read_bytes())
+    pictures = data.index(b"mdat") + 4
+    data[pictures:] = bytes(len(data) - pictures)
+    (tmp_path / "clip.mp4").write_bytes(data)
+    capture = live(f"{web}/clip.mp4")
+    monkeypatch.setattr(Live, "_open", lambda self: SlowToClose(open_live(self)))
+    assert "was opened but gave no picture" in refused(capture)
+
+
+open_live = Live._open
+
+
+class SlowToClose:
+    """A fake of the network's slowness: a real container that takes its time to close."""
+
+    def __init__(self, container: av.container.InputContainer) -> None:
+        self.container = container
+
+    def __enter__(self) -> av.container.InputContainer:
+        return self.container
+
+    def __exit__(self, *error: object) -> None:
+        threading.Event().wait(0.3)
+        self.container.close()
 
 
 def test_a_playlist_cannot_read_local_files(tmp_path: Path, web: str, live: Callable[..., Capture]) -> None:

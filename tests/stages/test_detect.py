@@ -342,3 +342,6 @@ def test_a_threshold_that_nms_in_the_graph_cannot_know_is_refused(tmp_path: Path
     with pytest.raises(Usage, match=r"drops scores below 0\.5 itself: set detect\.threshold to 0\.5 or more"):
         Eye(model, threshold=0.4)
     Eye(model, threshold=0.5)
+    model = with_metadata(Path(CENTERFACE), tmp_path / "m.onnx", **{"framewire.score": "high"})
+    with pytest.raises(Failed, match=r"framewire\.score that is no number"):
+        Eye(model)
