@@ -116,7 +116,8 @@ def run(
     """
     if fuse_ and spread_:
         raise Usage("--fuse and --spread exclude each other: give one of them")
-    sources = parse_sources(source or _lines("FRAMEWIRE_SOURCE") or [str(SAMPLE)])
+    lines = os.environ.get("FRAMEWIRE_SOURCE", "").splitlines()
+    sources = parse_sources(source or [line for line in lines if line] or [str(SAMPLE)])
     settings = _settings(config, provider, out, realtime, sources)
     graph = (fuse if fuse_ else spread if spread_ else list)(_graph(settings))
     log = _prepare(Path(settings.record.out), sources)
@@ -132,10 +133,6 @@ def run(
 for command in (enroll, people, forget, doctor):
     app.command()(command)
 app.add_typer(catalogue.app, name="models")
-
-
-def _lines(variable: str) -> list[str]:
-    return [line for line in os.environ.get(variable, "").splitlines() if line]
 
 
 def _settings(

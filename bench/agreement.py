@@ -87,11 +87,7 @@ def difference(found: Outputs, wanted: Outputs) -> tuple[float, float, float]:
 def _faces(info: ModelInfo, count: int, outputs: Outputs) -> list[Found]:
     """The faces of each image; one that fills many rows counts once, by its best."""
     layout, faces = LAYOUTS[info.layout], []
-    for image in range(count):
-        if layout.listed:
-            rows = [output[outputs[-1] == image] for output in outputs[:-1]]
-        else:
-            rows = [output[image] for output in outputs]
+    for rows in layout.images(outputs, count):
         boxes, scores, classes, points = layout.decode(rows, info.size, SCORE)
         kept = suppress(boxes, scores, classes, iou=IOU, top=len(boxes))
         faces.append(Found(boxes[kept], scores[kept], classes[kept], None if points is None else points[kept]))

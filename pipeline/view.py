@@ -145,6 +145,7 @@ class Column(NamedTuple):
     cell: Callable[[ProcessRow], Text]
     narrow: bool = True
     wide: bool = True
+    least: bool = False  # on a very narrow one
 
 
 def _count(field: str, style: str = "") -> Callable[[ProcessRow], Text]:
@@ -163,9 +164,9 @@ def _times(field: str, *which: int) -> Callable[[ProcessRow], Text]:
 COLUMNS = (
     Column("pid", _count("pid"), narrow=False),
     Column("in", _count("received"), narrow=False),
-    Column("out", _count("sent")),
-    Column("fps", _measure("fps", 1)),
-    Column("lost", _count("lost", "yellow"), wide=False),
+    Column("out", _count("sent"), least=True),
+    Column("fps", _measure("fps", 1), least=True),
+    Column("lost", _count("lost", "yellow"), wide=False, least=True),
     Column("drop", _count("dropped", "yellow"), narrow=False),
     Column("torn", _count("overwritten", "yellow"), narrow=False),
     Column("refused", _count("refused", "red"), narrow=False),
@@ -179,13 +180,9 @@ COLUMNS = (
 )
 
 
-LEAST = ("out", "fps", "lost")  # on a very narrow terminal
-
-
 def _processes(rows: Sequence[ProcessRow], width: int) -> Table:
-    wide = width >= WIDE
-    columns = [column for column in COLUMNS if (column.wide if wide else column.narrow)]
-    columns = columns if width >= NARROW else [column for column in columns if column.title in LEAST]
+    kind = "wide" if width >= WIDE else "narrow" if width >= NARROW else "least"
+    columns = [column for column in COLUMNS if getattr(column, kind)]
     table = _table()
     table.add_column("process", min_width=10, max_width=24)
     table.add_column("state", no_wrap=True)

@@ -16,7 +16,7 @@ from pipeline.frames import Frames, Overwritten
 from pipeline.model import ModelInfo
 from pipeline.types import Candidates, Frame
 from stages.embed import EMBEDDER, FEEDS
-from stages.layouts import LAYOUTS, Found, Layout, best, recognize
+from stages.layouts import LAYOUTS, Found, Layout, best, recognize, unstacked
 from stages.network import BATCH, NetworkConfig, Planes, Size
 
 Side = Annotated[int, Meta(ge=32, le=4096, multiple_of=32)]  # pixels; 32 is the coarsest stride of all
@@ -43,7 +43,7 @@ class Detect:
         info = self._model.info
         self._size = info.size
         self._input = np.zeros((BATCH, 3, *info.size), np.float32)
-        outputs = _stacked(self._model(self._input[:1]), 1)[0]
+        outputs = unstacked(self._model(self._input[:1]), 1)[0]
         shapes = [output.shape for output in outputs]
         self._layout = layout = LAYOUTS[_recognized(info, outputs, config.layout or info.layout)]
         self._labels = _labels(info) or layout.names(shapes, info.size)
@@ -62,8 +62,7 @@ class Detect:
             else:
                 self._planes(picture, self._input[position - len(gone)])
         outputs = self._model(self._input[: len(frames) - len(gone)])
-        split = _listed if self._layout.listed else _stacked
-        images = iter(split(outputs, len(frames) - len(gone)))
+        images = iter(self._layout.images(outputs, len(frames) - len(gone)))
         return [gone[at] if at in gone else self._candidates(frame, next(images)) for at, frame in enumerate(frames)]
 
     def _candidates(self, frame: Frame, outputs: Sequence[NDArray[np.float32]]) -> Candidates:
@@ -114,18 +113,6 @@ class Letterbox:
         if not self._centred:
             return 0, 0, high, wide
         return (self._size[0] - high) // 2, (self._size[1] - wide) // 2, high, wide
-
-
-def _listed(outputs: Sequence[NDArray[Any]], count: int) -> list[list[NDArray[Any]]]:
-    """The rows of each image of a batch, where NMS in the graph has left of each as many as there are."""
-    *columns, owner = outputs
-    return [[column[owner == image] for column in columns] for image in range(count)]
-
-
-def _stacked(outputs: Sequence[NDArray[Any]], count: int) -> list[list[NDArray[Any]]]:
-    """The outputs of each image of a batch; some exporters fold the batch axis into the next one."""
-    split = [output if len(output) == count else output.reshape(count, -1, *output.shape[1:]) for output in outputs]
-    return [[output[image] for output in split] for image in range(count)]
 
 
 def _recognized(info: ModelInfo, outputs: Sequence[NDArray[Any]], told: str) -> str:

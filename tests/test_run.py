@@ -18,6 +18,7 @@ import pytest
 from pipeline.graph import Source
 from pipeline.supervise import Supervisor
 from run_pipeline import LIVE_VIEW_ON_GPU, Settings
+from stages.gallery.enrol import EnrolConfig
 from stages.record import RecordConfig
 from tests.command import GATE, ROOT, Done, User, alive, named, read_rows
 from tests.rtsp import RtspServer, clip, missing
@@ -358,7 +359,6 @@ def test_results_in_a_folder_of_an_odd_name(user: User, short: Path, out: str) -
     assert frames_of(user.folder / out / "short.mp4") == 40
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_behind_the_words_does_not_cost_the_results(user: User, short: Path) -> None:
     user.wrapper = ["sh", "-c", 'exec "$@" > /dev/full', "sh"]
     check(user("run", "--source", short), 1, "cannot write what there is to say")
@@ -496,6 +496,10 @@ def test_a_config_with_a_table_nobody_knows(user: User, wrong: Wrong, command: l
     check(user(*command, "--config", config), 2, "mtach")
     config = wrong.file("whole.toml", "[engine]\nslots = 8\n[record]\nout = 'x'\n")
     assert "whole.toml" not in user(*command, "--config", config).err, "tables for other commands stand beside"
+
+
+def test_enrolment_takes_the_config_of_a_run() -> None:
+    assert set(EnrolConfig.__struct_fields__) == set(Settings.__struct_fields__), "a table of one is known to the other"
 
 
 def test_not_enough_memory_for_the_ring(user: User, wrong: Wrong) -> None:

@@ -7,12 +7,15 @@ never matters. Decoders filter by score before they do anything else, so their w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from stages.layouts import faces, yolo
 from stages.layouts.coco import COCO
-from stages.layouts.found import Found, Outputs, Shapes, Size, best
+from stages.layouts.found import Found, Outputs, Shapes, Size, best, unlisted, unstacked
 
 Decode = Callable[[Outputs, Size, float], Found]
 Fits = Callable[[Shapes, Size], int]
@@ -34,6 +37,10 @@ class Layout:
     labels: tuple[str, ...] = ("face",)
     listed: bool = False  # the outputs are rows of all images; the last one says of which image each is
     kinds: str = "f+"  # NumPy's kinds of the outputs' dtypes, a regular expression
+
+    def images(self, outputs: Sequence[NDArray[Any]], count: int) -> list[list[NDArray[Any]]]:
+        """What the network gave for a batch of `count`, image by image: what `decode` takes."""
+        return (unlisted if self.listed else unstacked)(outputs, count)
 
     def names(self, shapes: Shapes, size: Size) -> tuple[str, ...]:
         """A name for each class where the file gives none: `labels` if that is how many there are."""
@@ -64,4 +71,4 @@ def recognize(shapes: Shapes, kinds: str, size: Size) -> list[str]:
     return [name for name, layout in LAYOUTS.items() if re.fullmatch(layout.kinds, kinds) and layout.fits(shapes, size)]
 
 
-__all__ = ["COCO", "LAYOUTS", "Found", "Layout", "Shapes", "best", "recognize"]
+__all__ = ["COCO", "LAYOUTS", "Found", "Layout", "Shapes", "best", "recognize", "unstacked"]

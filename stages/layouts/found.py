@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,18 @@ class Found(NamedTuple):
     scores: Floats  # (N,) 0..1
     classes: NDArray[np.int32]  # (N,)
     keypoints: Floats | None  # (N, 5, 2) xy
+
+
+def unstacked(outputs: Sequence[NDArray[Any]], count: int) -> list[list[NDArray[Any]]]:
+    """The outputs of each image of a batch; some exporters fold the batch axis into the next one."""
+    split = [output if len(output) == count else output.reshape(count, -1, *output.shape[1:]) for output in outputs]
+    return [[output[image] for output in split] for image in range(count)]
+
+
+def unlisted(outputs: Sequence[NDArray[Any]], count: int) -> list[list[NDArray[Any]]]:
+    """The rows of each image of a batch, where NMS in the graph has left of each as many as there are."""
+    *columns, owner = outputs
+    return [[column[owner == image] for column in columns] for image in range(count)]
 
 
 def best(found: Found, top_k: int) -> Found:

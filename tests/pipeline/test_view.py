@@ -62,16 +62,20 @@ def test_a_very_narrow_terminal_still_names_the_processes() -> None:
 class Gone(io.StringIO):
     """A terminal that was closed, or a file on a full disk."""
 
+    tried = 0
+
     def write(self, text: str) -> int:
+        self.tried += 1
         raise OSError(5, "Input/output error")
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_terminal_that_is_gone_does_not_end_the_run(terminal: bool) -> None:
-    gone = Console(file=Gone(), force_terminal=terminal)
-    with View(gone) as view:
+    gone = Gone()
+    with View(Console(file=gone, force_terminal=terminal)) as view:
         view.show(lambda: SNAPSHOT)
         view.show(lambda: SNAPSHOT, last=True)
+    assert gone.tried == 1, "and it is left alone"
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
