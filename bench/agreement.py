@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.model import ModelInfo
 from stages.layouts import LAYOUTS, Found
-from stages.network import Planes, Size
+from stages.network import Size, feeder
 from stages.nms import suppress
 
 PORTRAIT = Path(__file__).resolve().parents[1] / "samples" / "enrol" / "Eileen Collins.jpg"
@@ -39,13 +39,13 @@ class Verdict(NamedTuple):
     figures: str
 
 
-def pictures(info: ModelInfo, count: int, seed: int) -> NDArray[np.float32]:
-    """(count, 3, height, width) float32: the portrait in random places on coloured tiles, as the model wants them."""
+def pictures(info: ModelInfo, count: int, seed: int) -> NDArray[Any]:
+    """`count` images like `info.blank`: the portrait in random places on coloured tiles, as the model wants them."""
     rng = np.random.default_rng(seed)
-    planes = Planes(info, "BGR", order="RGB", mean=(0, 0, 0), scale=(1, 1, 1))
-    images = np.empty((count, 3, *info.size), np.float32)
+    feed = feeder(info, "BGR", order="RGB", mean=(0, 0, 0), scale=(1, 1, 1))
+    images = info.blank(count)
     for image in images:
-        planes(_picture(rng, info.size), image)
+        feed(_picture(rng, info.size), image)
     return images
 
 

@@ -22,8 +22,8 @@ class HostLane:
         for tensor, array in zip(outputs, self._outputs, strict=True):
             self._binding.bind_ortvalue_output(tensor.name, runtime().OrtValue.ortvalue_from_numpy(array))
 
-    def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
-        fed: NDArray[Any] = batch
+    def __call__(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
+        fed = batch
         if not self._feed.fits(batch):
             if self._staged is None:
                 self._staged = np.empty(self._feed.shape, self._feed.dtype)
@@ -39,12 +39,12 @@ class FreeLane:
     def __init__(self, session: Any, feed: Tensor) -> None:
         self.session, self._feed = session, feed
 
-    def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+    def __call__(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         fed = batch if self._feed.fits(batch) else stage(np.empty(self._feed.shape, self._feed.dtype), batch)
         return list(self.session.run(None, {self._feed.name: fed}))
 
 
-def stage(staged: NDArray[Any], batch: NDArray[np.float32]) -> NDArray[Any]:
+def stage(staged: NDArray[Any], batch: NDArray[Any]) -> NDArray[Any]:
     """Copy `batch` into the larger `staged`, in its dtype, with zeros behind; gives `staged` back."""
     np.copyto(staged[: len(batch)], batch, casting="same_kind")
     staged[len(batch) :] = 0

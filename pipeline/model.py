@@ -23,7 +23,6 @@ from pipeline.session import Plan, Tensor, errors, make_plan, open_session, plac
 Device = Literal["cpu", "cuda", "tensorrt"]
 Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
 Triple = tuple[float, float, float]
-Anchors = tuple[tuple[tuple[float, float], ...], ...]  # level, anchor, (width, height) in pixels
 
 
 class Lane(Protocol):
@@ -31,7 +30,7 @@ class Lane(Protocol):
 
     session: Any
 
-    def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+    def __call__(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         """Run up to so many images; the rest of the outputs is padding."""
 
 
@@ -58,7 +57,6 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     scale: Triple | None
     order: str  # "RGB", "BGR" or ""
     labels: tuple[str, ...]
-    anchors: Anchors
     align: str  # embedders: "dlib", "arcface" or ""
     licence: str
     origin: str
@@ -68,6 +66,11 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     provider: Device  # the one that really runs
     nodes: dict[str, int]  # ONNX Runtime's provider -> how many of the graph's nodes it was given
     buckets: tuple[int, ...]  # batch sizes it runs at, ascending; others are padded to the next, or split
+
+    def blank(self, count: int) -> NDArray[Any]:
+        """A batch of zeros for `count` images, of the shape and dtype that the model takes."""
+        feed = self.inputs[0]
+        return np.zeros((count, *feed.shape[1:]), _public(feed.dtype))
 
 
 def set_thread_budget(threads: int) -> None:
@@ -82,7 +85,10 @@ def thread_budget() -> int:
 
 
 class Model:
-    """A network ready to run: float32 (B, 3, height, width) in, one array an output out. For one thread."""
+    """A network ready to run: float32 (B, 3, height, width) in, one array an output out. For one thread.
+
+    A file with its pre-processing inside takes uint8 (B, height, width, 3) in place of that.
+    """
 
     def __init__(
         self,
@@ -125,11 +131,14 @@ class Model:
             half=config.half,
         )
 
-    def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
-        """Run (B, 3, height, width) float32; outputs in file order, valid until the next call."""
-        if batch.ndim != 4 or batch.shape[1:] != (3, *self._plan.size):
-            raise ValueError(f"{self.info.name} takes {(-1, 3, *self._plan.size)}, not {batch.shape}")
-        batch = np.ascontiguousarray(batch, dtype=np.float32)
+    def __call__(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
+        """Run a batch like `info.blank(B)`; outputs in file order, valid until the next call."""
+        dtype = _public(self._plan.dtype)
+        if batch.shape[1:] != self._plan.image:
+            raise ValueError(f"{self.info.name} takes {(-1, *self._plan.image)}, not {batch.shape}")
+        if not np.can_cast(batch.dtype, dtype, "same_kind"):
+            raise ValueError(f"{self.info.name} takes {dtype}, not {batch.dtype}")
+        batch = np.ascontiguousarray(batch, dtype)
         if len(batch) == 0:
             return [np.empty((0, *map(abs, tensor.shape[1:])), _public(tensor.dtype)) for tensor in self.info.outputs]
         largest = self._buckets[-1]
@@ -145,7 +154,7 @@ class Model:
         """For each batch size whether a captured CUDA graph is what runs; on the CPU there is none."""
         return {bucket: isinstance(lane, cuda.DeviceLane) and lane.replays() for bucket, lane in self._lanes.items()}
 
-    def _run(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+    def _run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         bucket = bucket_for(len(batch), self._buckets)
         if bucket not in self._lanes:
             self._lanes[bucket] = self._host_lane(self._host, bucket)
@@ -195,7 +204,7 @@ class Model:
             feed = self._plan.feed(bucket)
             for _ in range(1 if self._provider == "cpu" else 2):
                 try:
-                    lane(np.zeros(feed.shape, np.float32))
+                    lane(np.zeros(feed.shape, _public(feed.dtype)))
                 except errors() as error:
                     raise Failed(f"{self._plan.path} fails on provider {self._provider}: {reason(error)}") from error
 
@@ -261,7 +270,6 @@ def _info(
             scale=_triple(said.get("scale", "")) or card.scale,
             order=said.get("order") or card.order,
             labels=msgspec.json.decode(said.get("labels") or "[]", type=tuple[str, ...]),
-            anchors=msgspec.json.decode(said.get("anchors") or "[]", type=Anchors),
             align=said.get("align") or card.align,
             licence=said.get("licence") or card.licence,
             origin=said.get("origin") or card.origin,

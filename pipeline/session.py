@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Failed, Usage
 
 QUIET = 4  # ONNX Runtime's severity "fatal"
+PIXELS = "uint8 NHWC"  # what framewire.input says where mean, scale and channel order are inside the graph
 DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -64,9 +65,14 @@ class Plan(msgspec.Struct, frozen=True):
     batch: int  # what the file fixes; 0: any
     batch_name: str  # the symbol of the batch axis; "" where it has none
 
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """The shape of one image: pixels (height, width, 3) where the file takes uint8, else planes."""
+        return (*self.size, 3) if self.dtype == "uint8" else (3, *self.size)
+
     def feed(self, batch: int) -> Tensor:
-        """The input at this batch size, (batch, 3, height, width)."""
-        return Tensor(self.name, self.dtype, (batch, 3, *self.size))
+        """The input at this batch size, (batch, 3, height, width) or (batch, height, width, 3)."""
+        return Tensor(self.name, self.dtype, (batch, *self.image))
 
     def buckets(self, most: int, steps: Sequence[int]) -> tuple[int, ...]:
         """Batch sizes to run at, for batches of up to `most`: those of `steps` it needs; without steps, each."""
@@ -155,13 +161,8 @@ def make_plan(path: Path, blob: bytes, size: tuple[int, int] | None) -> Plan:
     """Look into the file and decide how its sizes are fixed; `size` (height, width) goes before the file's metadata."""
     session = _probe(path, blob)
     inputs = session.get_inputs()
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in ("tensor(float)", "tensor(float16)"):
-        takes = ", ".join(f"{node.name} {node.type}{node.shape}" for node in inputs)
-        raise Failed(f"{path} takes {takes}; a model here takes one float image batch (N, 3, height, width)")
-    batch, channels, *sides = inputs[0].shape
-    if channels not in (3, None) and not isinstance(channels, str):
-        raise Failed(f"{path} takes {channels} channels where 3 are needed: (N, 3, height, width)")
     metadata = dict(session.get_modelmeta().custom_metadata_map)
+    batch, channels, *sides = _axes(path, inputs, metadata.get("framewire.input", ""))
     fixed = _image_size(path, sides, size, metadata.get("framewire.size", ""))
     return Plan(
         path=path,
@@ -204,6 +205,28 @@ def _probe(path: Path, blob: bytes) -> Any:
                 f'python -c \'import onnx; onnx.save(onnx.load("{path}"), "{path}")\''
             ) from error
         raise Failed(f"{path} is not an ONNX model that ONNX Runtime can load: {reason(error)}") from error
+
+
+def _axes(path: Path, inputs: Sequence[Any], said: str) -> tuple[Dimension, Dimension, Dimension, Dimension]:
+    """Batch, channels, height and width of the one input, whose framewire.input is `said`."""
+    shape: Sequence[Dimension] = inputs[0].shape if len(inputs) == 1 else []
+    kind = inputs[0].type if len(shape) == 4 else ""
+    if said == PIXELS and kind == "tensor(uint8)":
+        batch, height, width, channels = shape
+        form = "(N, height, width, 3)"
+    elif not said and kind in ("tensor(float)", "tensor(float16)"):
+        batch, channels, height, width = shape
+        form = "(N, 3, height, width)"
+    else:
+        takes = ", ".join(f"{node.name} {node.type}{node.shape}" for node in inputs)
+        takes += f" with framewire.input {said!r}" if said else ""
+        raise Failed(
+            f"{path} takes {takes}; a model here takes one float image batch (N, 3, height, width), "
+            f"or uint8 (N, height, width, 3) with framewire.input {PIXELS!r} in its metadata"
+        )
+    if channels not in (3, None) and not isinstance(channels, str):
+        raise Failed(f"{path} takes {channels} channels where 3 are needed: {form}")
+    return batch, channels, height, width
 
 
 def _image_size(

@@ -17,7 +17,7 @@ from pipeline.model import ModelInfo
 from pipeline.types import Candidates, Frame
 from stages.embed import EMBEDDER, FEEDS
 from stages.layouts import LAYOUTS, Found, Layout, best, recognize, unstacked
-from stages.network import BATCH, NetworkConfig, Planes, Size
+from stages.network import BATCH, NetworkConfig, Size, feeder
 
 Side = Annotated[int, Meta(ge=32, le=4096, multiple_of=32)]  # pixels; 32 is the coarsest stride of all
 
@@ -42,25 +42,27 @@ class Detect:
         self._model = config.load(config.size)
         info = self._model.info
         self._size = info.size
-        self._input = np.zeros((BATCH, 3, *info.size), np.float32)
+        self._input = info.blank(BATCH)
         outputs = unstacked(self._model(self._input[:1]), 1)[0]
         shapes = [output.shape for output in outputs]
         self._layout = layout = LAYOUTS[_recognized(info, outputs, config.layout or info.layout)]
         self._labels = _labels(info) or layout.names(shapes, info.size)
         _check_threshold(info, config.threshold)
         self._letterbox = Letterbox(info.size, layout)
-        self._planes = Planes(info, "BGR", order=layout.order, mean=(layout.mean,) * 3, scale=(layout.scale,) * 3)
+        self._feed = feeder(info, "BGR", order=layout.order, mean=(layout.mean,) * 3, scale=(layout.scale,) * 3)
 
     def __call__(self, frames: list[Frame]) -> list[Candidates | Overwritten]:
         gone: dict[int, Overwritten] = {}  # position in `frames`
         for position, frame in enumerate(frames):
+            row = self._input[position - len(gone)]
+            canvas = self._feed.canvas(row)
             try:
                 with self._frames.view(frame) as pixels:
-                    picture = self._letterbox(pixels)
+                    self._letterbox(pixels, canvas)
             except Overwritten as error:
                 gone[position] = error
             else:
-                self._planes(picture, self._input[position - len(gone)])
+                self._feed(canvas, row)
         outputs = self._model(self._input[: len(frames) - len(gone)])
         images = iter(self._layout.images(outputs, len(frames) - len(gone)))
         return [gone[at] if at in gone else self._candidates(frame, next(images)) for at, frame in enumerate(frames)]
@@ -82,18 +84,15 @@ class Letterbox:
     def __init__(self, size: Size, layout: Layout) -> None:
         self._size = size
         self._centred, self._pad = layout.centred, layout.pad
-        self._picture = np.empty((*size, 3), np.uint8)
-        self._shape: tuple[int, ...] = ()  # of the last picture
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The network's view of `pixels` (H, W, 3); good until the next call."""
+    def __call__(self, pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+        """Draw the network's view of `pixels` (H, W, 3) into `out`, which is of the network's size."""
         top, left, height, width = self._place(*pixels.shape[:2])
-        if pixels.shape != self._shape:
-            self._picture[:] = self._pad
-            self._shape = pixels.shape
-        inner = self._picture[top : top + height, left : left + width]
+        bottom, right = top + height, left + width
+        for beside in (out[:top], out[bottom:], out[top:bottom, :left], out[top:bottom, right:]):
+            beside[:] = self._pad
+        inner = out[top:bottom, left:right]
         cv2.resize(pixels, (width, height), dst=inner, interpolation=cv2.INTER_LINEAR)
-        return self._picture
 
     def undo(self, found: Found, frame: Frame) -> Found:
         """`found` in pixels of `frame`: boxes clipped to it, and those outside of it left out."""

@@ -12,7 +12,7 @@ from pipeline.errors import Failed, Usage
 from pipeline.model import ModelInfo
 from pipeline.registry import resolve
 from stages.layouts import LAYOUTS
-from stages.network import BATCH, NetworkConfig, Planes, Triple
+from stages.network import BATCH, NetworkConfig, Triple, feeder
 
 EMBEDDER = "embedder"  # the layout of a file that says itself how it is fed
 
@@ -62,8 +62,8 @@ class Embedder:
         self._model = config.load()
         info = self._model.info
         mean, scale = _feed(config, info)
-        self._planes = Planes(info, "RGB", order="RGB", mean=mean, scale=scale)
-        self._input = np.empty((BATCH, 3, *info.size), np.float32)
+        self._feed = feeder(info, "RGB", order="RGB", mean=mean, scale=scale)
+        self._input = info.blank(BATCH)
         self.align, threshold = KINDS[info.size[0]]
         self.threshold = float(info.metadata.get("framewire.threshold") or threshold)
         weights = info.metadata.get("framewire.weights_sha256") or _sha256(resolve(config.model).read_bytes())
@@ -82,9 +82,9 @@ class Embedder:
         return embeddings
 
     def _embed(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        for chip, planes, mirrored in zip(chips, self._input[::2], self._input[1::2], strict=False):
-            self._planes(chip, planes)
-            mirrored[:] = planes[:, :, ::-1]
+        for chip, row, mirrored in zip(chips, self._input[::2], self._input[1::2], strict=False):
+            self._feed(chip, row)
+            self._feed(np.ascontiguousarray(chip[:, ::-1]), mirrored)
         outputs: NDArray[np.float32] = self._model(self._input[: 2 * len(chips)])[0]
         return _unit(_unit(outputs[::2]) + _unit(outputs[1::2]))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,32 @@ class NetworkConfig(Config, frozen=True):
         return Model.load(config, size=size, batch=BATCH)
 
 
+def feeder(info: ModelInfo, pictures: str, *, order: str, mean: Triple, scale: Triple) -> Planes | Pixels:
+    """What puts pictures (H, W, 3) uint8, "BGR" or "RGB", into the rows of a batch like `info.blank(B)`."""
+    if info.inputs[0].dtype == "uint8":
+        return Pixels(turn=pictures != (info.order or order))
+    return Planes(info, pictures, order=order, mean=mean, scale=scale)
+
+
+class Pixels:
+    """Leaves pictures (H, W, 3) uint8 as they are, but for the order of channels: the network does the rest itself."""
+
+    def __init__(self, turn: bool) -> None:
+        """`turn`: BGR becomes RGB, or RGB BGR."""
+        self._turn = turn
+
+    def canvas(self, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Where a picture for `out` is best drawn: right there."""
+        return out
+
+    def __call__(self, picture: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+        """Have `picture` in `out`."""
+        if self._turn:
+            cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=out)
+        elif picture is not out:
+            np.copyto(out, picture)
+
+
 class Planes:
     """Turns pictures (H, W, 3) uint8 into input planes (3, H, W) float32: (pixel - mean) * scale, in `order`.
 
@@ -38,9 +66,14 @@ class Planes:
 
     def __init__(self, info: ModelInfo, pictures: str, *, order: str, mean: Triple, scale: Triple) -> None:
         """What the file says goes before `order`, `mean` and `scale`; `pictures` is "BGR" or "RGB"."""
+        self._picture = np.empty((*info.size, 3), np.uint8)
         self._split = [np.empty(info.size, np.uint8) for _ in range(3)]
         self._fed = self._split if pictures == (info.order or order) else self._split[::-1]
         self._mean, self._scale = info.mean or mean, info.scale or scale
+
+    def canvas(self, _: NDArray[Any]) -> NDArray[np.uint8]:
+        """Where a picture is best drawn; good until the next one."""
+        return self._picture
 
     def __call__(self, picture: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
         """Write the planes of `picture` into `out`."""

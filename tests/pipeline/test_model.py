@@ -17,7 +17,7 @@ from pipeline import cuda, model
 from pipeline.errors import Failed, Usage
 from pipeline.lanes import HostLane
 from pipeline.model import Model, ModelConfig, bucket_for, set_thread_budget, thread_budget
-from pipeline.session import Plan, Tensor, make_plan, open_session
+from pipeline.session import PIXELS, Plan, Tensor, make_plan, open_session
 from tests.pipeline.tiny_onnx import FLOAT, FLOAT16, INT64, UINT8, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,6 +124,74 @@ def test_float16_files_take_and_give_float32(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, images(2, (8, 8)), rtol=1e-3)
 
 
+# Pixels in place of planes
+
+
+def pixels(op: str = "Sign", shape: Sequence[int | str] = ("n", "h", "w", 3), said: str = PIXELS) -> bytes:
+    """A file that takes uint8; Sign leaves 0 and 1 as they are."""
+    output = ("y", UINT8, shape) if op == "Sign" else ("y", INT64, (4, "found"))
+    return tiny(op, [("x", UINT8, shape)], [output], {"framewire.input": said} if said else {})
+
+
+def bits(count: int, size: tuple[int, int] = (8, 12)) -> NDArray[np.uint8]:
+    return np.random.default_rng(count).integers(0, 2, (count, *size, 3), np.uint8)
+
+
+def test_a_file_with_its_preprocessing_inside_takes_pixels(tmp_path: Path) -> None:
+    signs = Model(write(tmp_path / "pixels.onnx", pixels()), provider="cpu", size=(8, 12), batch=2)
+    assert signs.info.inputs == (Tensor("x", "uint8", (1, 8, 12, 3)),)
+    assert signs.info.size == (8, 12)
+    for count in (1, 2, 3):
+        assert Tensor("x", "uint8", (count, 8, 12, 3)).fits(signs.info.blank(count))
+        np.testing.assert_array_equal(signs(bits(count))[0], bits(count))
+
+
+def test_blank_is_float32_for_every_other_file(tmp_path: Path) -> None:
+    for kind in (FLOAT, FLOAT16):
+        info = Model(write(tmp_path / "x.onnx", relu(["n", 3, 8, 12], kind=kind)), provider="cpu").info
+        assert Tensor("x", "float32", (2, 3, 8, 12)).fits(info.blank(2))
+
+
+def test_pixels_of_another_shape_or_kind_are_refused(tmp_path: Path) -> None:
+    signs = Model(write(tmp_path / "pixels.onnx", pixels()), provider="cpu", size=(8, 12))
+    with pytest.raises(ValueError, match=r"takes \(-1, 8, 12, 3\), not \(1, 3, 8, 12\)"):
+        signs(images(1, (8, 12)))
+    with pytest.raises(ValueError, match="takes uint8, not float32"):
+        signs(bits(1).astype(np.float32))
+
+
+def test_pixels_whose_outputs_vary_in_size(tmp_path: Path) -> None:
+    finder = Model(write(tmp_path / "finder.onnx", pixels("NonZero")), provider="cpu", size=(8, 12), batch=2)
+    np.testing.assert_array_equal(finder(bits(2))[0], np.array(np.nonzero(bits(2))))
+
+
+def test_device_lanes_take_pixels(tmp_path: Path) -> None:
+    path = write(tmp_path / "pixels.onnx", pixels())
+    plan = make_plan(path, path.read_bytes(), (8, 12))
+    session = open_session(plan, ["CPUExecutionProvider"], 1)
+    lane = cuda.DeviceLane(session, plan.feed(4), plan.outputs(session, 4), HostMemory(), graph=4, device="cpu")
+    for count in (4, 3):
+        np.testing.assert_array_equal(lane(bits(count))[0][:count], bits(count))
+    assert not lane.replays(), "the CPU has no graphs: an input bound elsewhere is seen"
+
+
+@pytest.mark.parametrize(
+    ("blob", "sentence"),
+    [
+        (pixels(said=""), r"\(N, height, width, 3\) with framewire.input 'uint8 NHWC' in its metadata"),
+        (pixels(said="uint8 NCHW"), r"with framewire.input 'uint8 NCHW'; a model here takes"),
+        (relu([1, 3, 8, 8], {"framewire.input": PIXELS}), r"tensor\(float\).* with framewire.input 'uint8 NHWC'; a"),
+        (pixels(shape=("n", "h", "w", 1)), r"takes 1 channels where 3 are needed: \(N, height, width, 3\)"),
+    ],
+    ids=["mute", "unknown", "float", "grey"],
+)
+def test_pixels_that_a_file_does_not_mean(tmp_path: Path, blob: bytes, sentence: str) -> None:
+    path = write(tmp_path / "x.onnx", blob)
+    with pytest.raises(Failed, match=sentence) as refusal:
+        Model(path, provider="cpu", size=(8, 12))
+    assert "\n" not in str(refusal.value)
+
+
 # Sizes
 
 
@@ -176,7 +244,6 @@ def test_metadata_is_read(tmp_path: Path) -> None:
         "scale": "0.5,0.25,0.125",
         "order": "BGR",
         "labels": '["cat", "dog"]',
-        "anchors": "[[[10, 13], [16, 30]]]",
         "align": "",
         "licence": "MIT",
         "origin": "somewhere",
@@ -185,13 +252,12 @@ def test_metadata_is_read(tmp_path: Path) -> None:
     info = Model(write(tmp_path / "told.onnx", blob), provider="cpu").info
     assert (info.name, info.layout, info.size, info.order, info.provider) == ("told", "yolov5", (8, 16), "BGR", "cpu")
     assert (info.mean, info.scale, info.labels) == ((1, 2, 3), (0.5, 0.25, 0.125), ("cat", "dog"))
-    assert info.anchors == (((10, 13), (16, 30)),)
     assert (info.licence, info.origin, info.metadata["framewire.licence"]) == ("MIT", "somewhere", "MIT")
 
 
 def test_a_file_without_metadata_says_nothing(tmp_path: Path) -> None:
     info = Model(write(tmp_path / "mute.onnx", relu([1, 3, 8, 8])), provider="cpu").info
-    assert (info.layout, info.mean, info.scale, info.order, info.labels, info.anchors) == ("", None, None, "", (), ())
+    assert (info.layout, info.mean, info.scale, info.order, info.labels) == ("", None, None, "", ())
 
 
 def test_the_card_speaks_where_the_file_is_silent(tmp_path: Path) -> None:
@@ -201,9 +267,7 @@ def test_the_card_speaks_where_the_file_is_silent(tmp_path: Path) -> None:
     assert (info.layout, info.order) == ("yolox", "RGB")
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("mean", "1,2"), ("scale", "a,b,c"), ("labels", "cat"), ("anchors", "[1]"), ("size", "8")]
-)
+@pytest.mark.parametrize(("key", "value"), [("mean", "1,2"), ("scale", "a,b,c"), ("labels", "cat"), ("size", "8")])
 def test_wrong_metadata_is_refused(tmp_path: Path, key: str, value: str) -> None:
     path = write(tmp_path / "wrong.onnx", relu([1, 3, 8, 8], {f"framewire.{key}": value}))
     with pytest.raises(Failed, match=r"wrong\.onnx"):

@@ -16,14 +16,18 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Overwritten
+from pipeline.model import Model
 from pipeline.registry import SHIPPED
 from pipeline.types import Candidates, Detections, Frame
 from stages.detect import Detect, DetectConfig, Letterbox
 from stages.layouts import COCO, LAYOUTS, Found
+from stages.network import Pixels, feeder
 from stages.nms import Nms, NmsConfig
 from tests.fakes import MemoryFrames
+from tests.pipeline.tiny_onnx import FLOAT, UINT8, tiny
 
 CENTERFACE = str(SHIPPED / "centerface.onnx")
+TAKES_PIXELS = {"framewire.input": "uint8 NHWC"}
 PHOTO = "photos/dlib_faces/2008_002506.jpg"  # three people
 
 
@@ -228,8 +232,10 @@ def test_the_letterbox_brings_boxes_back(layout: str, shape: tuple[int, int]) ->
     bottom, right = max(bottom, top + 1), max(right, left + 1)
     image[top:bottom, left:right] = 255
     frame = MemoryFrames().put(image)
-    letterbox(np.full((50, 50, 3), 255, np.uint8))  # what the picture before has left must not show
-    rows, columns = np.nonzero(letterbox(image)[..., 0] > 128)
+    canvas = np.empty((*size, 3), np.uint8)
+    letterbox(np.full((50, 50, 3), 255, np.uint8), canvas)
+    letterbox(image, canvas)  # what the picture before has left must not show
+    rows, columns = np.nonzero(canvas[..., 0] > 128)
     seen = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float32)
     found = Found(seen, np.ones(1, np.float32), np.zeros(1, np.int32), np.repeat(seen[:, None, :2], 5, axis=1))
     back = letterbox.undo(found, frame)
@@ -237,6 +243,32 @@ def test_the_letterbox_brings_boxes_back(layout: str, shape: tuple[int, int]) ->
     np.testing.assert_allclose(back.boxes, [[left, top, right, bottom]], atol=slack)
     assert back.keypoints is not None
     np.testing.assert_allclose(back.keypoints[0, 0], [left, top], atol=slack)
+
+
+@pytest.mark.parametrize("order", ["BGR", "RGB"])
+def test_a_network_of_pixels_is_fed_them_in_its_order(tmp_path: Path, order: str) -> None:
+    """Drawn right into the batch, and from elsewhere; networks of planes get the same channels."""
+    said = {"framewire.order": order}
+    file = tmp_path / "m.onnx"
+    file.write_bytes(tiny("Sign", [("x", UINT8, (2, 4, 6, 3))], [("y", UINT8, (2, 4, 6, 3))], said | TAKES_PIXELS))
+    info = Model(file, provider="cpu").info
+    feed = feeder(info, "BGR", order="RGB", mean=(9, 9, 9), scale=(9, 9, 9))
+    assert isinstance(feed, Pixels)
+    picture = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    wanted = picture if order == "BGR" else picture[..., ::-1]
+    drawn, given = info.blank(2)
+    canvas = feed.canvas(drawn)
+    canvas[:] = picture
+    feed(canvas, drawn)
+    feed(picture, given)
+    np.testing.assert_array_equal(drawn, wanted)
+    np.testing.assert_array_equal(given, wanted)
+
+    file.write_bytes(tiny("Relu", [("x", FLOAT, (1, 3, 4, 6))], [("y", FLOAT, (1, 3, 4, 6))], said))
+    info = Model(file, provider="cpu").info
+    (planes,) = info.blank(1)
+    feeder(info, "BGR", order="RGB", mean=(0, 0, 0), scale=(1, 1, 1))(picture, planes)
+    np.testing.assert_array_equal(planes, wanted.transpose(2, 0, 1))
 
 
 def test_boxes_beside_the_picture_are_left_out() -> None:
