@@ -1,34 +1,20 @@
 """Aligned faces out of photos: the detector that ships, its five points, and a 150x150 chip for each face."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
-import torch
 from numpy.typing import NDArray
 
-from export.decode import decode
+from export.detector import Array, Detector, Image, overlap
 from export.packages import Failed
-
-Array = NDArray[np.float32]
-Image = NDArray[np.uint8]
 
 # Where CenterFace's five points lie in dlib's 150x150 chips, in pixels: eyes, tip of the nose, corners of the
 # mouth, the picture's left first. The median over 115 faces that dlib aligned by its own five points, made symmetric.
 TEMPLATE = np.array([[45.8, 46.2], [102.3, 46.2], [74.0, 78.4], [50.0, 103.3], [98.1, 103.3]], np.float32)
+PHOTOS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 SMALLEST = 36  # px; narrower faces of strangers are left out
-
-
-@dataclass(frozen=True)
-class Faces:
-    """What a detector found in one image, best first, after NMS."""
-
-    boxes: Array  # (N, 4) xyxy px
-    scores: Array  # (N,)
-    keypoints: Array  # (N, 5, 2) xy px
 
 
 def read_image(file: Path) -> Image:
@@ -42,49 +28,6 @@ def read_image(file: Path) -> Image:
 def squeezed(image: Image, height: int, width: int) -> Image:
     """(height, width, 3) uint8 RGB of a BGR image, whatever its proportions were."""
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)[..., ::-1], np.uint8)
-
-
-def overlap(box: Array, others: Array) -> Array:
-    """IoU of one xyxy box (4,) with others (N, 4)."""
-    size = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    common = size.clip(0).prod(1)
-    union = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - common
-    return np.asarray(common / union, np.float32)
-
-
-def greedy_nms(boxes: Array, limit: float) -> list[int]:
-    """The textbook algorithm over boxes (N, 4) that are sorted best first: the indices that stay."""
-    keep: list[int] = []
-    for index, box in enumerate(boxes):
-        if not keep or overlap(box, boxes[keep]).max() <= limit:
-            keep.append(index)
-    return keep
-
-
-class Detector:
-    """A CenterFace file, run on one image at a time: fitted into the input with its proportions, the rest black."""
-
-    def __init__(self, file: Path, height: int, width: int) -> None:
-        self.session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-        layout = self.session.get_modelmeta().custom_metadata_map.get("framewire.layout", "nothing")
-        if layout != "centerface":
-            raise Failed(f"{file} has the layout {layout!r}; only 'centerface' can be evaluated as a detector")
-        self.height, self.width = height, width
-
-    def __call__(self, image: Image, score: float = 0.02, limit: float = 0.3) -> Faces:
-        """The faces in a (H, W, 3) uint8 BGR image with at least `score`, in its pixels."""
-        shrink = min(self.height / image.shape[0], self.width / image.shape[1])
-        size = round(image.shape[1] * shrink), round(image.shape[0] * shrink)
-        canvas = np.zeros((self.height, self.width, 3), np.uint8)
-        how = cv2.INTER_AREA if shrink < 1 else cv2.INTER_LINEAR
-        canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=how)
-        pixels = np.ascontiguousarray(canvas[None, ..., ::-1].transpose(0, 3, 1, 2), np.float32)
-        maps = (torch.from_numpy(np.asarray(output)) for output in self.session.run(None, {"images": pixels}))
-        boxes, scores, _, keypoints = (tensor.numpy()[0] for tensor in decode(*maps))
-        boxes, scores, keypoints = boxes[scores >= score], scores[scores >= score], keypoints[scores >= score]
-        keep = greedy_nms(boxes, limit)
-        to_image = np.array([image.shape[1], image.shape[0]], np.float32) / size
-        return Faces(boxes[keep] * np.tile(to_image, 2), scores[keep], keypoints[keep] * to_image)
 
 
 def similarity_transform(source: Array, target: Array) -> NDArray[np.float64]:
@@ -138,21 +81,41 @@ def by_dlib(shapes: Path) -> Align:
     return align
 
 
-def chips(listing: Path, photos: Path, detector: Path, align: Align = by_points) -> tuple[list[str], Array]:
-    """Names and (N, 150, 150, 3) RGB chips for a list of `name<TAB>photo` lines.
+def listed(faces: Path, photos: Path | None = None) -> list[tuple[str, Path]]:
+    """Name and photo of each line NAME<TAB>PHOTO of a list, whose paths start from `photos` or else from its folder.
+
+    Of a folder: each PERSON/PHOTO in it. Failed where it is neither, or names nobody.
+    """
+    if faces.is_dir():
+        found = sorted(file for file in faces.glob("*/*") if file.suffix.lower() in PHOTOS)
+        if not found:
+            raise Failed(f"{faces} has no photos in it ({', '.join(PHOTOS)}); give a folder of PERSON/PHOTO.jpg")
+        return [(file.parent.name, file) for file in found]
+    if not faces.is_file():
+        raise Failed(f"{faces} is not there; give a list of NAME<TAB>PHOTO lines or a folder of PERSON/PHOTO.jpg")
+    lines = [line.split("\t") for line in faces.read_text().splitlines()]
+    if not lines or any(len(line) != 2 for line in lines):
+        number = next((number for number, line in enumerate(lines, 1) if len(line) != 2), 1)
+        raise Failed(f"{faces}, line {number}, is not NAME<TAB>PHOTO; mend it")
+    return [(name, (photos or faces.parent) / photo) for name, photo in lines]
+
+
+def chips(faces: Path, photos: Path | None, detector: Path, align: Align = by_points) -> tuple[list[str], Array]:
+    """Names and (N, 150, 150, 3) RGB chips for a list of `name<TAB>photo` lines or a folder of people.
 
     A named photo gives its largest face; strangers, named "-", give every face that is at least SMALLEST px wide, each
-    under a name of its own.
+    under a name of its own. Failed where there is no face in any photo.
     """
     find = Detector(detector, 384, 640)
     names, cuts = [], []
-    for line in listing.read_text().splitlines():
-        name, photo = line.split("\t")
-        image = read_image(photos / photo)
-        faces = find(image, score=0.5)
-        widths = faces.boxes[:, 2] - faces.boxes[:, 0]
+    for name, photo in listed(faces, photos):
+        image = read_image(photo)
+        found = find(image, score=0.5)
+        widths = found.boxes[:, 2] - found.boxes[:, 0]
         wanted = np.flatnonzero(widths >= SMALLEST) if name == "-" else widths.argsort()[::-1][:1]
         for index in wanted:
             names.append(f"- {photo} {index}" if name == "-" else name)
-            cuts.append(align(image, faces.boxes[index], faces.keypoints[index]))
+            cuts.append(align(image, found.boxes[index], found.keypoints[index]))
+    if not cuts:
+        raise Failed(f"{detector.name} finds no face in any photo of {faces}; give photos of faces")
     return names, np.stack(cuts).astype(np.float32)

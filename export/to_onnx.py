@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ import onnx
 import torch
 from onnx import numpy_helper
 from torch import nn
+
+from export.files import write_whole
 
 OPSET = 18
 IR_VERSION = 10
@@ -46,23 +47,29 @@ class Metadata:
     align: str = ""  # embedders: how the face lies in the chip
     threshold: float | None = None  # embedders: the cosine from which on two faces are taken for one person's
     score: float | None = None  # NMS in the graph: what scores less is dropped
+    shape: str = ""  # of a network that its own file can be trained on or exported from: its words for itself
 
     def props(self) -> dict[str, str]:
         """The entries, but for the hash of the weights."""
         score = {} if self.score is None else {"framewire.score": str(self.score)}
-        return score | {
-            "framewire.layout": self.layout,
-            "framewire.size": self.size,
-            "framewire.mean": ",".join(map(str, self.mean)),
-            "framewire.scale": ",".join(map(str, self.scale)),
-            "framewire.order": self.order,
-            "framewire.labels": json.dumps(list(self.labels)),
-            "framewire.anchors": self.anchors,
-            "framewire.align": self.align,
-            "framewire.threshold": "" if self.threshold is None else str(self.threshold),
-            "framewire.licence": self.licence,
-            "framewire.origin": self.origin,
-        }
+        shape = {"framewire.shape": self.shape} if self.shape else {}
+        return (
+            score
+            | shape
+            | {
+                "framewire.layout": self.layout,
+                "framewire.size": self.size,
+                "framewire.mean": ",".join(map(str, self.mean)),
+                "framewire.scale": ",".join(map(str, self.scale)),
+                "framewire.order": self.order,
+                "framewire.labels": json.dumps(list(self.labels)),
+                "framewire.anchors": self.anchors,
+                "framewire.align": self.align,
+                "framewire.threshold": "" if self.threshold is None else str(self.threshold),
+                "framewire.licence": self.licence,
+                "framewire.origin": self.origin,
+            }
+        )
 
 
 def trace(module: nn.Module, interface: Interface) -> onnx.ModelProto:
@@ -172,10 +179,5 @@ def export(
 def save(model: onnx.ModelProto, file: Path) -> str:
     """Write the model, whole or not at all, and return the sha256 of the file."""
     data = model.SerializeToString(deterministic=True)
-    part = file.with_name(f"{file.name}.part")
-    with part.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(file)
+    write_whole(file, data)
     return hashlib.sha256(data).hexdigest()

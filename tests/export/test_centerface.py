@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from export import networks, parity
-from export.chips import Detector, greedy_nms, overlap
 from export.decode import IOU, SCORE, TOP
+from export.detector import Detector, greedy_nms, overlap
 from export.evaluate import average_precision
 from export.to_onnx import save
 from pipeline.types import Candidates, Detections

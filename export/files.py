@@ -1,0 +1,20 @@
+"""Files that are whole or not there."""
+
+import os
+from pathlib import Path
+
+from export.packages import Failed
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Write beside, fsync, rename: Failed where the disk has no room, and what was there before is still there."""
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with part.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise Failed(f"{file} could not be written ({error.strerror}); make room there and start again") from error
