@@ -1,0 +1,71 @@
+"""Photos as a model wants them: letterboxed, or cut to faces, in the channel order and scale that its file names."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from export.chips import SMALLEST, by_points, read_image
+from export.decode import SCORE
+from export.detector import Detector, Image, letterbox
+from export.model_file import properties
+from export.packages import Failed
+from export.preprocess import INPUT
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+FINDER = Path(__file__).resolve().parents[1] / "models" / "centerface.onnx"  # cuts faces out for embedders
+
+
+def photos_in(places: Sequence[Path]) -> list[Path]:
+    """The photos among files and in folders, at any depth; Failed where a place has none or is not there."""
+    photos: list[Path] = []
+    for place in places:
+        found = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.suffix.lower() in ENDINGS)
+        if not found:
+            raise Failed(f"{place} has no photos ({', '.join(ENDINGS)}); give a folder that has some")
+        photos += found
+    return photos
+
+
+def scaled(picture: Image, said: dict[str, str]) -> NDArray[Any]:
+    """A batch of one for the session out of a (H, W, 3) uint8 BGR picture of the input's size."""
+    if said.get("input") == INPUT:
+        return np.ascontiguousarray(picture if said.get("order") == "BGR" else picture[..., ::-1])[None]
+    ordered = picture if (said.get("order") or "BGR") == "BGR" else picture[..., ::-1]
+    mean, scale = (
+        np.array((said.get(key) or default).split(","), np.float32) for key, default in (("mean", "0"), ("scale", "1"))
+    )
+    return np.ascontiguousarray(((ordered - mean) * scale)[None].transpose(0, 3, 1, 2), np.float32)
+
+
+def resized(picture: Image, height: int, width: int) -> Image:
+    """(height, width, 3) uint8 of a chip of another size."""
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def faces(photos: Sequence[Path], height: int, width: int) -> list[Image]:
+    """(height, width, 3) uint8 BGR: the faces of at least SMALLEST px in the photos, aligned as dlib does."""
+    find, found = Detector(FINDER, 384, 640), []
+    for photo in photos:
+        image = read_image(photo)
+        seen = find(image, score=SCORE)
+        for box, points in zip(seen.boxes, seen.keypoints, strict=True):
+            if box[2] - box[0] >= SMALLEST:
+                found.append(resized(by_points(image, box, points)[..., ::-1], height, width))
+    if not found:
+        raise Failed(f"there is no face of {SMALLEST} px or more in these photos; give photos of faces")
+    return found
+
+
+def pictures(model: onnx.ModelProto, photos: Sequence[Path], height: int, width: int) -> list[Image]:
+    """(height, width, 3) uint8 BGR: faces of the photos where the model embeds faces, else each photo letterboxed."""
+    said = properties(model)
+    if said.get("layout") != "embedder":
+        return [letterbox(read_image(photo), height, width)[0] for photo in photos]
+    if said.get("align") != "dlib":
+        raise Failed(f"faces are aligned as dlib does here, and this model wants {said.get('align') or 'no'} alignment")
+    return faces(photos, height, width)
