@@ -1,5 +1,6 @@
 """Does an ONNX file compute what the torch module computes?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,16 @@ class Parity:
     cosine: float  # 1 is the same direction
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How far one output (B, ...) is from what was expected; the last two are of the worst image, as one vector."""
+
+    max_abs: float
+    mean_abs: float
+    cosine: float  # 1 is the same direction
+    relative: float  # the length of the difference over that of what was expected
+
+
 def run(model: Path | bytes, images: Array) -> list[Array]:
     """All outputs of an ONNX file (or its bytes) on the CPU for images (B, 3, H, W), in the order of the file."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
@@ -35,6 +46,24 @@ def compare(expected: list[Array], found: list[Array]) -> Parity:
         cosines = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
         cosine = min(cosine, float(cosines.min()))
     return Parity(max_abs, cosine)
+
+
+def differences(names: Sequence[str], expected: Sequence[Array], found: Sequence[Array]) -> dict[str, Difference]:
+    """Compare two lists of outputs, each (B, ...), one by one; a vector of zeros is only near to another one."""
+    return {name: difference(e, f) for name, e, f in zip(names, expected, found, strict=True)}
+
+
+def difference(expected: Array, found: Array) -> Difference:
+    """Compare one output, (B, ...), with another of the same shape."""
+    a, b = (array.reshape(len(array), -1).astype(np.float64) for array in (expected, found))
+    lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+    apart = np.linalg.norm(a - b, axis=1)
+    tiny = np.finfo(np.float64).tiny
+    cosine = np.where(apart == 0, 1.0, (a * b).sum(1) / np.maximum(lengths[0] * lengths[1], tiny))
+    relative = apart / np.maximum(lengths[0], tiny)
+    return Difference(
+        float(np.abs(a - b).max()), float(np.abs(a - b).mean()), float(cosine.min()), float(relative.max())
+    )
 
 
 def check(module: nn.Module, file: Path, images: Array) -> Parity:

@@ -1,0 +1,194 @@
+"""What quantizing a model costs and saves: accuracy, time and bytes of both files, measured in turn in one run."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from export import chips, feed, report
+from export.decode import SCORE
+from export.detector import Array, Detector, Image
+from export.evaluate import average_precision, verification
+from export.latency import latencies
+from export.model_file import load, properties, session
+from export.packages import Failed
+from export.parity import differences
+from export.verify import agreement, comparable, detector, outputs
+
+SLOWER = 1.05  # times as long, and it is no noise
+ON_A_CORE = "median of the time on a core"
+SMALLER = 0.95  # of the bytes: less of a difference is none
+# More than this is measurably worse: limits far below what another detector, or the same at another size, differs by.
+LIMITS = {
+    "AP50": 0.005,
+    "faces not found by both": 0.02,
+    "score": 0.03,
+    "landmarks": 0.03,  # eye distances; CenterFace and YuNet are 0.09 apart on the same faces
+    "TAR": 0.005,
+    "1 - cosine": 0.01,
+    "relative difference": 0.03,
+}
+
+
+@dataclass(frozen=True)
+class Test:
+    """What to measure on."""
+
+    photos: list[Path]
+    labels: list[Path]  # XML files, for detectors
+    faces: tuple[Path, Path] | None  # a list and the folder of its photos, for embedders
+    size: tuple[int, int]  # height, width
+    calibrated: bool  # the photos are those that set the ranges
+
+
+@dataclass(frozen=True)
+class Result:
+    """Figures of two files; every pair is (before, after)."""
+
+    recipe: str
+    size: str
+    photos: str
+    bytes: tuple[int, int]
+    milliseconds: dict[str, tuple[float, float]]  # one picture, one thread of the CPU
+    accuracy: dict[str, tuple[float, float]]
+    apart: dict[str, float]  # how far what they say of the same photos is apart
+    losses: dict[str, float]  # what LIMITS are held against
+    default: bool
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of Result that depend on the kind of model."""
+
+    accuracy: dict[str, tuple[float, float]]
+    apart: dict[str, float]
+    losses: dict[str, float]
+
+
+def timed(files: Sequence[Path], models: Sequence[onnx.ModelProto], image: Image) -> dict[str, tuple[float, float]]:
+    """Milliseconds of both files for one picture, in turns."""
+    fed = [(session(file), feed.scaled(image, properties(model))) for file, model in zip(files, models, strict=True)]
+    before, after = latencies(fed)
+    return {
+        "median": (before.p50, after.p50),
+        "95th percentile": (before.p95, after.p95),
+        ON_A_CORE: (before.core, after.core),
+    }
+
+
+def pair(values: Iterable[float]) -> tuple[float, float]:
+    """Before and after, to four digits."""
+    before, after = (short(value) for value in values)
+    return before, after
+
+
+def short(value: float) -> float:
+    """To four digits."""
+    return float(f"{value:.4g}")
+
+
+def of_detectors(files: Sequence[Path], detectors: Sequence[Detector], test: Test) -> Figures:
+    """How far the faces that both find agree, and AP50 of both on labelled photos."""
+    images = [chips.read_image(photo) for photo in test.photos]
+    found = agreement(*([detect(image, SCORE) for image in images] for detect in detectors))
+    apart = {key: short(value) for key, value in asdict(found).items()}
+    losses = {"faces not found by both": 1 - found.share, "score": found.score, "landmarks": found.landmarks}
+    if not test.labels:
+        return Figures({}, apart, losses)
+    before, after = (average_precision(file, test.labels, *test.size)["AP50"] for file in files)
+    return Figures({"AP50": (before, after)}, apart, losses | {"AP50": before - after})
+
+
+def of_embedders(files: Sequence[Path], models: Sequence[onnx.ModelProto], images: list[Image], test: Test) -> Figures:
+    """The cosine between both embeddings of each face, and TAR at FAR of both on named faces."""
+
+    def embeddings(index: int, pictures: Sequence[Image]) -> Array:
+        return outputs(models[index], files[index], pictures)[0].reshape(len(pictures), -1)
+
+    before, after = (embeddings(index, images) for index in (0, 1))
+    lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    cosine = (before * after).sum(1) / lengths
+    apart = {"faces": float(len(images)), "mean cosine": float(cosine.mean()), "worst cosine": float(cosine.min())}
+    losses = {"1 - cosine": 1 - float(cosine.mean())}
+    if not test.faces:
+        return Figures({}, apart, losses)
+    names, cuts = chips.chips(*test.faces, feed.FINDER)
+    pictures = [feed.resized(cut[..., ::-1].astype(np.uint8), *test.size) for cut in cuts]
+    rates = [verification(names, embeddings(index, pictures)) for index in (0, 1)]
+    accuracy = {key: pair(rate[key] for rate in rates) for key in rates[0] if "pairs" not in key}
+    losses |= {"TAR": max(a - b for key, (a, b) in accuracy.items() if key.startswith("TAR"))}
+    return Figures(accuracy, apart, losses)
+
+
+def figures(files: Sequence[Path], models: Sequence[onnx.ModelProto], images: list[Image], test: Test) -> Figures:
+    """What is right for the kind of model; a model of no kind that is known has its outputs compared."""
+    detectors = [found for file in files if (found := detector(file, *test.size))]
+    if len(detectors) == len(files):
+        return of_detectors(files, detectors, test)
+    if test.labels:
+        raise Failed(f"{files[0]} is no face detector; leave --labels out")
+    if properties(models[0]).get("layout") == "embedder":
+        return of_embedders(files, models, images, test)
+    if test.faces:
+        raise Failed(f"{files[0]} embeds no faces; leave --faces out")
+    if not comparable(models):
+        raise Failed(f"{files[0]} has outputs of any length; quantize it without NMS inside")
+    arrays = (outputs(model, file, images) for model, file in zip(models, files, strict=True))
+    worst = differences([value.name for value in models[0].graph.output], *arrays)
+    apart = {f"{name}: relative": d.relative for name, d in worst.items()}
+    return Figures({}, apart, {"relative difference": max(apart.values())})
+
+
+def verdict(smaller: bool, slower: bool, losses: dict[str, float]) -> tuple[bool, str]:
+    """Whether the quantized file should be the default, and why: the rule, applied to the figures."""
+    worse = [f"{key} {value:.3g} over {LIMITS[key]}" for key, value in losses.items() if not value <= LIMITS[key]]
+    reasons = [
+        "smaller" if smaller else "not smaller",
+        f"measurably worse ({', '.join(worse)})" if worse else "not measurably worse",
+        "slower here" if slower else "not slower here",
+    ]
+    default = smaller and not worse and not slower
+    return default, f"{'ships' if default else 'does not ship'} as default: it is {', '.join(reasons)}"
+
+
+def measure(files: tuple[Path, Path], recipe: str, test: Test) -> Result:
+    """All figures of a file and of the quantized one made from it."""
+    models = [load(file) for file in files]
+    images = feed.pictures(models[0], test.photos, *test.size)
+    milliseconds = timed(files, models, images[0])
+    found = figures(files, models, images, test)
+    before, after = (file.stat().st_size for file in files)
+    slower = milliseconds[ON_A_CORE][1] > SLOWER * milliseconds[ON_A_CORE][0]
+    default, words = verdict(after < SMALLER * before, slower, found.losses)
+    return Result(
+        recipe=recipe,
+        size="x".join(map(str, test.size)),
+        photos=f"{len(test.photos)} photos" + (", the calibration's own" if test.calibrated else ""),
+        bytes=(before, after),
+        milliseconds=milliseconds,
+        accuracy=found.accuracy,
+        apart=found.apart,
+        losses=found.losses,
+        default=default,
+        verdict=words,
+    )
+
+
+def write_report(result: Result, files: tuple[Path, Path], folder: Path) -> None:
+    """report.md and report.json in the folder, which is made; prints the figures and where they are."""
+    pairs: dict[str, tuple[float, float]] = {"bytes": result.bytes}
+    pairs |= {f"ms, {key}": times for key, times in result.milliseconds.items()} | result.accuracy
+    rows = [[key, a, b, f"{b / a:.3f}" if a else None] for key, (a, b) in pairs.items()]
+    apart = [[key, f"{value:.4g}"] for key, value in result.apart.items()]
+    limits = ", ".join(f"{key} {LIMITS[key]}" for key in result.losses)
+    shown = [
+        f"{result.recipe}. Input {result.size}, one picture; compared on {result.photos}.",
+        report.table(["", "before", "after", "after / before"], rows),
+        report.table(["before and after on the same photos", ""], apart),
+        f"Verdict: {result.verdict}. Measurably worse is more than: {limits}.",
+    ]
+    title = f"{files[1].name}, made from {files[0].name}"
+    report.write(report.folder_for(folder, "quantize", files), title, ["\n\n".join(shown)], [], files, asdict(result))
