@@ -1,5 +1,6 @@
 """Boxes out of a detector's maps, in the graph: a fixed top-K for CUDA graphs, or NMS with as many as there are."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,14 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
+from torch.nn import functional
+
+from export.models.yolo import Yolo, boxes_of, fold_norms
 
 STRIDE = 4  # pixels a cell of CenterFace's maps
 TOP = 256  # candidates an image
 SCORE = 0.5  # NMS looks at boxes above this
+APART = 10_000.0  # pixels: more than any input has
 IOU = 0.3  # NMS drops a box that overlaps a better one by more than this
 
 
@@ -50,6 +55,36 @@ def decode(heatmap: Tensor, scale: Tensor, offset: Tensor, landmarks: Tensor) ->
     return torch.cat((corner, corner + size), -1), scores, torch.zeros_like(cells, dtype=torch.int32), keypoints
 
 
+class DecodedYolo(nn.Module):
+    """A YOLO and the top-K of what its heads say: images (B, 3, H, W) -> the TOP best places of each image, best first.
+
+    The outputs are DecodedCenterFace's; keypoints only where the network has landmarks. The batch norms are folded.
+    """
+
+    def __init__(self, network: Yolo, half: bool = False) -> None:
+        """`half`: all but the heads computes in float16, for GPUs."""
+        super().__init__()
+        self.network, self.half_features = copy.deepcopy(network).eval(), half
+        fold_norms(self.network)
+        if half:
+            self.network.backbone.half()
+            self.network.neck.half()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        levels = self.network.features(images.half() if self.half_features else images)
+        logits, objectness, values, places = self.network.read([level.float() for level in levels])
+        scores, classes = logits.sigmoid().max(-1)
+        if objectness is not None:
+            scores = scores * objectness.sigmoid()
+        # Small inputs have fewer places than TOP: what is missing scores 0, and stands where the last one does.
+        scores, best = torch.topk(functional.pad(scores, (0, TOP)), TOP)
+        best = best.clamp(max=logits.shape[1] - 1)
+        values = values.gather(1, best[..., None].expand(-1, -1, values.shape[2]))
+        boxes, keypoints = boxes_of(values, places[best], anchors=bool(self.network.shape.anchors))
+        found = boxes, scores, classes.gather(1, best).to(torch.int32)
+        return found if keypoints is None else (*found, keypoints)
+
+
 def add_nms(model: onnx.ModelProto) -> None:
     """Put NonMaxSuppression behind a decoded graph: outputs (N, ...) over the batch, and image (N,), where in it."""
     graph = model.graph
@@ -64,14 +99,21 @@ def add_nms(model: onnx.ModelProto) -> None:
         "nms.class_axis": np.array([1], np.int64),
         "nms.image_and_box": np.array([0, 2], np.int64),
         "nms.image": np.array(0, np.int64),
+        "nms.apart": np.array(APART, np.float32),
+        "nms.last_axis": np.array([-1], np.int64),
     }
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
     limits = ["nms.per_class", "nms.iou", "nms.score"]
     scores = ["candidates.scores", "nms.class_axis"]
     nodes = [
         helper.make_node("Unsqueeze", scores, ["nms.scores"], "nms.unsqueeze"),
+        # Boxes of two classes are put apart, so that each class has an NMS of its own.
+        helper.make_node("Cast", ["candidates.classes"], ["nms.class"], "nms.class", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["nms.class", "nms.apart"], ["nms.away"], "nms.away"),
+        helper.make_node("Unsqueeze", ["nms.away", "nms.last_axis"], ["nms.shift"], "nms.shift"),
+        helper.make_node("Add", ["candidates.boxes", "nms.shift"], ["nms.parted"], "nms.parted"),
         # The corners are x first, not y first as the operator has them: overlap does not change when both axes swap.
-        helper.make_node("NonMaxSuppression", ["candidates.boxes", "nms.scores", *limits], ["nms.selected"], "nms"),
+        helper.make_node("NonMaxSuppression", ["nms.parted", "nms.scores", *limits], ["nms.selected"], "nms"),
         helper.make_node("Gather", ["nms.selected", "nms.image_and_box"], ["nms.where"], "nms.where", axis=1),
         helper.make_node("Gather", ["nms.selected", "nms.image"], ["image"], "nms.image", axis=1),
     ]

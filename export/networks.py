@@ -11,12 +11,13 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from export import packages
-from export.decode import SCORE, TOP, DecodedCenterFace, add_nms
+from export.decode import SCORE, TOP, DecodedCenterFace, DecodedYolo, add_nms
 from export.dlib_dat import Layer, read_network
 from export.models.centerface import CenterFace
 from export.models.dlib_face import DlibFace
 from export.models.dlib_face_mean import MEAN
-from export.to_onnx import Interface, Metadata, export
+from export.models.yolo import Yolo
+from export.to_onnx import Interface, Metadata, Shape, export
 
 Array = NDArray[np.float32]
 
@@ -33,7 +34,7 @@ def fill(module: nn.Module, weights: list[tuple[Array, Array | None]]) -> None:
 
 
 def centerface(data: bytes) -> CenterFace:
-    """CenterFace with the weights of an ONNX file of it; the batch norms that are left there are folded in."""
+    """CenterFace with the weights of an ONNX file of it, the package's or ours; batch norms are folded in."""
     graph = onnx.load_from_string(data).graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     weights: list[tuple[Array, Array | None]] = []
@@ -42,7 +43,7 @@ def centerface(data: bytes) -> CenterFace:
         if node.op_type == "Conv":
             weights.append((parameters[0], parameters[1]))
         elif node.op_type == "ConvTranspose":
-            weights.append((parameters[0], None))
+            weights.append((parameters[0], parameters[1] if len(parameters) > 1 else None))
         elif node.op_type == "BatchNormalization":
             gamma, beta, mean, variance = parameters
             epsilon = next(a.f for a in node.attribute if a.name == "epsilon")
@@ -133,13 +134,14 @@ NETWORKS = {
     ),
 }
 
-DECODED = {
+YOLO = Interface(shape=(2, 3, 128, 160), dynamic=("batch", None, "height", "width"), multiple=32, outputs={})
+DECODED: dict[str, Shape] = {
     "boxes": ("batch", TOP, 4),
     "scores": ("batch", TOP),
     "classes": ("batch", TOP),
     "keypoints": ("batch", TOP, 5, 2),
 }
-SELECTED = {
+SELECTED: dict[str, Shape] = {
     "boxes": ("detections", 4),
     "scores": ("detections",),
     "classes": ("detections",),
@@ -173,8 +175,35 @@ def to_onnx(name: str, data: bytes, decoded: bool = False, nms: bool = False, ha
         return export(module, interface, metadata, half=network.half and not half)
     if metadata.layout != "centerface":
         raise packages.Failed(f"{name} is no detector; only a detector has boxes to decode")
-    interface = replace(interface, shape=(2, 3, 128, 160), outputs=DECODED)
-    module = DecodedCenterFace(module).eval()
+    return with_boxes(DecodedCenterFace(module).eval(), interface, metadata, nms)
+
+
+def yolo_to_onnx(
+    yolo: Yolo, *, nms: bool = False, half: bool = False, licence: str = "", origin: str = ""
+) -> onnx.ModelProto:
+    """A YOLO as ONNX, its batch norms folded; export/yolo_weights.py reads its weights out of the file again."""
+    metadata = Metadata(
+        layout="decoded",
+        size="384x640",
+        mean=(0.0, 0.0, 0.0),
+        scale=(1.0, 1.0, 1.0),
+        labels=yolo.shape.labels,
+        licence=licence,
+        origin=origin,
+        shape=str(yolo.shape),
+    )
+    return with_boxes(DecodedYolo(yolo, half).eval(), YOLO, metadata, nms, yolo.shape.landmarks)
+
+
+def with_boxes(
+    module: nn.Module, interface: Interface, metadata: Metadata, nms: bool, landmarks: bool = True
+) -> onnx.ModelProto:
+    """A module that decodes, as ONNX, with NMS behind it if asked for."""
+    decoded, selected = (
+        {name: shape for name, shape in outputs.items() if landmarks or name != "keypoints"}
+        for outputs in (DECODED, SELECTED)
+    )
+    interface = replace(interface, shape=(2, 3, 128, 160), outputs=decoded)
     if nms:
-        return export(module, interface, replace(metadata, layout="nms", score=SCORE), then=add_nms, outputs=SELECTED)
+        return export(module, interface, replace(metadata, layout="nms", score=SCORE), then=add_nms, outputs=selected)
     return export(module, interface, replace(metadata, layout="decoded"))

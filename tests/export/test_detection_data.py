@@ -1,0 +1,134 @@
+"""Labels for detectors: what is read, what is written, what two teachers agree on, and what is wrong with a file."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from export import anchors, labels_xml, teach
+from export.detection_data import load
+from export.detector import Detector, Faces, overlap
+from export.labels_xml import Labelled
+from export.packages import Failed
+
+ROOT = Path(__file__).resolve().parents[2]
+CENTERFACE = ROOT / "models" / "centerface.onnx"
+
+
+@pytest.fixture
+def folder(astronaut: NDArray[np.uint8], tmp_path: Path) -> Path:
+    """One picture in YOLO's format."""
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "one.png"), astronaut)
+    (tmp_path / "labels" / "one.txt").write_text("0 0.44 0.24 0.18 0.22\n1 0.5 0.5 1 1\n")
+    return tmp_path
+
+
+def test_labels_come_back_as_they_were_written(astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
+    photo = tmp_path / "one.png"
+    cv2.imwrite(str(photo), astronaut)
+    points = np.full((2, 5, 2), np.nan, np.float32)
+    points[0] = [[207, 112], [243, 106], [230.5, 133], [214, 153], [248, 148]]
+    boxes = np.array([[178, 66, 272.5, 180], [1, 2, 30, 40]], np.float32)
+    labels_xml.write(tmp_path / "labels.xml", [Labelled(photo, boxes, points, np.array([False, True]))])
+    (one,) = labels_xml.read(tmp_path / "labels.xml")
+    assert one.photo == photo
+    np.testing.assert_allclose(one.boxes, boxes, atol=0.05)
+    np.testing.assert_allclose(one.keypoints, points, atol=0.05)
+    assert one.ignored.tolist() == [False, True]
+
+
+def test_a_yolo_folder_is_read_in_pixels(folder: Path) -> None:
+    (sample,), _ = load([folder])
+    np.testing.assert_allclose(sample.boxes[0], [0.35 * 512, 0.13 * 512, 0.53 * 512, 0.35 * 512], atol=0.01)
+    assert sample.classes.tolist() == [0, 1]
+    assert np.isnan(sample.keypoints).all()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["0 0.5 0.5 1.2 0.1", "0 -0.1 0.5 0.1 0.1", "0.5 0.5 0.5 0.1 0.1", "0 0.5 0.5 0.1", "face 0 0 1 1", "0 .5 .5 0 .1"],
+)
+def test_a_label_out_of_range_is_named_with_its_line(folder: Path, line: str) -> None:
+    (folder / "labels" / "one.txt").write_text(f"0 0.5 0.5 0.1 0.1\n{line}\n")
+    with pytest.raises(Failed, match=r"one\.txt, line 2"):
+        load([folder])
+
+
+def test_an_empty_folder_says_what_it_should_have(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="no images/"):
+        load([tmp_path])
+
+
+def test_a_picture_that_cannot_be_read_is_named(folder: Path) -> None:
+    (folder / "images" / "two.png").write_bytes(b"not a picture")
+    with pytest.raises(Failed, match=r"two\.png"):
+        load([folder])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<dataset", "not an XML"),
+        ("<dataset/>", "names no photo"),
+        ("<i><image file='a'><box left='1'/></image></i>", "box"),
+    ],
+)
+def test_labels_that_are_none_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "labels.xml"
+    file.write_text(text)
+    with pytest.raises(Failed, match=said):
+        list(labels_xml.read(file))
+
+
+def faces(*rows: tuple[list[float], float]) -> Faces:
+    """Found boxes with their scores; the points lie in the middle."""
+    boxes = np.array([box for box, _ in rows], np.float32).reshape(-1, 4)
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    scores, points = np.array([score for _, score in rows], np.float32), np.repeat(middle[:, None], 5, 1)
+    return Faces(boxes, scores, points, np.zeros(len(rows), np.int64))
+
+
+def test_teachers_believe_what_both_see_and_leave_out_what_one_suspects() -> None:
+    first = faces(([0, 0, 20, 20], 0.9), ([100, 0, 120, 20], 0.5), ([200, 0, 220, 20], 0.95))
+    second = faces(([2, 0, 22, 20], 0.9), ([300, 0, 320, 20], 0.3))
+    boxes, _, ignored = teach.agreed(first, second)
+    np.testing.assert_allclose(boxes[0], [1, 0, 21, 20], atol=0.01)
+    assert ignored.tolist() == [False, True, False, True]
+    assert len(teach.agreed(faces(), faces())[0]) == 0
+
+
+def test_label_finds_the_astronaut(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labelled"
+    command = [sys.executable, "-m", "export", "label", str(folder / "images"), "--out", str(out)]
+    command += ["--teachers", str(CENTERFACE), str(CENTERFACE)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert str(out / "labels.xml") in done.stdout
+    (one,) = labels_xml.read(out / "labels.xml")
+    sure = one.boxes[~one.ignored]
+    assert len(sure) == 1
+    assert overlap(sure[0], np.array([[171, 57, 280, 219]], np.float32))[0] > 0.5
+    assert np.isfinite(one.keypoints[~one.ignored]).all()
+
+
+def test_the_shared_yunet_agrees_with_centerface(astronaut: NDArray[np.uint8], shared: Path) -> None:
+    ours, theirs = (
+        Detector(file, 320, 320)(astronaut, 0.5) for file in (CENTERFACE, shared / "weights" / "yunet_n_dynamic.onnx")
+    )
+    assert len(ours.scores) == len(theirs.scores) == 1
+    assert overlap(ours.boxes[0], theirs.boxes)[0] > 0.6
+    eyes = np.linalg.norm(ours.keypoints[0, 0] - ours.keypoints[0, 1])
+    assert np.abs(ours.keypoints[0] - theirs.keypoints[0]).max() < 0.25 * eyes
+
+
+def test_k_means_finds_the_sizes_that_are_there() -> None:
+    random = np.random.default_rng(0)
+    sizes = np.array([[12, 15], [40, 60], [150, 100]], np.float32)
+    sides = np.concatenate([size * np.exp(random.normal(0, 0.05, (200, 2))) for size in sizes]).astype(np.float32)
+    np.testing.assert_allclose(anchors.k_means(sides, 3, random), sizes, rtol=0.05)
