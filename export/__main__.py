@@ -3,30 +3,51 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from export import chips, evaluate, packages, parity
+from export import (
+    chips,
+    embedder_mining,
+    embedder_tracks,
+    evaluate,
+    inspect_model,
+    packages,
+    parity,
+    passive,
+    preprocess,
+    quantize,
+    simulate,
+    teach,
+    train_embedder,
+    train_liveness,
+    train_yolo,
+    transfer_report,
+    verify,
+    yolo_weights,
+)
+from export.cli import Commands, command
 from export.decode import IOU, SCORE
-from export.networks import NETWORKS, dlib_face, to_onnx
+from export.networks import NETWORKS, dlib_face, to_onnx, yolo_to_onnx
 from export.to_onnx import save
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
 
-Run = Callable[[argparse.Namespace], None]
-Commands = Any  # what argparse's add_subparsers returns: its type has no public name
-
-
 def write(arguments: argparse.Namespace) -> None:
-    """`import` and `onnx`: the ONNX file of a network, out of the weights in its package."""
-    data = packages.weights(NETWORKS[arguments.name].package, arguments.package)
-    model = to_onnx(arguments.name, data, decoded=arguments.decode, nms=arguments.nms, half=arguments.half)
+    """`import` and `onnx`: the ONNX file of a network, out of the weights in its package, or of a checkpoint."""
+    if arguments.name in NETWORKS:
+        data = packages.weights(NETWORKS[arguments.name].package, arguments.package)
+        model = to_onnx(arguments.name, data, decoded=arguments.decode, nms=arguments.nms, half=arguments.half)
+    else:
+        yolo = yolo_weights.of(Path(arguments.name))
+        how = {"nms": arguments.nms, "half": arguments.half}
+        model = yolo_to_onnx(yolo, licence=arguments.licence, origin=arguments.origin, **how)
+    if arguments.preprocess:
+        preprocess.add(model)
     file = arguments.out or MODELS / f"{arguments.name}.onnx"
     print(f"{save(model, file)}  {file}")
 
@@ -40,19 +61,6 @@ def compare(arguments: argparse.Namespace) -> None:
     pixels = (images - np.array(network.metadata.mean)) * network.metadata.scale
     pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
     print(json.dumps(asdict(parity.check(module, MODELS / f"{arguments.name}.onnx", pixels))))
-
-
-def rate_detector(arguments: argparse.Namespace) -> None:
-    """`evaluate detector`: AP50 over labelled photos."""
-    height, width = map(int, arguments.size.split("x"))
-    print(json.dumps(evaluate.average_precision(arguments.model, arguments.labels, height, width)))
-
-
-def rate_embedder(arguments: argparse.Namespace) -> None:
-    """`evaluate embedder`: TAR at FAR over named photos."""
-    align = chips.by_dlib(arguments.shapes) if arguments.shapes else chips.by_points
-    names, faces = chips.chips(arguments.faces, arguments.photos, MODELS / "centerface.onnx", align)
-    print(json.dumps(evaluate.verification(names, evaluate.embed(arguments.model, faces))))
 
 
 def centre(arguments: argparse.Namespace) -> None:
@@ -70,15 +78,21 @@ def add_weights(commands: Commands) -> None:
     """The commands that start from a package's weights."""
     sub = command(commands, "import", write, "make models/NAME.onnx again, bit for bit, and say its sha256")
     sub.add_argument("name", choices=NETWORKS)
+    sub.set_defaults(decode=False, nms=False, half=False, preprocess=False, out=None)
     add_package(sub)
     sub = command(commands, "onnx", write, "write a network as ONNX, with boxes instead of maps if asked to")
-    sub.add_argument("name", choices=NETWORKS)
+    sub.add_argument(
+        "name", help=f"{', '.join(NETWORKS)}, or a file: the checkpoint of a run of train yolo, or its ONNX"
+    )
     kind = sub.add_mutually_exclusive_group()
     kind.add_argument("--decode", action="store_true", help="boxes, scores, classes, keypoints of a fixed top-K")
     kind.add_argument(
         "--nms", action="store_true", help=f"the same after NMS (score {SCORE}, IoU {IOU}), as many as there are"
     )
     sub.add_argument("--half", action="store_true", help="the network computes in float16, for GPUs")
+    sub.add_argument("--preprocess", action="store_true", help="uint8 pictures go in: mean, scale, order are inside")
+    sub.add_argument("--licence", default="", help="of a YOLO: what the file says")
+    sub.add_argument("--origin", default="", help="of a YOLO: what the file says")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE")
     add_package(sub)
     sub = command(commands, "parity", compare, "compare models/NAME.onnx with its torch module on photos")
@@ -88,26 +102,6 @@ def add_weights(commands: Commands) -> None:
     sub = command(commands, "centre", centre, "compute the mean descriptor that dlib_face takes away")
     add_faces(sub)
     add_package(sub)
-
-
-def add_ratings(commands: Commands) -> None:
-    """`evaluate` and what is under it."""
-    ratings = commands.add_parser("evaluate", help="how good a model file is").add_subparsers(required=True)
-    sub = command(ratings, "detector", rate_detector, "AP50 of a detector")
-    sub.add_argument("model", type=Path)
-    sub.add_argument("labels", type=Path, nargs="+", help="XML files of dlib's image metadata")
-    sub.add_argument("--size", default="384x640", metavar="HxW")
-    sub = command(ratings, "embedder", rate_embedder, "TAR at FAR of an embedder")
-    sub.add_argument("model", type=Path)
-    add_faces(sub)
-    sub.add_argument("--shapes", type=Path, metavar="FILE.dat", help="align as dlib does, with this shape predictor")
-
-
-def command(commands: Commands, name: str, run: Run, text: str) -> argparse.ArgumentParser:
-    """A command with what all of them have."""
-    sub: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    sub.set_defaults(run=run, decode=False, nms=False, half=False, out=None)
-    return sub
 
 
 def add_package(sub: argparse.ArgumentParser) -> None:
@@ -128,7 +122,11 @@ def main() -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_weights(commands)
-    add_ratings(commands)
+    for module in (evaluate, quantize, verify, inspect_model, teach, simulate, passive):
+        module.add(commands)
+    trainings = commands.add_parser("train", help="train a network").add_subparsers(required=True, metavar="NETWORK")
+    for module in (train_yolo, transfer_report, train_embedder, embedder_mining, embedder_tracks, train_liveness):
+        module.add(trainings)
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)
