@@ -33,7 +33,7 @@ class Block(nn.Module):
 
 
 class SmallEmbedder(nn.Module):
-    """images (B, 3, S, S) float32 RGB, S 112 or 150 -> embedding (B, 128) float32, of any length; 0.6M parameters.
+    """images (B, 3, S, S) float32 RGB, S 112 or 150 -> embedding (B, 128) float32, of any length; 0.47M parameters.
 
     The pooling takes whatever size is left, so one set of weights takes both sizes; it should see the one it learned.
     """

@@ -31,7 +31,7 @@ def arguments(out: Path, *more: str) -> argparse.Namespace:
     """Those of `train embedder`."""
     parser = argparse.ArgumentParser()
     train_embedder.add(parser.add_subparsers())
-    return parser.parse_args(["embedder", "data", "-o", str(out), "--people", "6", "--photos", "3", *more])
+    return parser.parse_args(["embedder", "data", "-o", str(out), "--people", "10", "--photos", "3", *more])
 
 
 def trained(folder: Path, steps: int, *more: str, save_every: int = 100) -> SmallEmbedder:
@@ -78,7 +78,7 @@ def test_the_loss_falls_and_people_it_never_saw_are_told_apart(tmp_path: Path, l
     losses = [float(row[column]) for row in rows]
     assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])
     after = embedder_rating.rate(module, held)
-    assert embedder_rating.area(after.clear) > max(0.75, embedder_rating.area(before.clear))
+    assert embedder_rating.area(after.clear) > max(0.7, embedder_rating.area(before.clear))
     assert after.one_shot > 2 / 7  # chance is a seventh
 
 
