@@ -10,6 +10,7 @@ from torch import Tensor
 
 from export.detector import Image
 from export.face_folders import People
+from export.packages import Failed
 
 MEAN = (122.782, 117.001, 104.298)  # dlib's, of R, G, B
 SCALE = 1 / 256
@@ -54,6 +55,15 @@ def varied(chip: Image, random: np.random.Generator) -> Image:
     pixels = (pixels * gains).clip(0, 1) ** random.uniform(0.75, 1.35)
     pixels = pixels + random.normal(0, random.uniform(0, 0.03), pixels.shape)
     return np.asarray(pixels.clip(0, 1) * 255, np.uint8)
+
+
+def check_size(loss: str, p: int, k: int) -> None:
+    """Failed where a batch of P people and K photos has no pair of strangers, or none of one person and needs it."""
+    least = 1 if loss == "arcface" else 2
+    if p < 2 or k < least:
+        raise Failed(
+            f"--people {p} --photos {k} makes no pairs; --loss {loss} needs --people 2 --photos {least} or more"
+        )
 
 
 class Batches:

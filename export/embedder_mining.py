@@ -11,7 +11,7 @@ from torch import nn
 
 from export import embedder_rating, plots, report, siamese, train, verification
 from export.cli import Commands, command
-from export.embedder_batches import Batches, varied
+from export.embedder_batches import Batches, check_size, varied
 from export.embedder_lookalikes import lookalikes
 from export.face_folders import People, need_pairs, read, split
 from export.models.embedder import SmallEmbedder
@@ -112,6 +112,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train with each mining and seed, write mining.csv, mining.png and the report."""
     if arguments.steps < POINTS or arguments.steps % POINTS:
         raise Failed(f"--steps {arguments.steps} does not part into {POINTS} points of a curve; give a multiple of it")
+    check_size("triplet", arguments.people, arguments.photos)
     kept, held = split(read(arguments.data) if arguments.data else lookalikes(*MADE_UP))
     held = disturbed(held)
     need_pairs(kept, "triplet")

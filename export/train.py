@@ -207,6 +207,7 @@ def fit(
     with bar() as progress:
         task = progress.add_task(folder.name, total=plan.steps, completed=first, said="")
         for step, batch in enumerate(ahead(make, plan, first), first):
+            torch.manual_seed(hash((plan.seed, step)))  # for dropout: as in a run without a stop
             values = advance(module, optimizer, loss, batch, plan, step, device)
             if not all(map(math.isfinite, values.values())):
                 bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))

@@ -10,7 +10,7 @@ from torch import nn
 
 from export import embedder_rating, plots, report, siamese, train
 from export.cli import Commands, command
-from export.embedder_batches import MEAN, SCALE, Batches
+from export.embedder_batches import MEAN, SCALE, Batches, check_size
 from export.embedder_rating import Rating
 from export.face_folders import People, need_pairs, read, split
 from export.models.embedder import LENGTH, SmallEmbedder, warm_start
@@ -106,9 +106,11 @@ def explained(kept: People, held: People, found: Rating) -> list[str]:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read, split, rate, train, rate again, write."""
+    check_size(arguments.loss, arguments.people, arguments.photos)
     kept, held = split(read(arguments.data))
     if arguments.loss != "arcface":
         need_pairs(kept, arguments.loss)
+    train.seed_all(arguments.seed)  # a head draws lots, too
     module = build(arguments.network, arguments.freeze, arguments.seed)
     before = embedder_rating.rate(module.eval(), held)
     head = siamese.head(arguments.loss, arguments.mining, len(set(kept.names.tolist())))

@@ -228,3 +228,34 @@ def test_averaged_weights_are_those_that_come_back(tmp_path: Path) -> None:
     assert json.loads(state["plan"])["rate"] == PLAN.rate
     assert torch.equal(trained.state_dict()["0.weight"], state["averaged"]["0.weight"])
     assert not torch.equal(trained.state_dict()["0.weight"], state["module"]["0.weight"])
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_before_the_checkpoint_is_lost(tmp_path: Path) -> None:
+    seen: list[Pair] = []
+
+    def loss(module: nn.Module, batch: Pair) -> train.Losses:
+        seen.append(batch)
+        square = error(module, batch)["square"]
+        return {"square": square + (0 * square).sqrt() if len(seen) == 8 else square}  # the root's slope at 0
+
+    with pytest.raises(Failed, match=r"at step 7 the loss \(gradient\) is not a number; .* is of step 4"):
+        train.fit(network(), "linear", loss, make, PLAN, tmp_path)
+    state = train.load_checkpoint(tmp_path / train.CHECKPOINT, "linear")
+    assert all(torch.isfinite(weights).all() for weights in state["module"].values())
+
+
+def test_a_resumed_run_drops_out_what_one_without_a_stop_does(tmp_path: Path) -> None:
+    def dropping() -> nn.Module:
+        return nn.Sequential(network(), nn.Dropout(0.5), nn.Linear(1, 1))
+
+    torch.manual_seed(2)
+    whole, parts = dropping(), dropping()
+    parts.load_state_dict(whole.state_dict())
+    start = {name: value.clone() for name, value in whole.state_dict().items()}
+    train.fit(whole, "dropping", error, make, PLAN, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train.fit(parts, "dropping", stopping(6), make, PLAN, tmp_path / "parts")  # type: ignore[arg-type]
+    parts.load_state_dict(start)
+    train.fit(parts, "dropping", error, make, PLAN, tmp_path / "parts")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, parts.state_dict()[name]), name

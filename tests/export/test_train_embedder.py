@@ -298,3 +298,14 @@ def test_the_first_step_that_is_good_enough() -> None:
     steps, figures = np.array([10.0, 20.0, 30.0]), np.array([0.5, 0.7, 0.6])
     assert first_step(steps, figures, 0.6) == 20
     assert first_step(steps, figures, 0.8) is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "size"),
+    [("triplet", ["4", "1"]), ("siamese", ["1", "4"]), ("arcface", ["4", "0"]), ("triplet", ["0", "4"])],
+)
+def test_a_batch_without_pairs_is_refused_before_a_photo_is_read(tmp_path: Path, loss: str, size: list[str]) -> None:
+    chosen = arguments(tmp_path, "--loss", loss, "--people", size[0], "--photos", size[1])
+    with pytest.raises(Failed, match=rf"--people {size[0]} --photos {size[1]} makes no pairs; --loss {loss} needs"):
+        chosen.run(chosen)
+    assert not list(tmp_path.iterdir())
