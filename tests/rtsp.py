@@ -16,10 +16,8 @@ H264 = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264
 
 
 def pattern(width: int = 320, height: int = 240) -> str:
-    """A live test picture with its running time written on it, 30 frames a second."""
-    return (
-        f"videotestsrc is-live=true ! video/x-raw,width={width},height={height},framerate=30/1 ! timeoverlay ! {H264}"
-    )
+    """A live test picture, 30 frames a second."""
+    return f"videotestsrc is-live=true ! video/x-raw,width={width},height={height},framerate=30/1 ! {H264}"
 
 
 def clip(path: Path) -> str:
