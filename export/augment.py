@@ -45,6 +45,7 @@ class Batch:
     keypoints: list[Tensor]  # each (N, 5, 2)
     classes: list[Tensor]  # each (N,) int64
     ignored: list[Tensor]  # each (N,) bool
+    scores: list[Tensor]  # each (N,) 0..1, what a detector should say of it; NaN: as much as its box is right
 
 
 def joined(pixels: Image, parts: Sequence[Sample]) -> Sample:
@@ -219,6 +220,7 @@ class Augmented:
             [torch.from_numpy(one.keypoints.astype(np.float32)) for one in made],
             [torch.from_numpy(one.classes) for one in made],
             [torch.from_numpy(one.ignored) for one in made],
+            [torch.full((len(one.boxes),), torch.nan) for one in made],
         )
 
     def one(self, height: int, width: int, random: Random) -> Sample:

@@ -1,6 +1,7 @@
 """What the commands of `python -m export` share: how one is added, and where it says its results lie."""
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,5 +28,21 @@ def positive(text: str) -> int:
     """A whole number from 1 on; argparse turns the ValueError into one sentence."""
     number = int(text)
     if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def rate(text: str) -> float:
+    """A learning rate above 0; argparse turns the ValueError into one sentence."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError(text)
+    return number
+
+
+def share(text: str) -> float:
+    """A number within 0..1; argparse turns the ValueError into one sentence."""
+    number = float(text)
+    if not 0 <= number <= 1:
         raise ValueError(text)
     return number

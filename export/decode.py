@@ -44,8 +44,8 @@ def decode(heatmap: Tensor, scale: Tensor, offset: Tensor, landmarks: Tensor) ->
         flat = x.flatten(2).transpose(1, 2)
         return flat.gather(1, cells[..., None].expand(-1, -1, x.shape[1]))
 
-    across = torch.arange(columns, dtype=scale.dtype).expand(rows, columns)
-    down = torch.arange(rows, dtype=scale.dtype)[:, None].expand(rows, columns)
+    across = torch.arange(columns, dtype=scale.dtype, device=scale.device).expand(rows, columns)
+    down = torch.arange(rows, dtype=scale.dtype, device=scale.device)[:, None].expand(rows, columns)
     cell_xy = at_cells(torch.stack((across, down)).expand(batch, -1, -1, -1))
     size = at_cells(scale).exp().flip(-1) * STRIDE  # (B, K, 2) width, height
     centre = (cell_xy + 0.5 + at_cells(offset).flip(-1)) * STRIDE

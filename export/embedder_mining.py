@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from export import embedder_rating, plots, report, siamese, train, verification
-from export.cli import Commands, command
+from export.cli import Commands, command, positive
 from export.embedder_batches import Batches, check_size, varied
 from export.embedder_lookalikes import lookalikes
 from export.face_folders import People, need_pairs, read, split
@@ -133,5 +133,5 @@ def add(commands: Commands) -> None:
     sub = command(commands, "mining-report", run, "do mined triplets teach faster than random ones?")
     sub.add_argument("data", type=Path, nargs="?", help="person/photo.jpg; by default made-up people, no faces")
     add_shared(sub)
-    sub.add_argument("--steps", type=int, default=200)
+    sub.add_argument("--steps", type=positive, default=200)
     sub.add_argument("--seeds", type=int, default=3, help="runs of each mining")

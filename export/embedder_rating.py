@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from export import plots, verification
 from export.detector import Array, Image
@@ -30,10 +31,17 @@ class Rating:
 
 
 def embedded(module: nn.Module, chips: Image) -> Array:
-    """(N, 128) float32 of unit length for (N, 150, 150, 3) uint8 RGB, by a module in eval mode."""
+    """(N, 128) float32 of unit length for (N, 150, 150, 3) uint8 RGB, by a module in eval mode.
+
+    As `stages.embed` does it: each is the mean of the chip's and of its mirror image's, so the threshold is of those.
+    """
+
+    def unit(some: Image) -> Tensor:
+        parts = [module(scaled(some[start : start + BATCH])) for start in range(0, len(some), BATCH)]
+        return normalize(torch.cat(parts))
+
     with torch.inference_mode():
-        parts = [module(scaled(chips[start : start + BATCH])) for start in range(0, len(chips), BATCH)]
-    return np.asarray(torch.nn.functional.normalize(torch.cat(parts)).numpy(), np.float32)
+        return np.asarray(normalize(unit(chips) + unit(chips[:, :, ::-1])).numpy(), np.float32)
 
 
 def one_shot(names: NDArray[np.str_], enrolled: Array, probes: Array) -> float:

@@ -24,6 +24,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from export.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from export.files import write_whole
 from export.packages import Failed
 
@@ -32,7 +33,6 @@ Losses = dict[str, Tensor]  # each a scalar; what is minimized is their sum
 Figures = Mapping[str, float]
 
 FREE = ("steps", "save_every", "workers")  # what may differ where a run is resumed
-CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 
 
@@ -49,6 +49,7 @@ class Plan:
     seed: int = 0
     save_every: int = 100  # steps
     workers: int = 1  # threads that make batches
+    options: str = ""  # what else has to be the same where a run is resumed
 
     def share(self, step: int) -> float:
         """The share of the rate at a step."""
@@ -87,36 +88,6 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it costs a write of all
-
-
-def save_checkpoint(file: Path, architecture: str, state: Mapping[str, Any]) -> None:
-    """Keep a state (tensors, numbers and strings) of the network that `architecture` names."""
-    buffer = io.BytesIO()
-    torch.save({**state, "architecture": architecture}, buffer)
-    write_whole(file, buffer.getvalue())
-
-
-def read_checkpoint(file: Path) -> dict[str, Any]:
-    """What save_checkpoint kept, `architecture` among it; Failed where the file is damaged or not there."""
-    try:
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        str(state["architecture"])
-    except FileNotFoundError:
-        raise Failed(f"{file} is not there; give the checkpoint of an earlier run") from None
-    except Exception as error:  # torch has no class of its own for what it cannot read
-        raise Failed(f"{file} is no checkpoint of this program ({type(error).__name__}); give another") from error
-    return state
-
-
-def load_checkpoint(file: Path, architecture: str) -> dict[str, Any]:
-    """The same, and Failed where it is another network's."""
-    state = read_checkpoint(file)
-    if state["architecture"] != architecture:
-        found = state["architecture"]
-        raise Failed(
-            f"{file} holds {found}, not {architecture}; give a checkpoint of that, or train into another folder"
-        )
-    return state
 
 
 class Averaged:
@@ -179,53 +150,81 @@ def fit(
     seed_all(plan.seed)
     module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.AdamW(parameters or groups(module, plan.rate), lr=plan.rate, weight_decay=plan.decay)
-    averaged, first = Averaged(module, plan.ema), 0
-    if (folder / CHECKPOINT).exists():
-        state = load_checkpoint(folder / CHECKPOINT, architecture)
-        check_same_plan(state["plan"], plan, folder)
-        module.load_state_dict(state["module"])
-        resume(optimizer, state["optimizer"], folder)
-        averaged.state = {name: value.to(device) for name, value in state["averaged"].items()}
-        first = int(state["step"])
-    rows = list(kept_rows(folder / LOG, first))
-    last = [first]
-
-    def keep(step: int) -> None:
-        """A checkpoint after `step` steps, and the log up to it."""
-        figures: Figures = {}
-        if check is not None:
-            with with_weights(module, averaged.state):
-                figures = check(module)
-        state = {"module": module.state_dict(), "averaged": averaged.state, "optimizer": optimizer.state_dict()}
-        save_checkpoint(folder / CHECKPOINT, architecture, {**state, "step": step, "plan": json.dumps(asdict(plan))})
-        if rows:
-            rows[-1].update({name: f"{value:.5g}" for name, value in figures.items()})
-        write_log(folder / LOG, rows)
-        last[0] = step
-
+    run = Run(module, architecture, optimizer, plan, folder, check)
     started = time.monotonic()
     with bar() as progress:
-        task = progress.add_task(folder.name, total=plan.steps, completed=first, said="")
-        for step, batch in enumerate(ahead(make, plan, first), first):
+        task = progress.add_task(folder.name, total=plan.steps, completed=run.kept, said="")
+        for step, batch in enumerate(ahead(make, plan, run.kept), run.kept):
             torch.manual_seed(hash((plan.seed, step)))  # for dropout: as in a run without a stop
             values = advance(module, optimizer, loss, batch, plan, step, device)
             if not all(map(math.isfinite, values.values())):
                 bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
                 raise Failed(
-                    f"at step {step} the loss ({bad}) is not a number; {folder / CHECKPOINT} is of step {last[0]}: "
+                    f"at step {step} the loss ({bad}) is not a number; {folder / CHECKPOINT} is of step {run.kept}: "
                     "start into another folder with a lower --rate"
                 )
-            averaged.update(module, step)
-            rows.append(
-                {"step": str(step + 1), "rate": f"{plan.rate * plan.share(step):.3g}"}
-                | {name: f"{value:.5g}" for name, value in values.items()}
-                | {"seconds": f"{time.monotonic() - started:.1f}"}
-            )
+            run.done(step, values, time.monotonic() - started)
             if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
-                keep(step + 1)
+                run.keep(step + 1)
             progress.update(task, advance=1, said=f"loss {sum(values.values()):.3f}")
-    module.load_state_dict(averaged.state)
+    module.load_state_dict(run.averaged.state)
     return module.eval()
+
+
+class Run:
+    """What a run has come to, in memory and in its folder; one that is in the folder is taken up."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        architecture: str,
+        optimizer: torch.optim.Optimizer,
+        plan: Plan,
+        folder: Path,
+        check: Callable[[nn.Module], Figures] | None,
+    ) -> None:
+        self.module, self.architecture, self.optimizer = module, architecture, optimizer
+        self.plan, self.folder, self.check = plan, folder, check
+        self.averaged = Averaged(module, plan.ema)
+        self.kept = 0  # steps in the checkpoint
+        if (folder / CHECKPOINT).exists():
+            self._take_up(load_checkpoint(folder / CHECKPOINT, architecture))
+        self.rows = list(kept_rows(folder / LOG, self.kept))
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
+        check_same_plan(state["plan"], self.plan, self.folder)
+        self.module.load_state_dict(state["module"])
+        resume(self.optimizer, state["optimizer"], self.folder)
+        self.averaged.state = {name: value.to(self.averaged.state[name]) for name, value in state["averaged"].items()}
+        self.kept = int(state["step"])
+
+    def done(self, step: int, values: Figures, seconds: float) -> None:
+        """Average the weights after a step, and log its losses."""
+        self.averaged.update(self.module, step)
+        self.rows.append(
+            {"step": str(step + 1), "rate": f"{self.plan.rate * self.plan.share(step):.3g}"}
+            | {name: f"{value:.5g}" for name, value in values.items()}
+            | {"seconds": f"{seconds:.1f}"}
+        )
+
+    def keep(self, steps: int) -> None:
+        """A checkpoint after so many steps, and the log up to it."""
+        figures: Figures = {}
+        if self.check is not None:
+            with with_weights(self.module, self.averaged.state):
+                figures = self.check(self.module)
+        state = {
+            "module": self.module.state_dict(),
+            "averaged": self.averaged.state,
+            "optimizer": self.optimizer.state_dict(),
+            "step": steps,
+            "plan": json.dumps(asdict(self.plan)),
+        }
+        save_checkpoint(self.folder / CHECKPOINT, self.architecture, state)
+        if self.rows:
+            self.rows[-1].update({name: f"{value:.5g}" for name, value in figures.items()})
+        write_log(self.folder / LOG, self.rows)
+        self.kept = steps
 
 
 def advance(
@@ -285,7 +284,7 @@ def check_same_plan(kept: str, plan: Plan, folder: Path) -> None:
     old, new = json.loads(kept), asdict(plan)
     other = sorted(name for name in new if name not in FREE and old.get(name) != new[name])
     if other:
-        said = ", ".join(f"{name} {old.get(name)}" for name in other)
+        said = ", ".join(f"{name} {old.get(name)!r}" for name in other)
         raise Failed(f"the run in {folder} was started with {said}; resume it with that, or train into another folder")
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from export import embedder_rating, plots, report, siamese, train
-from export.cli import Commands, command
+from export.cli import Commands, command, positive, rate, share
 from export.embedder_batches import MEAN, SCALE, Batches, check_size
 from export.embedder_rating import Rating
 from export.face_folders import People, need_pairs, read, split
@@ -152,8 +152,8 @@ def add(commands: Commands) -> None:
     sub.add_argument("--loss", choices=siamese.LOSSES, default="triplet")
     sub.add_argument("--mining", choices=siamese.MININGS, default="semi-hard", help="of triplets")
     sub.add_argument("--freeze", choices=("nothing", "backbone"), default="nothing", help="of dlib_face")
-    sub.add_argument("--slow", type=float, default=0.1, help="share of the rate for the backbone of dlib_face")
-    sub.add_argument("--steps", type=int, default=1000)
-    sub.add_argument("--rate", type=float, help=f"by default {RATES['small']:g}, of dlib_face {RATES['dlib_face']:g}")
+    sub.add_argument("--slow", type=share, default=0.1, help="share of the rate for the backbone of dlib_face")
+    sub.add_argument("--steps", type=positive, default=1000)
+    sub.add_argument("--rate", type=rate, help=f"by default {RATES['small']:g}, of dlib_face {RATES['dlib_face']:g}")
     sub.add_argument("--licence", default="unknown", help="what the file says of itself")
     sub.add_argument("--origin", default="", help="what the file says of itself")

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from export import train
 from export.chips import SMALLEST
-from export.cli import Commands, command
+from export.cli import Commands, command, positive, rate
 from export.detector import Array, Detector, Image
 from export.live_folders import DETECTOR, LIVE, Face, Presentation, presentations, presented, stacked
 from export.models.liveness import CONTEXTS, SIDE, Liveness
@@ -178,8 +178,8 @@ def add(commands: Commands) -> None:
     sub = command(commands, "liveness", run, "is a face live? over folders live/, print/, replay/, ...")
     sub.add_argument("data", type=Path, help="live/ and a folder for each species of attack: photos and videos")
     sub.add_argument("--out", "-o", type=Path, required=True, metavar="FOLDER", help="a run that is there is resumed")
-    sub.add_argument("--steps", type=int, default=1200)
-    sub.add_argument("--rate", type=float, default=3e-3)
+    sub.add_argument("--steps", type=positive, default=1200)
+    sub.add_argument("--rate", type=rate, default=3e-3)
     sub.add_argument("--width", type=int, default=12, help="channels after the first layer")
     sub.add_argument("--bpcer", type=float, default=0.05, help="share of live faces that may be turned away")
     sub.add_argument("--licence", default="Apache-2.0", help="what the file says of itself")

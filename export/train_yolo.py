@@ -13,12 +13,15 @@ from torch.nn import functional
 
 from export import anchors, networks, yolo_weights
 from export.augment import Augmented, Batch, Sample
-from export.cli import Commands, command, positive
+from export.checkpoint import CHECKPOINT
+from export.cli import Commands, command, positive, rate, share
 from export.detection_data import load
+from export.models.centerface import CenterFace
 from export.models.yolo import WIDTHS, ConvNorm, Raw, Shape, Yolo
 from export.packages import Failed
-from export.train import CHECKPOINT, LOG, Losses, Plan, fit, groups
+from export.train import LOG, Losses, Plan, fit, groups
 from export.warm_start import OLD, fill_from_centerface, slim
+from export.witness import testified
 from export.yolo_loss import losses
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -32,13 +35,15 @@ SEEN = 0.1  # score from which on the teacher's box is worth repeating
 class Lessons:
     """The loss of a step: what labels say, and how unlike a teacher's our maps and, if it is trained, our words are."""
 
-    def __init__(self, shape: Shape, teacher: Yolo | None, trained: bool) -> None:
-        self.shape, self.teacher, self.trained = shape, teacher, trained
+    def __init__(self, shape: Shape, teacher: Yolo | None, trained: bool, witness: nn.Module | None = None) -> None:
+        self.shape, self.teacher, self.trained, self.witness = shape, teacher, trained, witness
 
     def __call__(self, module: nn.Module, batch: Batch) -> Losses:
         """Losses of a `Yolo` on a batch."""
         assert isinstance(module, Yolo)
         batch = moved(batch, next(module.parameters()).device)
+        if self.witness is not None:
+            batch = testified(self.witness, batch)
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
         levels = module.features(images)
         raw = module.read(levels)
@@ -86,7 +91,8 @@ def moved(batch: Batch, device: torch.device) -> Batch:
     def all_of(tensors: Sequence[Tensor]) -> list[Tensor]:
         return [tensor.to(device) for tensor in tensors]
 
-    return Batch(batch.images.to(device), *map(all_of, (batch.boxes, batch.keypoints, batch.classes, batch.ignored)))
+    lists = (batch.boxes, batch.keypoints, batch.classes, batch.ignored, batch.scores)
+    return Batch(batch.images.to(device), *map(all_of, lists))
 
 
 class FixedNorms(Yolo):
@@ -115,8 +121,13 @@ def wide_one(shape: Shape, source: str | Path) -> Yolo:
     if isinstance(source, Path):
         return yolo_weights.from_checkpoint(source)
     wide = Yolo(replace(shape, size="tiny")).eval()
-    fill_from_centerface(wide, networks.centerface((MODELS / "centerface.onnx").read_bytes()))
+    fill_from_centerface(wide, centerface())
     return wide
+
+
+def centerface() -> CenterFace:
+    """The one that ships."""
+    return networks.centerface((MODELS / "centerface.onnx").read_bytes())
 
 
 def built(shape: Shape, start: Start, make: Augmented, seed: int, resumed: bool) -> tuple[Yolo, Yolo | None]:
@@ -159,11 +170,13 @@ def trained(shape: Shape, start: Start, make: Augmented, plan: Plan, folder: Pat
     """A YOLO trained in `folder`, on CUDA where there is a GPU."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     yolo, teacher = built(shape, start, make, plan.seed, (folder / CHECKPOINT).exists())
-    if teacher is not None:
-        teacher.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     repeats = isinstance(start.source, Path) and teacher is not None and same_words(teacher.shape, shape)
     parameters = groups(yolo, plan.rate, OLD if teacher else (), start.slow)
-    lessons = Lessons(shape, teacher, repeats)
+    witness = centerface().eval().requires_grad_(False) if teacher is not None and shape.labels == ("face",) else None
+    for network in (teacher, witness):
+        if network is not None:
+            network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    lessons = Lessons(shape, teacher, repeats, witness)
     fit(yolo, str(shape), lessons, make, plan, folder, parameters=parameters, device=device)
     return yolo.cpu()
 
@@ -193,7 +206,8 @@ def train(arguments: argparse.Namespace) -> None:
     known = arguments.start in ("nothing", "centerface")
     source = arguments.start if known else Path(arguments.start)
     start = Start(source, arguments.freeze == "backbone", arguments.slow)
-    plan = Plan(arguments.steps, arguments.rate, seed=arguments.seed, workers=arguments.workers)
+    options = f"--batch {arguments.batch} --start {arguments.start}"
+    plan = Plan(arguments.steps, arguments.rate, seed=arguments.seed, workers=arguments.workers, options=options)
     trained(shape, start, make, plan, arguments.out)
     print(f"{arguments.out / CHECKPOINT}, and the losses in {arguments.out / LOG}")
 
@@ -212,10 +226,10 @@ def add(commands: Commands) -> None:
         help="weights to begin with: centerface, nothing, or the checkpoint of a run, which is the teacher, too",
     )
     sub.add_argument("--freeze", choices=("backbone",), help="train the heads alone")
-    sub.add_argument("--slow", type=float, default=0.3, help="the share of the rate for what was trained before")
+    sub.add_argument("--slow", type=share, default=0.3, help="the share of the rate for what was trained before")
     sub.add_argument("--steps", type=positive, default=2600)
     sub.add_argument("--batch", type=positive, default=16)
-    sub.add_argument("--rate", type=float, default=3e-3)
+    sub.add_argument("--rate", type=rate, default=3e-3)
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--workers", type=positive, default=1, help="threads that make pictures")
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")

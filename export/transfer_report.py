@@ -8,7 +8,7 @@ import numpy as np
 
 from export import labels_xml, plots, report
 from export.augment import Augmented
-from export.cli import Commands, command, positive, size
+from export.cli import Commands, command, positive, rate, size
 from export.detection_data import load
 from export.evaluate import average_precision
 from export.models.yolo import Shape
@@ -89,6 +89,6 @@ def add(commands: Commands) -> None:
     sub.add_argument("--input", type=size, default=(384, 640), metavar="HxW", help="to measure at")
     sub.add_argument("--steps", type=positive, default=200)
     sub.add_argument("--batch", type=positive, default=8)
-    sub.add_argument("--rate", type=float, default=3e-3)
+    sub.add_argument("--rate", type=rate, default=3e-3)
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")

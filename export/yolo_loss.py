@@ -62,10 +62,11 @@ def inside(middles: Tensor, strides: Tensor, boxes: Tensor) -> Tensor:
     return ((middles[:, None] > boxes[None, :, :2] - half) & (middles[:, None] < boxes[None, :, 2:] + half)).all(-1)
 
 
-def by_alignment(score: Tensor, iou: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def by_alignment(score: Tensor, iou: Tensor, near: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cells (P,), boxes (P,) and quality (P,) for anchor-free heads: of the cells `near` (N, G) the best aligned ones.
 
-    `score` (N, G) is of the box's class. Alignment is score^0.5 * IoU^4; each box's best cell is to score its IoU.
+    `score` (N, G) is of the box's class. Alignment is score^0.5 * IoU^4; each box's best cell is to score what is
+    `wanted` (G,) of it, or its IoU where that is NaN.
     """
     aligned = (score.clamp(min=1e-6) ** SCORE * iou.clamp(min=1e-4) ** LIKE) * near
     chosen = torch.zeros_like(near)
@@ -75,7 +76,8 @@ def by_alignment(score: Tensor, iou: Tensor, near: Tensor) -> tuple[Tensor, Tens
     cell = chosen.any(1).nonzero()[:, 0]
     box = best[cell]
     strength = aligned[cell, box] / (aligned * chosen).amax(0)[box].clamp(min=1e-30)
-    return cell, box, strength * (iou * chosen).amax(0)[box].clamp(min=0.05)
+    wanted = torch.where(wanted.isnan(), (iou * chosen).amax(0).clamp(min=0.05), wanted)
+    return cell, box, strength * wanted[box]
 
 
 def by_anchor(boxes: Tensor, middles: Tensor, strides: Tensor, levels: Tensor, shape: Shape) -> Tensor:
@@ -105,14 +107,16 @@ def answers(raw: Raw, found: Tensor, batch: Batch, shape: Shape) -> Answer:
         ignored = batch.ignored[index]
         if ignored.any():
             silent[index] = inside(middles, strides, batch.boxes[index][ignored]).any(1)
-        boxes, keypoints, labels = (x[index][~ignored] for x in (batch.boxes, batch.keypoints, batch.classes))
+        boxes, keypoints, labels, wanted = (
+            x[index][~ignored] for x in (batch.boxes, batch.keypoints, batch.classes, batch.scores)
+        )
         if not len(boxes):
             continue
         iou = pairwise_iou(found[index], boxes)
         if shape.anchors:
             silent[index] |= (iou > ANCHOR_IOU).any(1)
             cell = by_anchor(boxes, middles, strides, levels, shape)
-            box, quality = torch.arange(len(boxes), device=device), torch.ones(len(boxes), device=device)
+            box, quality = torch.arange(len(boxes), device=device), wanted.nan_to_num(1.0)
         else:
             longest = (boxes[:, 2:] - boxes[:, :2]).amax(1)
             centre = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -120,7 +124,8 @@ def answers(raw: Raw, found: Tensor, batch: Batch, shape: Shape) -> Answer:
             fits = (longest[None] >= (least[levels] * strides)[:, None]) & (
                 longest[None] < (most[levels] * strides)[:, None]
             )
-            cell, box, quality = by_alignment(raw.logits[index].float().sigmoid()[:, labels], iou, near & fits)
+            score = raw.logits[index].float().sigmoid()[:, labels]
+            cell, box, quality = by_alignment(score, iou, near & fits, wanted)
         silent[index, cell] = False
         image = torch.full_like(cell, index)
         rows.append(Answer(image, cell, boxes[box], keypoints[box], labels[box], quality, silent))
@@ -150,7 +155,7 @@ def losses(raw: Raw, batch: Batch, shape: Shape) -> dict[str, Tensor]:
         parts["score"] = (score * easy * ~answer.silent).sum() / total * GAIN["score"]
     else:
         there = torch.zeros_like(raw.objectness)
-        there[at] = 1.0
+        there[at] = answer.quality
         score = functional.binary_cross_entropy_with_logits(raw.objectness, there, reduction="none")
         parts["score"] = (score * ~answer.silent).sum() / total * GAIN["score"]
         parts["class"] = (

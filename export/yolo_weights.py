@@ -9,9 +9,9 @@ import torch
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
+from export.checkpoint import read_checkpoint
 from export.models.yolo import Shape, Yolo, fold_norms
 from export.packages import Failed
-from export.train import read_checkpoint
 
 PREFIX = "network."  # of the names of the weights in the file
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export import train
+from export import checkpoint, train
+from export.__main__ import main
 from export.packages import Failed
 
 Pair = tuple[Tensor, Tensor]
@@ -31,6 +32,16 @@ def make(random: np.random.Generator) -> Pair:
 def error(module: nn.Module, batch: Pair) -> train.Losses:
     x, y = batch
     return {"square": (module(x) - y).square().mean()}
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "0", "-1", "fast"])
+def test_a_rate_that_is_none_ends_in_one_sentence(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["export", "train", "embedder", "people", "--out", "run", f"--rate={text}"])
+    with pytest.raises(SystemExit):
+        main()
+    assert f"argument --rate: invalid rate value: '{text}'" in capsys.readouterr().err
 
 
 def network() -> nn.Module:
@@ -116,7 +127,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_the_last_checkpoint_stays(tm
         Failed, match=r"at step 5 the loss \(odd\) is not a number; .*checkpoint.pt is of step 4.*--rate"
     ):
         train.fit(network(), "linear", stopping(5, value), make, PLAN, tmp_path)  # type: ignore[arg-type]
-    state = train.load_checkpoint(tmp_path / train.CHECKPOINT, "linear")
+    state = checkpoint.load_checkpoint(tmp_path / checkpoint.CHECKPOINT, "linear")
     assert state["step"] == 4
     assert all(torch.isfinite(weights).all() for weights in state["module"].values())
     assert len(rows(tmp_path)) == 4
@@ -132,30 +143,32 @@ def test_a_disk_that_is_full_during_a_checkpoint_leaves_the_old_one(tmp_path: Pa
     wide = nn.Linear(4, 1, bias=False)
     wide.register_buffer("ballast", torch.zeros(1_000_000))
     train.fit(wide, "wide", error, make, train.Plan(2, 0.1), tmp_path)
-    before = (tmp_path / train.CHECKPOINT).read_bytes()
+    before = (tmp_path / checkpoint.CHECKPOINT).read_bytes()
     with (
         largest_file(len(before) // 2),
         pytest.raises(Failed, match=r"checkpoint.pt could not be written .* make room"),
     ):
         train.fit(wide, "wide", error, make, train.Plan(4, 0.1), tmp_path)
-    assert (tmp_path / train.CHECKPOINT).read_bytes() == before
-    assert {file.name for file in tmp_path.iterdir()} == {train.CHECKPOINT, train.LOG}
+    assert (tmp_path / checkpoint.CHECKPOINT).read_bytes() == before
+    assert {file.name for file in tmp_path.iterdir()} == {checkpoint.CHECKPOINT, train.LOG}
     train.fit(wide, "wide", error, make, train.Plan(4, 0.1), tmp_path)
-    assert train.load_checkpoint(tmp_path / train.CHECKPOINT, "wide")["step"] == 4
+    assert checkpoint.load_checkpoint(tmp_path / checkpoint.CHECKPOINT, "wide")["step"] == 4
 
 
 def test_a_checkpoint_of_another_architecture_is_refused_and_stays(tmp_path: Path) -> None:
     train.fit(network(), "linear", error, make, PLAN, tmp_path)
-    before = (tmp_path / train.CHECKPOINT).read_bytes()
+    before = (tmp_path / checkpoint.CHECKPOINT).read_bytes()
     with pytest.raises(Failed, match=r"holds linear, not wider; .* another folder"):
         train.fit(network(), "wider", error, make, PLAN, tmp_path)
-    assert (tmp_path / train.CHECKPOINT).read_bytes() == before
+    assert (tmp_path / checkpoint.CHECKPOINT).read_bytes() == before
 
 
 def test_a_run_can_be_made_longer_but_not_another(tmp_path: Path) -> None:
     train.fit(network(), "linear", error, make, train.Plan(2, 0.05, warmup=1), tmp_path)
     with pytest.raises(Failed, match=r"was started with rate 0\.05; resume it with that"):
         train.fit(network(), "linear", error, make, train.Plan(4, 0.1, warmup=1), tmp_path)
+    with pytest.raises(Failed, match=r"was started with options ''; resume"):
+        train.fit(network(), "linear", error, make, train.Plan(4, 0.05, warmup=1, options="--batch 8"), tmp_path)
     train.fit(network(), "linear", error, make, train.Plan(4, 0.05, warmup=1), tmp_path)
     assert len(rows(tmp_path)) == 4
 
@@ -173,7 +186,7 @@ class Touch:
 @pytest.mark.parametrize("kind", ["missing", "cut off", "text", "code", "nobody's"])
 def test_what_is_no_checkpoint_is_said_and_runs_no_code(tmp_path: Path, kind: str) -> None:
     file, touched = tmp_path / "checkpoint.pt", tmp_path / "touched"
-    train.save_checkpoint(file, "linear", {"step": 1})
+    checkpoint.save_checkpoint(file, "linear", {"step": 1})
     if kind == "missing":
         file.unlink()
     elif kind == "code":
@@ -183,7 +196,7 @@ def test_what_is_no_checkpoint_is_said_and_runs_no_code(tmp_path: Path, kind: st
     else:
         file.write_bytes(file.read_bytes()[:-200] if kind == "cut off" else b"a letter")
     with pytest.raises(Failed, match="is not there; give" if kind == "missing" else "is no checkpoint of this program"):
-        train.load_checkpoint(file, "linear")
+        checkpoint.load_checkpoint(file, "linear")
     assert not touched.exists()
 
 
@@ -224,7 +237,7 @@ def test_averaged_weights_are_those_that_come_back(tmp_path: Path) -> None:
     averaged.update(module, 0)  # the first steps count for more: nine tenths
     assert averaged.state["weight"].item() == pytest.approx(start + 0.1 + 0.9 * 0.9, abs=1e-5)
     trained = train.fit(network(), "linear", error, make, PLAN, tmp_path)
-    state = train.load_checkpoint(tmp_path / train.CHECKPOINT, "linear")
+    state = checkpoint.load_checkpoint(tmp_path / checkpoint.CHECKPOINT, "linear")
     assert json.loads(state["plan"])["rate"] == PLAN.rate
     assert torch.equal(trained.state_dict()["0.weight"], state["averaged"]["0.weight"])
     assert not torch.equal(trained.state_dict()["0.weight"], state["module"]["0.weight"])
@@ -240,7 +253,7 @@ def test_a_gradient_that_is_no_number_stops_the_run_before_the_checkpoint_is_los
 
     with pytest.raises(Failed, match=r"at step 7 the loss \(gradient\) is not a number; .* is of step 4"):
         train.fit(network(), "linear", loss, make, PLAN, tmp_path)
-    state = train.load_checkpoint(tmp_path / train.CHECKPOINT, "linear")
+    state = checkpoint.load_checkpoint(tmp_path / checkpoint.CHECKPOINT, "linear")
     assert all(torch.isfinite(weights).all() for weights in state["module"].values())
 
 

@@ -131,10 +131,7 @@ def test_the_runtime_loads_the_exported_file_and_computes_the_same(tmp_path: Pat
     )
     embedder = Embedder(EmbedderConfig(model=str(file)))
     assert embedder.threshold == pytest.approx(embedder_rating.threshold(rating.clear))
-    mirrored = held.chips[:, :, ::-1].copy()
-    expected = embedder_rating.embedded(module, held.chips) + embedder_rating.embedded(module, mirrored)
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    assert np.abs(embedder(held.chips) - expected).max() < 1e-4
+    assert np.abs(embedder(held.chips) - embedder_rating.embedded(module, held.chips)).max() < 1e-4
 
 
 def test_the_small_network_takes_both_sizes() -> None:

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,8 +20,9 @@ from export.packages import Failed
 from export.prune import surgeon
 from export.to_onnx import save
 from export.train import Plan
-from export.train_yolo import Lessons, Start, built, repeat, shape_for, trained, wide_one
+from export.train_yolo import Lessons, Start, built, centerface, repeat, shape_for, trained, wide_one
 from export.warm_start import slim
+from export.witness import testified
 from export.yolo_weights import from_checkpoint, from_onnx
 from pipeline.types import Candidates
 from stages.detect import Detect, DetectConfig
@@ -260,6 +262,7 @@ def batch_of(boxes: list[list[float]], ignored: list[bool], height: int, width: 
         [torch.full((count, 5, 2), torch.nan)],
         [torch.zeros(count, dtype=torch.long)],
         [torch.tensor(ignored)],
+        [torch.full((count,), torch.nan)],
     )
 
 
@@ -270,6 +273,27 @@ def test_the_level_of_a_faces_size_answers_for_it(side: int, level: int) -> None
     assert len(answer.cell) >= 1
     assert STRIDES[level] in raw.places[answer.cell, 2].tolist()
     assert (answer.quality > 0).all()
+
+
+def test_a_witness_says_what_scores_are_to_be_and_where_nothing_is_taught(sample: Sample) -> None:
+    picture = np.full((128, 256, 3), 90, np.uint8)
+    picture[:, :128] = cv2.resize(sample.pixels, (128, 128), interpolation=cv2.INTER_AREA)
+    picture[:, 128:] = picture[:, 127::-1]  # a second face, which nobody labelled
+    face = (sample.boxes[0] / 4).tolist()
+    batch = batch_of([face, [60.0, 90.0, 80.0, 112.0]], [False, False], *picture.shape[:2])  # and one that is none
+    batch.images = torch.from_numpy(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1))[None])
+    said = testified(centerface().eval(), batch)
+    assert said.ignored[0][:2].tolist() == [False, True]
+    assert said.ignored[0][2:].all()
+    mirrored = torch.tensor([[256 - face[2], face[1], 256 - face[0], face[3]]])
+    assert float(yolo_loss.pairwise_iou(said.boxes[0][2:], mirrored).max()) > 0.5
+    shape, score = Shape("nano"), float(said.scores[0][0])
+    assert score > 0.5
+    for heads in (shape, replace(shape, anchors=ANCHORS)):
+        raw = raw_of(heads, *picture.shape[:2])
+        found, _ = boxes_of(raw.values, raw.places, anchors=bool(heads.anchors))
+        answer = yolo_loss.answers(raw, found, said, heads)
+        assert float(answer.quality.max()) == pytest.approx(score)
 
 
 def test_one_anchor_answers_for_a_box_and_it_is_the_one_most_like_it() -> None:

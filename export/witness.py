@@ -1,0 +1,36 @@
+"""A detector looks at the training picture itself: what it still sees there is what can be learned.
+
+A face that was made small, blurred or half hidden may show nothing any more; its label would teach to see faces in
+nothing. And what nobody labelled may be a face. So the witness's score is what the score is to become (soft labels:
+Hinton et al., arXiv:1503.02531), and where it sees what no label says, nothing is taught.
+"""
+
+import torch
+from torch import nn
+
+from export.augment import Batch
+from export.decode import decode
+from export.yolo_loss import pairwise_iou
+
+MATCH = 0.3  # IoU from which on the witness sees what is labelled; small boxes are labelled within a pixel or two
+DOUBT = 0.15  # a label that scores less is neither a face nor background, and so is a place without a label above it
+
+
+@torch.no_grad()
+def testified(network: nn.Module, batch: Batch) -> Batch:
+    """The batch with what a CenterFace says of its pictures."""
+    boxes, scores, _, _ = decode(*network(batch.images.float().contiguous(memory_format=torch.channels_last)))
+    out = Batch(batch.images, [], [], [], [], [])
+    for index, labelled in enumerate(batch.boxes):
+        likely = scores[index] > DOUBT
+        found, score = boxes[index][likely], scores[index][likely]
+        same = pairwise_iou(labelled, found) > MATCH
+        seen = (same * score).amax(1) if len(score) else labelled.new_zeros(len(labelled))
+        more = found[~same.any(0)]
+        unknown, none = more.new_full((len(more), 5, 2), torch.nan), more.new_zeros(len(more))
+        out.boxes.append(torch.cat((labelled, more)))
+        out.keypoints.append(torch.cat((batch.keypoints[index], unknown)))
+        out.classes.append(torch.cat((batch.classes[index], none.long())))
+        out.ignored.append(torch.cat((batch.ignored[index] | (seen < DOUBT), none == 0)))
+        out.scores.append(torch.cat((seen, none)))
+    return out
