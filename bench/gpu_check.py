@@ -53,11 +53,16 @@ def main() -> int:
         return 1
     faults = sum(
         check(console, path, provider, half)
-        for path in [*sorted(MODELS.glob("*.onnx")), *map(Path, sys.argv[1:])]
+        for path in [*_models(), *map(Path, sys.argv[1:])]
         for provider, half in _ways(console)
     )
     console.print(f"gpu-check: {faults} checks failed" if faults else "gpu-check: all is well")
     return 1 if faults else 0
+
+
+def _models() -> list[Path]:
+    """Those that ship, but for what is quantized for CPUs: a GPU computes the other file of the same network."""
+    return [path for path in sorted(MODELS.glob("*.onnx")) if not path.stem.endswith("_int8")]
 
 
 def _ways(console: Console) -> list[tuple[Device, bool]]:

@@ -15,6 +15,7 @@ from export import (
     embedder_tracks,
     evaluate,
     inspect_model,
+    limits,
     packages,
     parity,
     passive,
@@ -122,7 +123,7 @@ def main() -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_weights(commands)
-    for module in (evaluate, quantize, verify, inspect_model, teach, simulate, passive):
+    for module in (evaluate, limits, quantize, verify, inspect_model, teach, simulate, passive):
         module.add(commands)
     trainings = commands.add_parser("train", help="train a network").add_subparsers(required=True, metavar="NETWORK")
     for module in (train_yolo, transfer_report, train_embedder, embedder_mining, embedder_tracks, train_liveness):

@@ -13,20 +13,21 @@ from torch.nn import functional
 
 from export import anchors, networks, yolo_weights
 from export.augment import Augmented, Batch, Sample
-from export.checkpoint import CHECKPOINT
+from export.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from export.cli import Commands, command, positive, rate, share
 from export.detection_data import load
 from export.models.centerface import CenterFace
-from export.models.yolo import WIDTHS, ConvNorm, Raw, Shape, Yolo
+from export.models.yolo import WIDTHS, ConvNorm, Raw, Shape, Yolo, presence
 from export.packages import Failed
 from export.train import LOG, Losses, Plan, fit, groups
 from export.warm_start import OLD, fill_from_centerface, slim
-from export.witness import testified
+from export.witness import level, testified
 from export.yolo_loss import losses
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 SIDES = (256, 320, 384)  # px: what a batch's height and width are drawn from; few, as each new shape costs time
 PICTURES = 96  # that pruning looks at
+LEVELLED = 16  # batches on which the scores of a trained network are compared with the witness's
 ALIKE = 1.0  # the weight of staying like the teacher's maps
 REPEAT = 1.0  # the weight of saying what the teacher says
 SEEN = 0.1  # score from which on the teacher's box is worth repeating
@@ -62,11 +63,6 @@ class Lessons:
         if said is not None:
             parts["repeat"] = repeat(raw, said) * REPEAT
         return parts
-
-
-def presence(raw: Raw) -> Tensor:
-    """(B, N, C or 1) logits of something being there, float32."""
-    return (raw.logits if raw.objectness is None else raw.objectness[..., None]).float()
 
 
 def repeat(raw: Raw, said: Raw) -> Tensor:
@@ -170,14 +166,23 @@ def trained(shape: Shape, start: Start, make: Augmented, plan: Plan, folder: Pat
     """A YOLO trained in `folder`, on CUDA where there is a GPU."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     yolo, teacher = built(shape, start, make, plan.seed, (folder / CHECKPOINT).exists())
-    repeats = isinstance(start.source, Path) and teacher is not None and same_words(teacher.shape, shape)
     parameters = groups(yolo, plan.rate, OLD if teacher else (), start.slow)
-    witness = centerface().eval().requires_grad_(False) if teacher is not None and shape.labels == ("face",) else None
+    witness = centerface().eval().requires_grad_(False) if teacher and shape.labels == ("face",) else None
+    repeats = False
+    if teacher and isinstance(start.source, Path):
+        teacher = teacher if teacher.shape.size != shape.size else None  # one as large has nothing more to teach
+        repeats = teacher is not None and same_words(teacher.shape, shape)
     for network in (teacher, witness):
         if network is not None:
             network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     lessons = Lessons(shape, teacher, repeats, witness)
     fit(yolo, str(shape), lessons, make, plan, folder, parameters=parameters, device=device)
+    if witness is not None:
+        fresh = (make(np.random.default_rng((plan.seed, plan.steps + index))) for index in range(LEVELLED))
+        shift = level(yolo, witness, (moved(batch, next(yolo.parameters()).device) for batch in fresh))
+        yolo.shift_scores(shift)
+        state = load_checkpoint(folder / CHECKPOINT, str(shape))
+        save_checkpoint(folder / CHECKPOINT, str(shape), {**state, "level": shift})
     return yolo.cpu()
 
 

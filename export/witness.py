@@ -5,11 +5,14 @@ nothing. And what nobody labelled may be a face. So the witness's score is what 
 Hinton et al., arXiv:1503.02531), and where it sees what no label says, nothing is taught.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
 from export.augment import Batch
 from export.decode import decode
+from export.models.yolo import Yolo, presence
 from export.yolo_loss import pairwise_iou
 
 MATCH = 0.3  # IoU from which on the witness sees what is labelled; small boxes are labelled within a pixel or two
@@ -34,3 +37,28 @@ def testified(network: nn.Module, batch: Batch) -> Batch:
         out.ignored.append(torch.cat((batch.ignored[index] | (seen < DOUBT), none == 0)))
         out.scores.append(torch.cat((seen, none)))
     return out
+
+
+@torch.no_grad()
+def level(yolo: Yolo, network: nn.Module, batches: Iterable[Batch]) -> float:
+    """What to add to the logits of `yolo`'s scores, so that faces score on average what a CenterFace says of them.
+
+    Who learns which of some cells is to answer is less sure of each than of the face. This is Platt's scaling (1999)
+    with the slope 1, so a threshold means the same in both networks.
+    """
+    peaks, scores = [], []
+    for batch in batches:
+        said = testified(network, batch)
+        raw = yolo(batch.images.float().contiguous(memory_format=torch.channels_last))
+        found, there = yolo.boxes(raw)[0], presence(raw)[..., 0]
+        for index, ignored in enumerate(said.ignored):
+            near = pairwise_iou(said.boxes[index][~ignored], found[index]) > MATCH
+            seen = near.any(1)
+            peaks.append(there[index].masked_fill(~near, -torch.inf).amax(1)[seen])
+            scores.append(said.scores[index][~ignored][seen])
+    peak, score, shift = torch.cat(peaks).double(), torch.cat(scores).double(), torch.zeros((), dtype=torch.float64)
+    for _ in range(20):  # Newton's steps; the sum of the entropies is convex in the shift
+        chance = (peak.cpu() + shift).sigmoid()
+        step = (score.cpu() - chance).sum() / (chance * (1 - chance)).sum().clamp(min=1e-9)
+        shift += step.clamp(-1, 1)  # far away a full step would overshoot
+    return float(shift)

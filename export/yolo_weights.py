@@ -38,6 +38,7 @@ def from_checkpoint(file: Path) -> Yolo:
     state = read_checkpoint(file)
     yolo = Yolo(shape_of(state["architecture"]))
     yolo.load_state_dict(state["averaged"])
+    yolo.shift_scores(state.get("level", 0.0))
     return yolo.eval()
 
 

@@ -15,6 +15,7 @@ from pipeline.home import home
 
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
 UPSTREAM = "upstream.toml"  # in SHIPPED: what `pull` knows
+DETECTOR = "centerface"  # what looks for faces where nobody asks for another
 
 T = TypeVar("T")
 Where = Literal["shipped", "pulled", "upstream"]

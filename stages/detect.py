@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Frames, Overwritten
 from pipeline.model import ModelInfo
+from pipeline.registry import DETECTOR
 from pipeline.types import Candidates, Frame
 from stages.embed import EMBEDDER, FEEDS
 from stages.layouts import LAYOUTS, Found, Layout, best, recognize, unstacked
@@ -25,7 +26,7 @@ Side = Annotated[int, Meta(ge=32, le=4096, multiple_of=32)]  # pixels; 32 is the
 class DetectConfig(NetworkConfig, frozen=True):
     """`[detect]`"""
 
-    model: str = "centerface"
+    model: str = DETECTOR
     size: tuple[Side, Side] | None = None  # [height, width] of the network's input; None: the file's own
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5  # score
     top_k: Annotated[int, Meta(ge=1)] = 1000  # candidates of a frame, before NMS

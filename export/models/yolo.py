@@ -50,6 +50,11 @@ class Raw(NamedTuple):
     places: Tensor  # (N, 5) px: the cell's middle x and y, its stride, and the width and height that sides are told by
 
 
+def presence(raw: Raw) -> Tensor:
+    """(B, N, C or 1) logits of something being there, float32."""
+    return (raw.logits if raw.objectness is None else raw.objectness[..., None]).float()
+
+
 class ConvNorm(nn.Sequential):
     """Convolution and batch norm, and ReLU unless it is to be linear."""
 
@@ -250,6 +255,17 @@ class Yolo(nn.Module):
 
     def forward(self, images: Tensor) -> Raw:
         return self.read(self.features(images))
+
+    @torch.no_grad()
+    def shift_scores(self, shift: float) -> None:
+        """Add to the logits of `presence`, at every place."""
+        for head in self.heads:
+            if isinstance(head, FreeHead):
+                assert head.score.bias is not None
+                head.score.bias += shift
+            elif isinstance(head, AnchorHead):
+                assert head.out.bias is not None
+                head.out.bias.view(-1, sum(head.parts))[:, 0] += shift
 
     def boxes(self, raw: Raw) -> tuple[Tensor, Tensor | None]:
         """Boxes (B, N, 4) xyxy px and keypoints (B, N, 5, 2) px, or None, of what the heads said."""

@@ -22,7 +22,7 @@ from export.to_onnx import save
 from export.train import Plan
 from export.train_yolo import Lessons, Start, built, centerface, repeat, shape_for, trained, wide_one
 from export.warm_start import slim
-from export.witness import testified
+from export.witness import level, testified
 from export.yolo_weights import from_checkpoint, from_onnx
 from pipeline.types import Candidates
 from stages.detect import Detect, DetectConfig
@@ -296,6 +296,17 @@ def test_a_witness_says_what_scores_are_to_be_and_where_nothing_is_taught(sample
         assert float(answer.quality.max()) == pytest.approx(score)
 
 
+@pytest.mark.parametrize("head", ["free", "anchors"])
+def test_scores_are_levelled_to_the_witnesss(head: str, make: Augmented) -> None:
+    torch.manual_seed(0)
+    yolo, network, batch = Yolo(SHAPES[head]).eval(), centerface().eval(), make(np.random.default_rng(3))
+    first = level(yolo, network, [batch])
+    yolo.shift_scores(first)
+    assert level(yolo, network, [batch]) == pytest.approx(0, abs=1e-4)
+    yolo.shift_scores(-2)
+    assert level(yolo, network, [batch]) == pytest.approx(2, abs=1e-4)
+
+
 def test_one_anchor_answers_for_a_box_and_it_is_the_one_most_like_it() -> None:
     shape = Shape("nano", anchors=ANCHORS)
     answer, raw = answered([[100.0, 100.0, 148.0, 160.0]], shape, 256, 256)
@@ -424,12 +435,12 @@ def test_pictures_are_the_same_for_the_same_seed(make: Augmented) -> None:
 
 @pytest.mark.parametrize("head", ["free", "anchors"])
 def test_a_short_training_learns_to_find_a_face(head: str, make: Augmented, sample: Sample, tmp_path: Path) -> None:
-    shape = replace(SHAPES[head], size="tiny")
+    shape, start = replace(SHAPES[head], size="tiny"), Start(frozen=True)
     before, teacher = built(shape, Start(frozen=True), make, 0, False)
     lessons, batch = Lessons(shape, teacher, False), make(np.random.default_rng(10_000))
     with torch.inference_mode():
         first = sum(lessons(before.eval(), batch).values())
-    yolo = trained(shape, Start(frozen=True), make, Plan(80, 4e-3, warmup=5, ema=0.95), tmp_path / "run")
+    yolo = trained(shape, start, make, Plan(80, 4e-3, warmup=5, ema=0.95), tmp_path / "run")
     with torch.inference_mode():
         last = sum(lessons(yolo, batch).values())
     assert float(last) < 0.6 * float(first)
@@ -440,6 +451,7 @@ def test_a_short_training_learns_to_find_a_face(head: str, make: Augmented, samp
     with torch.inference_mode():
         raw = kept(images)
         boxes, _ = kept.boxes(raw)
+        assert torch.equal(yolo(images).logits, raw.logits)
     scores = raw.logits[0, :, 0].sigmoid() * (1 if raw.objectness is None else raw.objectness[0].sigmoid())
     best = boxes[0, int(scores.argmax())]
     assert float(yolo_loss.pairwise_iou(best[None], torch.from_numpy(sample.boxes / 4))) > 0.4

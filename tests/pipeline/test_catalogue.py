@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.catalogue import app
 from pipeline.errors import Failed, Usage
+from pipeline.registry import SHIPPED
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,9 @@ def test_list() -> None:
 def test_verify_names_the_files_that_are_as_they_should_be() -> None:
     result = call("verify")
     assert result.exit_code == 0
-    assert [line.split()[:2] for line in result.output.splitlines()] == [["ok", "centerface"], ["ok", "dlib_face"]]
+    shipped = sorted(path.stem for path in SHIPPED.glob("*.onnx"))
+    assert shipped == ["centerface", "centerface_int8", "dlib_face", "yolo_face", "yolo_face_int8"]
+    assert [line.split()[:2] for line in result.output.splitlines()] == [["ok", name] for name in shipped]
 
 
 def test_pull_from_a_mirror_then_verify(place: Path, shared: Path) -> None:
