@@ -21,7 +21,7 @@ from export.models.yolo import WIDTHS, ConvNorm, Raw, Shape, Yolo, presence
 from export.packages import Failed
 from export.train import LOG, Losses, Plan, fit, groups
 from export.warm_start import OLD, fill_from_centerface, slim
-from export.witness import level, testified
+from export.witness import level, witnessed
 from export.yolo_loss import losses
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -44,7 +44,7 @@ class Lessons:
         assert isinstance(module, Yolo)
         batch = moved(batch, next(module.parameters()).device)
         if self.witness is not None:
-            batch = testified(self.witness, batch)
+            batch = witnessed(self.witness, batch)
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
         levels = module.features(images)
         raw = module.read(levels)

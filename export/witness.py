@@ -20,7 +20,7 @@ DOUBT = 0.15  # a label that scores less is neither a face nor background, and s
 
 
 @torch.no_grad()
-def testified(network: nn.Module, batch: Batch) -> Batch:
+def witnessed(network: nn.Module, batch: Batch) -> Batch:
     """The batch with what a CenterFace says of its pictures."""
     boxes, scores, _, _ = decode(*network(batch.images.float().contiguous(memory_format=torch.channels_last)))
     out = Batch(batch.images, [], [], [], [], [])
@@ -48,7 +48,7 @@ def level(yolo: Yolo, network: nn.Module, batches: Iterable[Batch]) -> float:
     """
     peaks, scores = [], []
     for batch in batches:
-        said = testified(network, batch)
+        said = witnessed(network, batch)
         raw = yolo(batch.images.float().contiguous(memory_format=torch.channels_last))
         found, there = yolo.boxes(raw)[0], presence(raw)[..., 0]
         for index, ignored in enumerate(said.ignored):
