@@ -16,7 +16,8 @@ from export.packages import Failed
 Random = np.random.Generator
 Matrix = NDArray[np.float64]  # (2, 3), from the picture's xy to the canvas's
 
-SMALLEST, LARGEST = 8.0, 0.9  # px, and share of the picture's side: the range of a face's height
+SMALLEST, LARGEST = 8.0, 1.1  # px, and share of the picture's side: the range of a face's height
+LARGE_AWAY = 0.4  # a face's middle is at least this share of its height from the picture's edge
 ENLARGED = 2.5  # a picture is not enlarged further
 SWAP = (1, 0, 2, 4, 3)  # the five points of a mirrored face
 
@@ -69,7 +70,8 @@ def view(sample: Sample, canvas: Image, random: Random) -> Sample:
         box = sample.boxes[random.choice(sure)]
         scale = min(wanted / max(box[3] - box[1], 1), ENLARGED)
         middle = (box[:2] + box[2:]) / 2
-        target = np.array([width, height]) * random.uniform(0.1, 0.9, 2)
+        edge = np.clip(LARGE_AWAY * wanted / np.array([width, height]), 0.1, 0.5)
+        target = np.array([width, height]) * random.uniform(edge, 1 - edge)
     else:
         scale = max(height / rows, width / columns) * np.exp(random.uniform(-0.7, 0.9))
         middle = random.uniform(0, 1, 2) * [columns, rows]

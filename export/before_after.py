@@ -9,7 +9,7 @@ import onnx
 
 from export import chips, feed, report
 from export.decode import SCORE
-from export.detector import Array, Detector, Image
+from export.detector import Array, Detector, Image, scaled
 from export.evaluate import average_precision, verification
 from export.latency import latencies
 from export.model_file import load, properties, session
@@ -70,7 +70,7 @@ class Figures:
 
 def timed(files: Sequence[Path], models: Sequence[onnx.ModelProto], image: Image) -> dict[str, tuple[float, float]]:
     """Milliseconds of both files for one picture, in turns."""
-    fed = [(session(file), feed.scaled(image, properties(model))) for file, model in zip(files, models, strict=True)]
+    fed = [(session(file), scaled(image, properties(model))) for file, model in zip(files, models, strict=True)]
     before, after = latencies(fed)
     return {
         "median": (before.p50, after.p50),

@@ -62,7 +62,7 @@ class DecodedYolo(nn.Module):
     """
 
     def __init__(self, network: Yolo, half: bool = False) -> None:
-        """`half`: all but the heads computes in float16, for GPUs."""
+        """`half`: the backbone and the neck compute in float16, for GPUs."""
         super().__init__()
         self.network, self.half_features = copy.deepcopy(network).eval(), half
         fold_norms(self.network)

@@ -1,10 +1,10 @@
 """Detectors side by side on labelled photos: what each finds, misses and makes up, and how long it takes."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from export import detection, detection_data, labels_xml, plots
@@ -18,6 +18,7 @@ from export.model_file import load, picture_size
 from export.packages import Failed
 
 SMALLEST = 16.0  # px of the network's input
+MOVED = 2.0  # px of the network's input by which a photo moves, to see how far landmarks jump that ought to move along
 FACE = ("face",)
 
 
@@ -41,6 +42,11 @@ class Rated:
     false: list[plots.Tile] = field(default_factory=list)
     apart: list[float] = field(default_factory=list)  # landmarks, in eye distances
 
+    def shrink(self, pixels: Image) -> float:
+        """Pixels of the network's input for one of the photo."""
+        height, width = pixels.shape[:2]
+        return float(min(self.detector.height / height, self.detector.width / width))
+
 
 @dataclass(frozen=True)
 class Result:
@@ -59,12 +65,16 @@ class Result:
     milliseconds: Latency
 
 
-def opened(model: Path, height: int, width: int) -> Rated:
-    """A detector at this size; Failed where it is none, or takes another size."""
+def opened(model: Path, height: int, width: int, names: Sequence[str] | None = FACE) -> Rated:
+    """A detector at this size, whose classes are `names` where the file does not say.
+
+    Failed where it is none, takes another size, or nobody names its classes.
+    """
     picture_size(load(model), model, (height, width))
     detector = Detector(model, height, width)
-    said = detector.session.get_modelmeta().custom_metadata_map.get("framewire.labels")
-    return Rated(model, detector, tuple(json.loads(said)) if said else FACE)
+    if not detector.labels and not names:
+        raise Failed(f"{model.name} does not name its classes; name them in classes.txt or with --names, a line each")
+    return Rated(model, detector, detector.labels or tuple(names or ()))
 
 
 def labelled(data: Sequence[Path], photos: Path | None, names: Path | None) -> Labelled:
@@ -109,14 +119,24 @@ def truth(name: str, sample: Sample, names: Sequence[str], wanted: Sequence[str]
 def look(rated: Rated, sample: Sample, wanted: Sequence[str], smallest: float) -> Array:
     """Run a detector on a photo and match what it finds; returns its landmarks (N, 5, 2)."""
     found = rated.detector(sample.pixels)
+    if len(found.classes) and int(found.classes.max()) >= len(rated.labels):
+        known = f"{rated.model.name} finds the class {found.classes.max()}, and {len(rated.labels)} have names"
+        raise Failed(f"{known}; name them all, a line each")
     classes = renamed(found.classes.astype(np.int64), rated.labels, wanted)
     which = classes >= 0
     boxes = Boxes(found.boxes[which], classes[which], found.scores[which])
-    height, width = sample.pixels.shape[:2]
-    shrink = min(rated.detector.height / height, rated.detector.width / width)
     labels = Boxes(sample.boxes, sample.classes, np.ones(len(sample.boxes), np.float32))
-    rated.photos.append(detection.match(boxes, labels, sample.ignored, shrink, smallest))
+    rated.photos.append(detection.match(boxes, labels, sample.ignored, rated.shrink(sample.pixels), smallest))
     return found.keypoints[which]
+
+
+def moved(sample: Sample, away: float) -> Sample:
+    """The photo and its labels, `away` px further right and down."""
+    height, width = sample.pixels.shape[:2]
+    move = np.array([[1, 0, away], [0, 1, away]], np.float32)
+    pixels = np.asarray(cv2.warpAffine(sample.pixels, move, (width, height)), np.uint8)
+    step = np.float32(away)
+    return Sample(pixels, sample.boxes + step, sample.keypoints + step, sample.classes, sample.ignored)
 
 
 def keep_failures(rated: Rated, name: str, sample: Sample, score: float) -> None:
@@ -131,6 +151,11 @@ def keep_failures(rated: Rated, name: str, sample: Sample, score: float) -> None
         rated.false.append(
             plots.tile(sample.pixels, photo.found.corners[index], f"{Path(name).stem[:14]}, {sure:.2f}", sure)
         )
+
+
+def middle(values: Sequence[float]) -> float | None:
+    """The median, to four places; None of nothing."""
+    return round(float(np.median(values)), 4) if values else None
 
 
 def result(rated: Rated, names: Sequence[str], score: float, milliseconds: Latency) -> Result:
@@ -150,7 +175,7 @@ def result(rated: Rated, names: Sequence[str], score: float, milliseconds: Laten
         precision=round(right / total, 4) if total else None,
         false=total - right,
         sizes=detection.recalls(photos, score),
-        landmarks=round(float(np.median(rated.apart)), 4) if rated.apart else None,
+        landmarks=middle(rated.apart),
         landmark_faces=len(rated.apart),
         milliseconds=milliseconds,
     )
@@ -168,27 +193,33 @@ def classes_in_common(models: Sequence[Rated], names: Sequence[str]) -> list[str
 def look_through(
     models: Sequence[Rated],
     data: Labelled,
-    other: Rated | None = None,
+    others: tuple[Rated, Rated] | None = None,
     score: float = SCORE,
     smallest: float = SMALLEST,
 ) -> tuple[list[str], Image]:
     """Run all models on all photos; returns the classes that are asked for, and the first photo.
 
-    Failed where nothing is asked for.
+    `others` are one detector twice: landmarks are compared with those of the first, which sees the photos as the models
+    do; the second sees them MOVED. Failed where nothing is asked for.
     """
     names = data.names or models[0].labels
-    wanted = classes_in_common([*models, *([other] if other else [])], names)
+    wanted = classes_in_common([*models, *(others or ())], names)
     first = None
     for name, whole in data.photos:
         sample = truth(name, whole, names, wanted)
         first = sample.pixels if first is None else first
-        theirs = look(other, sample, wanted, smallest) if other else None
+        points = [look(rated, sample, wanted, smallest) for rated in models]
         for rated in models:
-            points = look(rated, sample, wanted, smallest)
             keep_failures(rated, name, sample, score)
-            if other and theirs is not None:
-                pair = rated.photos[-1], other.photos[-1]
-                rated.apart += detection.landmarks_apart(*pair, points, theirs, score)
+        if others:
+            other, again = others
+            theirs = look(other, sample, wanted, smallest)
+            step = MOVED / other.shrink(sample.pixels)
+            once_more = look(again, moved(sample, step), wanted, smallest) - np.float32(step)
+            for rated, ours in zip((*models, again), (*points, once_more), strict=True):
+                if not rated.detector.landmarks:
+                    continue
+                rated.apart += detection.landmarks_apart(rated.photos[-1], other.photos[-1], ours, theirs, score)
     if first is None or not any(photo.asked.any() for photo in models[0].photos):
         raise Failed(f"no photo has a labelled {' or '.join(wanted[:3])} of {smallest:g} px or more; give more photos")
     return wanted, first

@@ -8,7 +8,7 @@ import numpy as np
 
 from export import chips, feed, plots, report, verification
 from export.cli import Commands, command
-from export.detector import Array
+from export.detector import Array, scaled
 from export.latency import Latency, latencies
 from export.model_file import load, pictures_input, properties, session
 from export.packages import Failed
@@ -34,7 +34,7 @@ def embed(model: Path, faces: Array) -> Array:
         faces = np.stack([feed.resized(face.astype(np.uint8), height, width) for face in faces]).astype(np.float32)
     run = session(model)
     name = run.get_inputs()[0].name
-    pixels = np.concatenate([feed.scaled(face[..., ::-1].astype(np.uint8), said) for face in faces])
+    pixels = np.concatenate([scaled(face[..., ::-1].astype(np.uint8), said) for face in faces])
     parts = np.array_split(pixels, -(-len(pixels) // BATCH))
     return np.concatenate([np.asarray(run.run(None, {name: part})[0]) for part in parts])
 
@@ -77,7 +77,7 @@ def time_of(model: Path) -> Latency:
     """Milliseconds of the network alone for one face."""
     proto = load(model)
     height, width = (side or 150 for side in pictures_input(proto, model).size)
-    batch = feed.scaled(np.zeros((height, width, 3), np.uint8), properties(proto))
+    batch = scaled(np.zeros((height, width, 3), np.uint8), properties(proto))
     return latencies([(session(model), batch)])[0]
 
 

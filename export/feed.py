@@ -1,20 +1,17 @@
-"""Photos as a model wants them: letterboxed, or cut to faces, in the channel order and scale that its file names."""
+"""Photos of the size that a model wants: letterboxed, or cut to faces."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from export.chips import SMALLEST, by_points, read_image
 from export.decode import SCORE
 from export.detector import Detector, Image, letterbox
 from export.model_file import properties
 from export.packages import Failed
-from export.preprocess import INPUT
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 FINDER = Path(__file__).resolve().parents[1] / "models" / "centerface.onnx"  # cuts faces out for embedders
@@ -29,17 +26,6 @@ def photos_in(places: Sequence[Path]) -> list[Path]:
             raise Failed(f"{place} has no photos ({', '.join(ENDINGS)}); give a folder that has some")
         photos += found
     return photos
-
-
-def scaled(picture: Image, said: dict[str, str]) -> NDArray[Any]:
-    """A batch of one for the session out of a (H, W, 3) uint8 BGR picture of the input's size."""
-    if said.get("input") == INPUT:
-        return np.ascontiguousarray(picture if said.get("order") == "BGR" else picture[..., ::-1])[None]
-    ordered = picture if (said.get("order") or "BGR") == "BGR" else picture[..., ::-1]
-    mean, scale = (
-        np.array((said.get(key) or default).split(","), np.float32) for key, default in (("mean", "0"), ("scale", "1"))
-    )
-    return np.ascontiguousarray(((ordered - mean) * scale)[None].transpose(0, 3, 1, 2), np.float32)
 
 
 def resized(picture: Image, height: int, width: int) -> Image:

@@ -23,6 +23,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from export import feed
 from export.before_after import Test, measure, write_report
 from export.cli import Commands, command, size
+from export.detector import scaled
 from export.equalize import equalize
 from export.graph import behind, folded, front
 from export.half import FLOAT16, to_float16
@@ -101,7 +102,7 @@ def batches_of(model: onnx.ModelProto, file: Path, photos: Sequence[Path], heigh
         if smaller[0] * smaller[1] >= LEAST:
             sizes.append(smaller)
     return [
-        {taken.name: feed.scaled(image, properties(model))}
+        {taken.name: scaled(image, properties(model))}
         for rows, columns in sizes
         for image in feed.pictures(model, photos, rows, columns)
     ]

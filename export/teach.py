@@ -1,4 +1,4 @@
-"""Labels where no person labelled: what two teachers agree on is a face, what only one half believes is left out."""
+"""Labels where no person labelled: what teachers are sure of counts, what one of them half believes is left out."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -25,25 +25,36 @@ SIZES = (
     1280,
 )  # px, the sides of the teachers' square inputs: small faces need the large one, large faces the small one
 MATCH = 0.4  # IoU from which on two boxes are one face
-SURE = 0.6  # of both teachers' mean score
-ALONE = 0.8  # of the only teacher that sees it
+SURE = 0.6  # the mean score of both teachers, or the score of the only one asked
+ALONE = 0.8  # the score of the only one of both that sees it
 SUSPECT = 0.35  # what has at least this and is not believed is neither face nor background
 FRAMES = 24  # of a video, evenly spread
 
 
 class Teacher:
-    """A detector at several input sizes, as one."""
+    """A detector at several input sizes, or at the one that it takes, for one of its classes."""
 
-    def __init__(self, file: Path) -> None:
-        self.detectors = [Detector(file, side, side) for side in SIZES]
+    def __init__(self, file: Path, wanted: str) -> None:
+        """`wanted`: the class's name, or its number."""
+        height, width = model_file.pictures_input(model_file.load(file), file).size
+        sizes = [(height, width)] if height and width else [(side, side) for side in SIZES]
+        self.detectors = [Detector(file, *size) for size in sizes]
+        names = self.detectors[0].labels or ()
+        if not wanted.isdigit() and wanted not in names:
+            raise Failed(f"{file.name} has no class {wanted} ({', '.join(names) or 'it names none'}); give its number")
+        self.wanted = int(wanted) if wanted.isdigit() else names.index(wanted)
 
     def __call__(self, image: Image) -> Faces:
-        """The faces in a (H, W, 3) uint8 BGR image; the best score of any size is the face's."""
+        """What it sees of its class in a (H, W, 3) uint8 BGR image; the best score of any size counts."""
         longest = max(image.shape[:2])
-        found = [
-            detector(image, SUSPECT) for detector in self.detectors if detector.height <= max(SIZES[0], 2 * longest)
-        ]
-        return merged(found)
+        sizes = [one for one in self.detectors if one.height <= max(SIZES[0], 2 * longest)] or self.detectors
+        return merged([of_class(detector(image, SUSPECT), self.wanted) for detector in sizes])
+
+
+def of_class(found: Faces, wanted: int) -> Faces:
+    """What is of one class."""
+    which = found.classes == wanted
+    return Faces(found.boxes[which], found.scores[which], found.keypoints[which], found.classes[which])
 
 
 def merged(found: Sequence[Faces]) -> Faces:
@@ -56,6 +67,11 @@ def merged(found: Sequence[Faces]) -> Faces:
         if not keep or overlap(boxes[index], boxes[keep]).max() <= MATCH:
             keep.append(int(index))
     return Faces(boxes[keep], scores[keep], keypoints[keep], classes[keep])
+
+
+def believed(alone: Faces) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Boxes, keypoints and whether to ignore, where there is only one teacher."""
+    return alone.boxes, alone.keypoints, np.asarray(alone.scores < SURE, bool)
 
 
 def agreed(first: Faces, second: Faces) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -111,9 +127,9 @@ def frames(file: Path) -> Iterator[tuple[str, Image]]:
 
 def label(arguments: argparse.Namespace) -> None:
     """`label`: copies of the pictures, at most LONGEST px, and labels.xml beside them."""
-    for file in arguments.teachers:
-        model_file.load(file)  # or it fails here, with a sentence
-    teachers = [Teacher(file) for file in arguments.teachers]
+    teachers = [Teacher(file, arguments.wanted) for file in arguments.teachers]
+    if len(teachers) > 2:
+        raise Failed(f"{len(teachers)} teachers are too many; give one or two")
     folder: Path = arguments.out
     folder.mkdir(parents=True, exist_ok=True)
     done: list[Labelled] = []
@@ -126,20 +142,28 @@ def label(arguments: argparse.Namespace) -> None:
             raise Failed(f"two pictures would both be {file.name}; rename one of them")
         names.add(file)
         write_whole(file, cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
-        done.append(Labelled(file, *agreed(*(teacher(small) for teacher in teachers))))
+        found = [teacher(small) for teacher in teachers]
+        done.append(Labelled(file, *(agreed(*found) if len(found) == 2 else believed(*found))))
     if not done:
         raise Failed(f"there is no photo or video under {', '.join(map(str, arguments.sources))}; give other folders")
     write(folder / "labels.xml", done)
-    faces, left_out = sum(int((~one.ignored).sum()) for one in done), sum(int(one.ignored.sum()) for one in done)
-    print(f"{faces} faces and {left_out} left out in {len(done)} pictures  {folder / 'labels.xml'}")
+    sure, left_out = sum(int((~one.ignored).sum()) for one in done), sum(int(one.ignored.sum()) for one in done)
+    print(f"{sure} boxes and {left_out} left out in {len(done)} pictures  {folder / 'labels.xml'}")
 
 
 def add(commands: Commands) -> None:
     """The command `label`."""
-    sub = command(commands, "label", label, "label photos and videos with two teachers, for training")
+    sub = command(commands, "label", label, "label photos and videos with one or two teachers, for training")
     sub.add_argument("sources", type=Path, nargs="+", help="photos, videos, and folders of them")
     sub.add_argument(
-        "--teachers", type=Path, nargs=2, required=True, metavar="MODEL.onnx",
-        help="two face detectors; where only one sees a face well, it counts from a higher score on",
+        "--teachers", type=Path, nargs="+", required=True, metavar="MODEL.onnx",
+        help="one detector or two; where only one of two sees a thing well, it counts from a higher score on",
     )  # fmt: skip
+    sub.add_argument(
+        "--class",
+        dest="wanted",
+        default="0",
+        metavar="NAME|NUMBER",
+        help="what to label; the teachers' first by default",
+    )
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")

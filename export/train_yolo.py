@@ -232,7 +232,7 @@ def add(commands: Commands) -> None:
     )
     sub.add_argument("--freeze", choices=("backbone",), help="train the heads alone")
     sub.add_argument("--slow", type=share, default=0.3, help="the share of the rate for what was trained before")
-    sub.add_argument("--steps", type=positive, default=2600)
+    sub.add_argument("--steps", type=positive, default=3200)
     sub.add_argument("--batch", type=positive, default=16)
     sub.add_argument("--rate", type=rate, default=3e-3)
     sub.add_argument("--seed", type=int, default=0)

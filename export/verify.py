@@ -14,7 +14,7 @@ from export import feed
 from export.chips import read_image
 from export.cli import Commands, command, size
 from export.decode import SCORE
-from export.detector import Array, Detector, Faces, Image, overlap
+from export.detector import Array, Detector, Faces, Image, overlap, scaled
 from export.model_file import load, picture_size, pictures_input, properties, results, session, sizes
 from export.packages import Failed
 from export.parity import Difference, differences
@@ -72,9 +72,10 @@ def agreement(first: Sequence[Faces], second: Sequence[Faces]) -> Agreement:
 def detector(file: Path, height: int, width: int) -> Detector | None:
     """The file as a face detector, None where it is none."""
     try:
-        return Detector(file, height, width)
+        found = Detector(file, height, width)
     except Failed:
         return None
+    return found if found.landmarks else None
 
 
 def common_size(files: Sequence[Path], models: Sequence[onnx.ModelProto], wanted: Size | None) -> Size:
@@ -92,7 +93,7 @@ def common_size(files: Sequence[Path], models: Sequence[onnx.ModelProto], wanted
 def outputs(model: onnx.ModelProto, file: Path, images: Sequence[Image]) -> list[Array]:
     """Each output (B, ...) over pictures that are fed one by one, scaled as the file says."""
     run, name, said = session(file), pictures_input(model, file).name, properties(model)
-    found = [results(run, {name: feed.scaled(image, said)}) for image in images]
+    found = [results(run, {name: scaled(image, said)}) for image in images]
     return [np.stack([np.asarray(array, np.float32) for array in arrays]) for arrays in zip(*found, strict=True)]
 
 

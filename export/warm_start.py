@@ -53,7 +53,7 @@ def slim(yolo: Yolo, wide: Yolo, images: Tensor) -> None:
     """Fill `yolo` out of a wider one; `images` (M, 3, H, W) RGB 0..255 are what the pruning looks at.
 
     The slim network's own maps go into each regression and the wide one's come out of it, so that a block also mends
-    what was lost before it. The neck is the same in both, and so are heads of one kind.
+    what was lost before it. The neck is the same in both, and so are heads of one kind and the path to them.
     """
     wide = copy.deepcopy(wide).eval()
     fold_norms(wide)
@@ -77,6 +77,7 @@ def slim(yolo: Yolo, wide: Yolo, images: Tensor) -> None:
             ours = [torch.relu(x) if last else x for x in ours]
     copied(yolo.neck, wide.neck)
     if yolo.shape.anchors == wide.shape.anchors and yolo.shape.labels == wide.shape.labels:
+        copied(yolo.path, wide.path)
         copied(yolo.heads, wide.heads)
 
 

@@ -2,7 +2,8 @@
 
 A face that was made small, blurred or half hidden may show nothing any more; its label would teach to see faces in
 nothing. And what nobody labelled may be a face. So the witness's score is what the score is to become (soft labels:
-Hinton et al., arXiv:1503.02531), and where it sees what no label says, nothing is taught.
+Hinton et al., arXiv:1503.02531), its points are what the points are to become (the label's are of the face at its full
+size, which nobody can find to the pixel in a small one), and where it sees what no label says, nothing is taught.
 """
 
 from collections.abc import Iterable
@@ -22,17 +23,20 @@ DOUBT = 0.15  # a label that scores less is neither a face nor background, and s
 @torch.no_grad()
 def witnessed(network: nn.Module, batch: Batch) -> Batch:
     """The batch with what a CenterFace says of its pictures."""
-    boxes, scores, _, _ = decode(*network(batch.images.float().contiguous(memory_format=torch.channels_last)))
+    boxes, scores, _, points = decode(*network(batch.images.float().contiguous(memory_format=torch.channels_last)))
     out = Batch(batch.images, [], [], [], [], [])
     for index, labelled in enumerate(batch.boxes):
         likely = scores[index] > DOUBT
-        found, score = boxes[index][likely], scores[index][likely]
+        found, score, seen_points = (x[index][likely] for x in (boxes, scores, points))
         same = pairwise_iou(labelled, found) > MATCH
-        seen = (same * score).amax(1) if len(score) else labelled.new_zeros(len(labelled))
+        seen, keypoints = labelled.new_zeros(len(labelled)), batch.keypoints[index]
+        if len(score):
+            seen, best = (same * score).max(1)
+            keypoints = torch.where((seen > 0)[:, None, None], seen_points[best], keypoints)
         more = found[~same.any(0)]
         unknown, none = more.new_full((len(more), 5, 2), torch.nan), more.new_zeros(len(more))
         out.boxes.append(torch.cat((labelled, more)))
-        out.keypoints.append(torch.cat((batch.keypoints[index], unknown)))
+        out.keypoints.append(torch.cat((keypoints, unknown)))
         out.classes.append(torch.cat((batch.classes[index], none.long())))
         out.ignored.append(torch.cat((batch.ignored[index] | (seen < DOUBT), none == 0)))
         out.scores.append(torch.cat((seen, none)))

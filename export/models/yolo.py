@@ -16,6 +16,7 @@ STRIDES = (8, 16, 32)
 NECK = 24  # channels
 # Leaving channels, and the stride of the first block, of each stage; the last one's are the neck's coarsest map.
 STAGES = ((16, 1), (24, 2), (32, 2), (64, 2), (96, 1), (160, 2), (NECK, 1))
+FINE = 1  # the stage whose map, at 1/4, tells the finest head where within its cells things lie
 TAPS = (2, 4)  # stages whose maps the neck adds on its way up, at 1/8 and 1/16
 # Channels inside of each block of each stage: `tiny` has MobileNetV2's, `nano` three in five of them. ONNX Runtime
 # works in blocks of 16 channels, so everything else would be paid for and not used.
@@ -88,7 +89,7 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
-    """images (B, 3, H, W) float32 RGB 0..255, H and W multiples of 32 -> maps at 1/8, 1/16, and 1/32 for the neck."""
+    """images (B, 3, H, W) float32 RGB 0..255, H and W multiples of 32 -> maps at 1/4, 1/8, 1/16, 1/32 for the neck."""
 
     def __init__(self, widths: tuple[tuple[int, ...], ...]) -> None:
         super().__init__()
@@ -109,7 +110,7 @@ class Backbone(nn.Module):
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        return [*(maps[tap] for tap in TAPS), x]
+        return [*(maps[tap] for tap in (FINE, *TAPS)), x]
 
 
 class Up(nn.Module):
@@ -126,19 +127,48 @@ class Up(nn.Module):
 
 
 class Neck(nn.Module):
-    """The pyramid (Lin et al., arXiv:1612.03144): three maps of NECK channels at STRIDES."""
+    """The pyramid (Lin et al., arXiv:1612.03144): three maps of NECK channels at STRIDES, and before them FINE's."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ups = nn.ModuleList(Up(STAGES[tap][0]) for tap in reversed(TAPS))
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        *taps, x = maps
+        fine, *taps, x = maps
         levels = [x]
         for up, tap in zip(self.ups, reversed(taps), strict=True):
             x = up(x, tap)
             levels.insert(0, x)
-        return levels
+        return [fine, *levels]
+
+
+class BottomUp(nn.Module):
+    """Fine to coarse once more (Liu et al., arXiv:1803.01534): the neck's maps -> maps of HEAD channels at STRIDES.
+
+    A large face's points are found on the fine map, but its box is answered for on a coarse one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        finer = (STAGES[FINE][0], *[HEAD] * (len(STRIDES) - 1))
+        self.stems = nn.ModuleList(ConvNorm(NECK, HEAD, 1) for _ in STRIDES)
+        self.downs = nn.ModuleList(
+            nn.Sequential(ConvNorm(channels, channels, 3, 2, channels), ConvNorm(channels, HEAD, 1))
+            for channels in finer
+        )
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        x, *levels = maps
+        out = []
+        for level, stem, down in zip(levels, self.stems, self.downs, strict=True):
+            x = stem(level) + down(x)
+            out.append(x)
+        return out
+
+
+def branch() -> nn.Sequential:
+    """What a head does before it speaks: filter each channel by itself, then mix them."""
+    return nn.Sequential(ConvNorm(HEAD, HEAD, 3, groups=HEAD), ConvNorm(HEAD, HEAD, 1))
 
 
 def rows(x: Tensor, values: int) -> Tensor:
@@ -179,14 +209,12 @@ class FreeHead(nn.Module):
 
     def __init__(self, shape: Shape, stride: int) -> None:
         super().__init__()
-        wide, self.stride = HEAD, stride
+        self.stride = stride
         self.classes = len(shape.labels)
-        self.stem = ConvNorm(NECK, wide, 1)
-        self.class_branch = nn.Sequential(ConvNorm(wide, wide, 3, groups=wide), ConvNorm(wide, wide, 1))
-        self.box_branch = nn.Sequential(ConvNorm(wide, wide, 3, groups=wide), ConvNorm(wide, wide, 1))
-        self.score = nn.Conv2d(wide, self.classes, 1)
-        self.box = nn.Conv2d(wide, 4, 1)
-        self.points = nn.Conv2d(wide, 10, 1) if shape.landmarks else None
+        self.score = nn.Conv2d(HEAD, self.classes, 1)
+        self.box = nn.Conv2d(HEAD, 4, 1)
+        self.score_branch, self.box_branch = branch(), branch()
+        self.points = nn.Sequential(branch(), nn.Conv2d(HEAD, 10, 1)) if shape.landmarks else None
         with torch.no_grad():
             assert self.score.bias is not None
             assert self.box.bias is not None
@@ -194,10 +222,9 @@ class FreeHead(nn.Module):
             self.box.bias[2:] = 1.0
 
     def forward(self, x: Tensor) -> Raw:
-        x = self.stem(x)
-        logits = rows(self.score(self.class_branch(x)), self.classes)
-        x = self.box_branch(x)
-        values = self.box(x) if self.points is None else torch.cat((self.box(x), self.points(x)), 1)
+        logits = rows(self.score(self.score_branch(x)), self.classes)
+        box = self.box(self.box_branch(x))
+        values = box if self.points is None else torch.cat((box, self.points(x)), 1)
         told = torch.full((1, 2), float(self.stride), device=x.device)
         return Raw(logits, None, rows(values, values.shape[1]), places(x, self.stride, told))
 
@@ -207,14 +234,12 @@ class AnchorHead(nn.Module):
 
     def __init__(self, shape: Shape, stride: int) -> None:
         super().__init__()
-        wide, self.stride = HEAD, stride
+        self.stride = stride
         anchors = shape.anchors[STRIDES.index(stride)]
         self.register_buffer("anchors", torch.tensor(anchors))  # (A, 2) width, height px
         self.parts = [1, len(shape.labels), 14 if shape.landmarks else 4]
-        self.branch = nn.Sequential(
-            ConvNorm(NECK, wide, 1), ConvNorm(wide, wide, 3, groups=wide), ConvNorm(wide, wide, 1)
-        )
-        self.out = nn.Conv2d(wide, len(anchors) * sum(self.parts), 1)
+        self.branch = branch()
+        self.out = nn.Conv2d(HEAD, len(anchors) * sum(self.parts), 1)
         with torch.no_grad():
             assert self.out.bias is not None
             self.out.bias.view(len(anchors), -1)[:, 0] = -4.6
@@ -234,17 +259,18 @@ class Yolo(nn.Module):
         self.shape = shape
         self.backbone = Backbone(WIDTHS[shape.size])
         self.neck = Neck()
+        self.path = BottomUp()
         head = AnchorHead if shape.anchors else FreeHead
         self.heads = nn.ModuleList(head(shape, stride) for stride in STRIDES)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The neck's maps (B, NECK, H/s, W/s) at STRIDES."""
+        """What `Neck` hands on: maps (B, C, H/s, W/s) at 1/4 and at STRIDES."""
         levels: list[Tensor] = self.neck(self.backbone(images))
         return levels
 
     def read(self, levels: list[Tensor]) -> Raw:
         """What the heads say of the neck's maps."""
-        raws = [head(level) for head, level in zip(self.heads, levels, strict=True)]
+        raws = [head(level) for head, level in zip(self.heads, self.path(levels), strict=True)]
         logits, objectness, values, where = zip(*raws, strict=True)
         return Raw(
             torch.cat(logits, 1),

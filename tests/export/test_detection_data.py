@@ -1,5 +1,6 @@
-"""Labels for detectors: what is read, what is written, what two teachers agree on, and what is wrong with a file."""
+"""Labels for detectors: what is read, what is written, what teachers agree on, and what is wrong with a file."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from export import anchors, labels_xml, teach
-from export.detection_data import load
+from export.detection_data import from_folder, load
 from export.detector import Detector, Faces, overlap
 from export.labels_xml import Labelled
 from export.packages import Failed
@@ -27,6 +28,14 @@ def folder(astronaut: NDArray[np.uint8], tmp_path: Path) -> Path:
     cv2.imwrite(str(tmp_path / "images" / "one.png"), astronaut)
     (tmp_path / "labels" / "one.txt").write_text("0 0.44 0.24 0.18 0.22\n1 0.5 0.5 1 1\n")
     return tmp_path
+
+
+def label(*words: object) -> None:
+    """`python -m export label ...`."""
+    parser = argparse.ArgumentParser()
+    teach.add(parser.add_subparsers(required=True))
+    arguments = parser.parse_args(["label", *map(str, words)])
+    arguments.run(arguments)
 
 
 def test_labels_come_back_as_they_were_written(astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
@@ -115,6 +124,37 @@ def test_label_finds_the_astronaut(folder: Path, tmp_path: Path) -> None:
     assert len(sure) == 1
     assert overlap(sure[0], np.array([[171, 57, 280, 219]], np.float32))[0] > 0.5
     assert np.isfinite(one.keypoints[~one.ignored]).all()
+
+
+def test_yolox_labels_people_that_a_person_labelled(shared: Path, tmp_path: Path) -> None:
+    """Photos of COCO: what the teacher is sure of are people, but for one or two, and it is sure of most large ones."""
+    yolox, coco = shared / "weights" / "yolox_nano.onnx", shared / "photos" / "coco"
+    photos = [coco / "images" / f"{number:012}.jpg" for number in (36, 49, 61, 74, 77)]
+    label(*photos, "--teachers", yolox, "--out", tmp_path)
+    labelled = dict(from_folder(coco))
+    sure = people = found = 0
+    for one, photo in zip(labels_xml.read(tmp_path / "labels.xml"), photos, strict=True):
+        truth = labelled[photo.stem]
+        persons = truth.boxes[truth.classes == 0]
+        theirs = one.boxes[~one.ignored]
+        sure += len(theirs)
+        found += sum(overlap(box, persons).max(initial=0) > 0.5 for box in theirs)
+        people += int((persons[:, 3] - persons[:, 1] > 100).sum())
+        assert np.isnan(one.keypoints).all()
+    assert found >= 0.8 * sure
+    assert sure >= people == 3
+
+
+def test_teachers_without_the_class(shared: Path, tmp_path: Path) -> None:
+    photo, yolox = shared / "photos" / "coco" / "images" / "000000000036.jpg", shared / "weights" / "yolox_nano.onnx"
+    for teacher, wanted, said in (
+        (CENTERFACE, "person", r"centerface\.onnx has no class person \(face\); give its number"),
+        (yolox, "person", r"yolox_nano\.onnx has no class person \(it names none\); give its number"),
+    ):
+        with pytest.raises(Failed, match=said):
+            label(photo, "--teachers", teacher, "--class", wanted, "--out", tmp_path)
+    with pytest.raises(Failed, match="3 teachers are too many; give one or two"):
+        label(photo, "--teachers", *[CENTERFACE] * 3, "--out", tmp_path)
 
 
 def test_the_shared_yunet_agrees_with_centerface(astronaut: NDArray[np.uint8], shared: Path) -> None:
