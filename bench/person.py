@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from bench.plain import Picture
 from bench.table import Row, report
-from export.detection import Boxes, average_precisions, hits, match
-from export.detection_data import from_folder
+from export.detection.detection_data import from_folder
+from export.detection.matching import Boxes, average_precisions, hits, match
 from pipeline.model import set_thread_budget
 from pipeline.types import Candidates, Frame
 from stages.detect import Detect, DetectConfig

@@ -9,29 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from export import (
-    chips,
-    embedder_mining,
-    embedder_tracks,
-    evaluate,
-    inspect_model,
-    limits,
-    packages,
-    parity,
-    passive,
-    preprocess,
-    quantize,
-    simulate,
-    teach,
-    train_embedder,
-    train_liveness,
-    train_yolo,
-    transfer_report,
-    verify,
-    yolo_weights,
-)
+from export import chips, evaluate, inspect_model, packages, parity, preprocess, quantize, verify
 from export.cli import Commands, command
 from export.decode import IOU, SCORE
+from export.detection import limits, teach, train_yolo, transfer_report, yolo_weights
+from export.embedding import embedder_mining, embedder_tracks, train_embedder
+from export.liveness import passive, simulate, train_liveness
 from export.networks import NETWORKS, dlib_face, to_onnx, yolo_to_onnx
 from export.to_onnx import save
 
@@ -117,7 +100,7 @@ def add_faces(sub: argparse.ArgumentParser) -> None:
 
 
 def main() -> int:
-    """Run one command; 0, or 1 with a sentence on stderr."""
+    """Run one command; 0, or 1 with a sentence on stderr, or 130 where Ctrl-C stopped it."""
     parser = argparse.ArgumentParser(
         "python -m export", description=__doc__, epilog="python -m export import centerface"
     )
@@ -134,6 +117,9 @@ def main() -> int:
     except packages.Failed as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; what was finished is kept, and a training goes on from its last checkpoint", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from export.files import write_whole
 from export.packages import Failed
@@ -30,6 +31,16 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     except Exception as error:  # torch has no class of its own for what it cannot read
         raise Failed(f"{file} is no checkpoint of this program ({type(error).__name__}); give another") from error
     return state
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
+    """Give a network the weights of a checkpoint; Failed where they are of one whose layers were others."""
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise Failed(
+            f"{file} is of another version of this network, with other layers; train again, into another folder"
+        ) from error
 
 
 def load_checkpoint(file: Path, architecture: str) -> dict[str, Any]:

@@ -32,6 +32,14 @@ def positive(text: str) -> int:
     return number
 
 
+def seed(text: str) -> int:
+    """A whole number from 0 on, as NumPy's generators want it; argparse turns the ValueError into one sentence."""
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
 def rate(text: str) -> float:
     """A learning rate above 0; argparse turns the ValueError into one sentence."""
     number = float(text)

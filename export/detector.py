@@ -8,11 +8,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from export.decode import decode
+from export.decode import IOU, decode
+from export.model_file import results, session
 from export.packages import Failed
 from export.preprocess import INPUT
 
@@ -23,8 +23,7 @@ Classes = NDArray[np.int32]
 LAYOUTS = ("centerface", "yunet", "yolox", "decoded", "nms")
 STRIDES = (8, 16, 32)
 GREY = 114  # what YOLOX's letterbox fills with
-IOU = {"yolox": 0.65}  # of NMS: what its authors evaluate it with
-FACES_IOU = 0.3
+YOLOX_IOU = 0.65  # of NMS: what its authors evaluate it with
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,7 @@ class Detector:
     """A detector's file with one of LAYOUTS, for inputs of height x width."""
 
     def __init__(self, file: Path, height: int, width: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        self.session = session(file)
         whole = self.session.get_modelmeta().custom_metadata_map
         self.said = {key.removeprefix("framewire."): value for key, value in whole.items()}
         self.height, self.width = height, width
@@ -117,13 +114,13 @@ class Detector:
     def __call__(self, image: Image, score: float = 0.02) -> Faces:
         """What is in a (H, W, 3) uint8 BGR image with at least `score`, in its pixels."""
         pixels, back = self.input(image)
-        outputs = self.session.run(None, {self.session.get_inputs()[0].name: pixels})
-        boxes, scores, classes, keypoints = self.read([np.asarray(output) for output in outputs])
+        outputs = results(self.session, {self.session.get_inputs()[0].name: pixels})
+        boxes, scores, classes, keypoints = self.read(outputs)
         order = np.argsort(-scores, kind="stable")
         order = order[scores[order] >= score]
         boxes, scores, classes, keypoints = boxes[order], scores[order], classes[order], keypoints[order]
         far = np.float32(2 * max(self.height, self.width)) * classes[:, None]  # classes do not suppress each other
-        keep = greedy_nms(boxes + far, IOU.get(self.layout, FACES_IOU))
+        keep = greedy_nms(boxes + far, YOLOX_IOU if self.layout == "yolox" else IOU)
         return Faces(boxes[keep] * np.tile(back, 2), scores[keep], keypoints[keep] * back, classes[keep])
 
     def read(self, outputs: Sequence[NDArray[Any]]) -> tuple[Array, Array, Classes, Array]:

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from export import evaluate_detector, evaluate_embedder, evaluate_liveness
 from export.cli import Commands
-from export.detection import average_precisions
-from export.detector_rating import labelled, look_through, opened
-from export.evaluate_embedder import embed
-from export.verification import verification
+from export.detection import evaluate_detector
+from export.detection.detector_rating import labelled, look_through, opened
+from export.detection.matching import average_precisions
+from export.embedding import evaluate_embedder
+from export.embedding.evaluate_embedder import embed
+from export.embedding.verification import verification
+from export.liveness import evaluate_liveness
 
 __all__ = ["add", "average_precision", "embed", "verification"]
 

@@ -6,9 +6,21 @@ from pathlib import Path
 from export.packages import Failed
 
 
+def folder_at(folder: Path) -> Path:
+    """The folder, made if need be; Failed where it cannot be one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failed(f"{folder} cannot be a folder ({error.strerror}); give another with --out") from error
+    return folder
+
+
 def write_whole(file: Path, data: bytes) -> None:
-    """Write beside, fsync, rename: Failed where the disk has no room, and what was there before is still there."""
-    part = file.with_name(f"{file.name}.part")
+    """Write beside, fsync, rename: Failed where the disk has no room, and what was there before is still there.
+
+    The file's folder is made if need be.
+    """
+    part = folder_at(file.parent) / f"{file.name}.part"
     try:
         with part.open("wb") as stream:
             stream.write(data)

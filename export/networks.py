@@ -181,7 +181,7 @@ def to_onnx(name: str, data: bytes, decoded: bool = False, nms: bool = False, ha
 def yolo_to_onnx(
     yolo: Yolo, *, nms: bool = False, half: bool = False, licence: str = "", origin: str = ""
 ) -> onnx.ModelProto:
-    """A YOLO as ONNX, its batch norms folded; export/yolo_weights.py reads its weights out of the file again."""
+    """A YOLO as ONNX, its batch norms folded; `yolo_weights.from_onnx` reads its weights out of the file again."""
     metadata = Metadata(
         layout="decoded",
         size="384x640",

@@ -127,7 +127,6 @@ def run(arguments: argparse.Namespace) -> None:
         raise Failed("nothing to measure on; give photos with --photos")
     out = arguments.out or arguments.model.with_suffix(f".{arguments.to}.onnx")
     test = Test(feed.photos_in(places), arguments.labels, arguments.faces, (height, width), not arguments.photos)
-    out.parent.mkdir(parents=True, exist_ok=True)
     save(described(made, model, recipe), out)
     folder = arguments.report or out.with_suffix(".report")
     files = arguments.model, out

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from export.files import write_whole
-from export.packages import Failed
+from export.files import folder_at, write_whole
 
 Facts = dict[str, object]
 
@@ -35,9 +34,9 @@ def machine() -> Facts:
     }
 
 
-def short(words: Sequence[str]) -> str:
+def short(words: Sequence[str]) -> list[str]:
     """A command line with file names in place of paths: where things lay is nobody's business."""
-    return " ".join(Path(word).name if os.sep in word else word for word in words)
+    return [Path(word).name if os.sep in word else word for word in words]
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -49,12 +48,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def folder_for(wanted: Path | None, kind: str, models: Sequence[Path], *more: str) -> Path:
     """The folder for the report, made if need be: the wanted one, or one named after what is measured."""
     name = "-".join([kind, *(model.stem for model in models), *more])
-    folder = wanted or Path("out", "evaluate", name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failed(f"{folder} cannot be a folder ({error.strerror}); give another with -o") from error
-    return folder
+    return folder_at(wanted or Path("out", "evaluate", name))
 
 
 def write(
@@ -64,13 +58,18 @@ def write(
 
     The first part is printed, and where everything lies.
     """
-    command = ["python", "-m", "export", *sys.argv[1:]]
+    command = short(["python", "-m", "export", *sys.argv[1:]])
     here = machine()
-    made = f"Made by `{short(command)}` on {here['cpu']}, one thread, ONNX Runtime {here['onnxruntime']}."
+    made = f"Made by `{' '.join(command)}` on {here['cpu']}, one thread, ONNX Runtime {here['onnxruntime']}."
     listed = [f"- {one['file']}: {one['bytes']:,} bytes, sha256 {one['sha256']}" for one in map(described, models)]
     shown = [f"![{name}]({name})" for name in pictures]
     text = "\n\n".join([f"# {title}", *parts, *shown, made, "\n".join(listed)])
-    whole: Facts = {"command": command, "models": [described(model) for model in models], "machine": here, **facts}
+    whole: Facts = {
+        "command": command,
+        "models": [described(model) for model in models],
+        "machine": here,
+        **facts,
+    }
     write_whole(folder / "report.md", f"{text}\n".encode())
     write_whole(folder / "report.json", (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
     print(parts[0])

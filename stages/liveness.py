@@ -1,5 +1,7 @@
 """Is the face live, or a picture of one? What a passive network makes of a face and what is around it.
 
+`Passive` is called from Python so far: no graph has a stage for it yet.
+
 Passive means from one picture, without asking the person for anything. A score says what such a network saw; how far
 it can be trusted is in the card of its file.
 """

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 MISSING = [name for name in ("torch", "onnx", "dlib") if importlib.util.find_spec(name) is None]
 collect_ignore_glob = ["test_*.py"] if MISSING else []
-MODELS = Path(__file__).resolve().parents[2] / "models"
+ROOT = Path(__file__).resolve().parents[2]
+MODELS = ROOT / "models"
 
 
 def pytest_report_header() -> list[str]:
@@ -45,6 +47,23 @@ def astronaut() -> NDArray[np.uint8]:
     from skimage import data
 
     return np.ascontiguousarray(data.astronaut()[..., ::-1])
+
+
+@pytest.fixture(scope="session")
+def portraits(astronaut: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two women and of scenes, all from packages; by the files' names Grace Hopper is held out."""
+    import cv2
+    from matplotlib.cbook import get_sample_data
+    from skimage import data
+
+    folder = tmp_path_factory.mktemp("portraits")
+    cv2.imwrite(str(folder / "astronaut.png"), astronaut)  # Eileen Collins, as in the other photo
+    shutil.copy(ROOT / "samples" / "enrol" / "Eileen Collins.jpg", folder)
+    shutil.copy(get_sample_data("grace_hopper.jpg", asfileobj=False), folder)
+    for scene in (data.coffee, data.rocket, data.gravel):
+        pixels = np.asarray(scene())
+        cv2.imwrite(str(folder / f"{scene.__name__}.png"), pixels if pixels.ndim == 2 else pixels[..., ::-1])
+    return folder
 
 
 @pytest.fixture(scope="session")

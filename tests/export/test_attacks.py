@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.attacks import HELD, camera, cutout_attack, live, pixels, printed, refresh
 from export.detector import Detector, overlap
-from export.live_folders import DETECTOR, Face, faces
+from export.liveness.attacks import HELD, camera, cutout_attack, live, pixels, printed, refresh
+from export.liveness.live_folders import DETECTOR, Face, faces
+from export.liveness.sheet import cover, fingers, hold, picture
+from export.liveness.simulate import MARK, SPECIES, simulate
 from export.packages import Failed
-from export.sheet import cover, fingers, hold, picture
-from export.simulate import MARK, SPECIES, simulate
 
 Image = NDArray[np.uint8]
 

@@ -151,6 +151,6 @@ def faces(model: Path, photos: list[NDArray[np.uint8]]) -> list[Detections]:
     """What Detect and NMS make of all photos at once; the threshold and IoU are those of the NMS in the graph."""
     frames = MemoryFrames()
     detect = Detect(DetectConfig(model=str(model), size=(384, 640), threshold=SCORE, provider="cpu"), frames)
-    nms = Nms(NmsConfig(iou=IOU))
+    nms = Nms(NmsConfig())
     results = detect([frames.put(photo, seq=seq) for seq, photo in enumerate(photos)])
     return [nms(result) for result in results if isinstance(result, Candidates)]

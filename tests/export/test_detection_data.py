@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export import anchors, labels_xml, teach
-from export.detection_data import from_folder, load
+from export.detection import anchors, labels_xml, teach
+from export.detection.detection_data import from_folder, load
+from export.detection.labels_xml import Labelled
 from export.detector import Detector, Faces, overlap
-from export.labels_xml import Labelled
 from export.packages import Failed
 
 ROOT = Path(__file__).resolve().parents[2]
+FACE = ("face",)
 CENTERFACE = ROOT / "models" / "centerface.onnx"
 
 
@@ -53,10 +54,55 @@ def test_labels_come_back_as_they_were_written(astronaut: NDArray[np.uint8], tmp
 
 
 def test_a_yolo_folder_is_read_in_pixels(folder: Path) -> None:
-    (sample,), _ = load([folder])
+    (sample,), _ = load([folder], FACE)
     np.testing.assert_allclose(sample.boxes[0], [0.35 * 512, 0.13 * 512, 0.53 * 512, 0.35 * 512], atol=0.01)
     assert sample.classes.tolist() == [0, 1]
     assert np.isnan(sample.keypoints).all()
+
+
+def a_label(tmp_path: Path, *boxes: list[float], names: tuple[str, ...] = ()) -> Path:
+    """An XML file with these boxes on a photo of 60x60 px."""
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((60, 60, 3), np.uint8))
+    count = len(boxes)
+    points, sure = np.full((count, 5, 2), np.nan, np.float32), np.zeros(count, bool)
+    file = tmp_path / "labels.xml"
+    labels_xml.write(file, [Labelled(tmp_path / "photo.png", np.array(boxes, np.float32), points, sure, names)])
+    return file
+
+
+def test_a_box_outside_its_photo_is_refused(tmp_path: Path) -> None:
+    load([a_label(tmp_path, [40, 40, 70, 70])], FACE)  # a face at the edge
+    with pytest.raises(Failed, match=r"labels\.xml has a box outside photo\.png, which is 60x60"):
+        load([a_label(tmp_path, [10, 10, 20, 20], [500, 10, 520, 30])], FACE)
+
+
+def test_boxes_have_the_class_of_their_name(tmp_path: Path) -> None:
+    file = a_label(tmp_path, [1, 1, 20, 20], [1, 1, 50, 50], [5, 5, 9, 9], names=("face", "person", ""))
+    (sample,), _ = load([file], ("person", "face"))
+    assert sample.classes.tolist() == [1, 0, 0]
+    with pytest.raises(Failed, match=r"photo\.png has a box of person, where only face is asked for"):
+        load([file], FACE)
+
+
+def test_frames_of_a_video_share_their_weight_and_a_profile_weighs_more(tmp_path: Path) -> None:
+    box, nobody = np.array([[10, 10, 40, 50]], np.float32), np.array([False])
+    frontal = np.array([[[18, 25], [32, 25], [25, 32], [20, 40], [30, 40]]], np.float32)
+    aside = np.array([[[18, 25], [24, 25], [14, 32], [18, 40], [23, 40]]], np.float32)
+    photos = [
+        tmp_path / name
+        for name in ("photo-1.png", "photo-2.png", "aside.png", "clip.frame00001.png", "clip.frame00002.png")
+    ]
+    for photo in photos:
+        cv2.imwrite(str(photo), np.zeros((60, 60, 3), np.uint8))
+    points = (frontal, frontal, aside, frontal, frontal)
+    labels_xml.write(
+        tmp_path / "labels.xml",
+        [Labelled(photo, box, one, nobody) for photo, one in zip(photos, points, strict=True)],
+    )
+    _, (once, again, profile, *frames) = load([tmp_path / "labels.xml"], FACE)
+    assert once == again  # numbered photos are no frames
+    assert profile > 2 * once
+    assert frames[0] == frames[1] < once < sum(frames) < 2 * once
 
 
 @pytest.mark.parametrize(
@@ -66,18 +112,18 @@ def test_a_yolo_folder_is_read_in_pixels(folder: Path) -> None:
 def test_a_label_out_of_range_is_named_with_its_line(folder: Path, line: str) -> None:
     (folder / "labels" / "one.txt").write_text(f"0 0.5 0.5 0.1 0.1\n{line}\n")
     with pytest.raises(Failed, match=r"one\.txt, line 2"):
-        load([folder])
+        load([folder], FACE)
 
 
 def test_an_empty_folder_says_what_it_should_have(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="no images/"):
-        load([tmp_path])
+        load([tmp_path], FACE)
 
 
 def test_a_picture_that_cannot_be_read_is_named(folder: Path) -> None:
     (folder / "images" / "two.png").write_bytes(b"not a picture")
     with pytest.raises(Failed, match=r"two\.png"):
-        load([folder])
+        load([folder], FACE)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export import detection, evaluate, latency, verification
-from export.detection import Boxes
-from export.evaluate_liveness import curves
+from export import evaluate, latency
+from export.detection import matching
+from export.detection.matching import Boxes
+from export.embedding import verification
+from export.liveness.evaluate_liveness import curves
 from export.packages import Failed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,8 +87,8 @@ def boxes(*rows: tuple[float, ...], classes: tuple[int, ...] | None = None) -> B
     return Boxes(corners, np.array(classes or [0] * len(rows), np.int64), score)
 
 
-def photo(found: Boxes, truth: Boxes, *ignored: int, smallest: float = 16) -> detection.Photo:
-    return detection.match(found, truth, np.isin(np.arange(len(truth.scores)), ignored), 1.0, smallest)
+def photo(found: Boxes, truth: Boxes, *ignored: int, smallest: float = 16) -> matching.Photo:
+    return matching.match(found, truth, np.isin(np.arange(len(truth.scores)), ignored), 1.0, smallest)
 
 
 def test_each_box_is_found_once_and_by_its_own_class() -> None:
@@ -110,27 +113,27 @@ def test_what_is_ignored_or_small_is_neither_right_nor_wrong() -> None:
 def test_average_precision_is_that_of_the_paper() -> None:
     truth, other = boxes((0, 0, 100, 1)), boxes((0, 0, 100, 1))
     photos = [photo(boxes((0, 0, 100, 0.9), (300, 0, 50, 0.8)), truth), photo(boxes((0, 0, 85, 0.7)), other)]
-    ap50, mean = detection.average_precisions(photos, ["face"])["face"]
+    ap50, mean = matching.average_precisions(photos, ["face"])["face"]
     assert ap50 == pytest.approx((51 * 1 + 50 * 2 / 3) / 101)
     # 85 x 85 of 100 x 100 overlaps by 0.7225: right at 0.5 to 0.7, and then recall ends at a half
     assert mean == pytest.approx((5 * ap50 + 5 * 51 / 101) / 10)
 
 
 def test_average_precision_of_nothing_found_is_none() -> None:
-    assert detection.average_precisions([photo(boxes(), boxes((0, 0, 40, 1)))], ["face"]) == {"face": (0.0, 0.0)}
+    assert matching.average_precisions([photo(boxes(), boxes((0, 0, 40, 1)))], ["face"]) == {"face": (0.0, 0.0)}
 
 
 def test_classes_that_nobody_asks_for_have_no_average_precision() -> None:
     photos = [photo(boxes((0, 0, 40, 0.9)), boxes((0, 0, 40, 1)))]
-    assert list(detection.average_precisions(photos, ["face", "person"])) == ["face"]
+    assert list(matching.average_precisions(photos, ["face", "person"])) == ["face"]
 
 
 def test_recall_is_by_the_height_in_the_input() -> None:
     truth = boxes((0, 0, 10, 1), (100, 0, 20, 1), (200, 0, 40, 1), (300, 0, 80, 1), (400, 0, 80, 1))
     found = boxes((0, 0, 10, 0.9), (200, 0, 40, 0.8), (300, 0, 80, 0.7), (400, 0, 80, 0.3))
-    assert list(detection.recalls([photo(found, truth)], 0.5).values()) == [(1, 1), (0, 1), (1, 1), (1, 2)]
-    half = detection.match(found, truth, np.zeros(5, bool), 0.5, 16)
-    assert list(detection.recalls([half], 0.5).values()) == [(1, 2), (1, 1), (1, 2), (0, 0)]
+    assert list(matching.recalls([photo(found, truth)], 0.5).values()) == [(1, 1), (0, 1), (1, 1), (1, 2)]
+    half = matching.match(found, truth, np.zeros(5, bool), 0.5, 16)
+    assert list(matching.recalls([half], 0.5).values()) == [(1, 2), (1, 1), (1, 2), (0, 0)]
 
 
 def test_landmarks_are_apart_in_eye_distances() -> None:
@@ -139,7 +142,7 @@ def test_landmarks_are_apart_in_eye_distances() -> None:
     points = np.array([[[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]]], np.float32)
     theirs = np.concatenate([points, points + np.array([200, 0])]).astype(np.float32)
     ours = (theirs[1:] + np.array([0, 4])).astype(np.float32)
-    apart = detection.landmarks_apart(photo(one, truth), photo(both, truth), ours, theirs, 0.5)
+    apart = matching.landmarks_apart(photo(one, truth), photo(both, truth), ours, theirs, 0.5)
     assert apart == pytest.approx([0.1])
 
 
@@ -366,7 +369,7 @@ def test_models_of_another_kind(run: Run, portrait: Path, tmp_path: Path) -> Non
 def test_report_of_an_embedder(run: Run, shared: Path, tmp_path: Path) -> None:
     said = run("embedder", DLIB_FACE, ROOT / "export" / "faces.tsv", shared / "photos", "-o", tmp_path / "report")
     facts = json.loads((tmp_path / "report" / "report.json").read_text())
-    counts = {"faces": 59, "people": 43, "genuine_pairs": 29, "impostor_pairs": 1682}
+    counts = {"faces": 59, "photos_without_a_face": 0, "people": 43, "genuine_pairs": 29, "impostor_pairs": 1682}
     assert facts["data"] == {"from": "faces.tsv", **counts}
     assert facts["verification"]["TAR@FAR=0.001"] >= 0.95
     assert [rate["accepted"] for rate in facts["rates"]] == [16, 1, 0]
@@ -379,11 +382,19 @@ def test_report_of_an_embedder(run: Run, shared: Path, tmp_path: Path) -> None:
         assert name in text
 
 
+def test_a_size_that_a_detector_cannot_take_is_said(run: Run, portrait: Path) -> None:
+    with pytest.raises(Failed, match=r"the model does not run on images \(1, 3, 50, 70\) .*choose another --size"):
+        run("detector", CENTERFACE, portrait, "--size", "50x70")
+
+
 def test_a_folder_of_people(run: Run, shared: Path, tmp_path: Path) -> None:
-    folder = shared / "photos" / "face_recognition_examples" / "train"
+    folder = tmp_path / "people"
+    shutil.copytree(shared / "photos" / "face_recognition_examples" / "train", folder)
+    cv2.imwrite(str(folder / "obama" / "wall.png"), np.full((200, 200, 3), 128, np.uint8))
     run("embedder", DLIB_FACE, folder, "-o", tmp_path / "report")
     facts = json.loads((tmp_path / "report" / "report.json").read_text())
     assert facts["data"]["people"] == 5
+    assert facts["data"]["photos_without_a_face"] == 1  # they are not among the pairs, and that is said
     assert facts["data"]["genuine_pairs"] >= 3
 
 

@@ -9,15 +9,20 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 
 from export import packages
+from export.detector import Detector
 from export.networks import NETWORKS
+from export.preprocess import INPUT
 from export.to_onnx import weights_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(NETWORKS)
+SHIPPED = sorted(file.stem for file in (ROOT / "models").glob("*.onnx"))
 pytestmark = pytest.mark.timeout(400)  # exporting takes its time on a busy machine
 
 
@@ -38,7 +43,7 @@ def test_import_makes_the_shipped_file_again(name: str, package_file: Callable[[
     assert list(tmp_path.iterdir()) == [out]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_the_card_tells_the_truth(name: str) -> None:
     data = shipped(name).read_bytes()
     card = tomllib.loads(shipped(name).with_suffix(".toml").read_text())
@@ -51,23 +56,25 @@ def test_the_card_tells_the_truth(name: str) -> None:
     assert all("command" in figure for figure in card["accuracy"].values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_metadata_is_there_and_agrees_with_the_file(name: str) -> None:
     model = onnx.load(shipped(name))
     said = {prop.key: prop.value for prop in model.metadata_props}
     assert said["framewire.weights_sha256"] == weights_sha256(model)
-    assert said["framewire.order"] == "RGB"
+    bytes_in = said.get("framewire.input") == INPUT
+    assert said["framewire.order"] == ("BGR" if bytes_in else "RGB")
     assert len(said["framewire.mean"].split(",")) == len(said["framewire.scale"].split(",")) == 3
     assert isinstance(json.loads(said["framewire.labels"]), list)
     height, width = map(int, said["framewire.size"].split("x"))
     shape = model.graph.input[0].type.tensor_type.shape.dim
     assert [model.graph.input[0].name, len(model.graph.input)] == ["images", 1]
     assert shape[0].dim_param == "batch"
-    assert all(d.dim_param or d.dim_value == s for d, s in zip(shape[2:], (height, width), strict=True))
+    sides = shape[1:3] if bytes_in else shape[2:]
+    assert all(d.dim_param or d.dim_value == s for d, s in zip(sides, (height, width), strict=True))
     assert [opset.version for opset in model.opset_import] == [18]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_the_file_holds_nothing_of_the_machine_that_made_it(name: str) -> None:
     data = shipped(name).read_bytes()
     for trace in (b".py", b"site-packages", b"/home/", b"/tmp/", b"/usr/", b"/work", b"torch", b"pkg."):
@@ -75,6 +82,14 @@ def test_the_file_holds_nothing_of_the_machine_that_made_it(name: str) -> None:
     model = onnx.load_from_string(data)
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     assert not model.graph.value_info
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in ("centerface", "dlib_face")])
+def test_a_shipped_detector_puts_a_face_where_centerface_does(name: str, astronaut: NDArray[np.uint8]) -> None:
+    detectors = [Detector(shipped(one), 384, 640) for one in (name, "centerface")]
+    (ours,), (theirs,) = (detect(astronaut, score=0.5).keypoints for detect in detectors)
+    apart = np.linalg.norm(ours - theirs, axis=1) / np.linalg.norm(theirs[0] - theirs[1])
+    assert np.median(apart) < 0.1
 
 
 def test_together_they_stay_under_40_megabytes() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from export import labels_xml
+from export.detection import labels_xml
+from export.detection.labels_xml import Labelled
 from export.detector import overlap
-from export.labels_xml import Labelled
 
 LABELS = Path(__file__).resolve().parents[2] / "export" / "labels"
 FILES = {"coco_faces.xml": "coco/images", "compreface_faces.xml": "compreface_samples"}

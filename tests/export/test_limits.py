@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export import limits
 from export.__main__ import main
+from export.detection import limits
 from export.detector import Detector
 
 MODELS = Path(__file__).resolve().parents[2] / "models"

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export import siamese
-from export.embedder_batches import Batch
+from export.embedding import siamese
+from export.embedding.embedder_batches import Batch
 
 PEOPLE = torch.tensor([0, 0, 1, 1, 2, 2])
 

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from export import checkpoint, train
 from export.__main__ import main
+from export.files import write_whole
 from export.packages import Failed
+from export.run import LOG, Averaged, Plan
 
 Pair = tuple[Tensor, Tensor]
 WEIGHTS = torch.tensor([[1.0, -2.0, 0.5, 3.0]])
-PLAN = train.Plan(8, 0.05, warmup=2, ema=0.9, save_every=4)
+PLAN = Plan(8, 0.05, warmup=2, ema=0.9, save_every=4)
 
 
 def make(random: np.random.Generator) -> Pair:
@@ -32,6 +34,45 @@ def make(random: np.random.Generator) -> Pair:
 def error(module: nn.Module, batch: Pair) -> train.Losses:
     x, y = batch
     return {"square": (module(x) - y).square().mean()}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "liveness", "data", "--out", "run", "--seed=-1"), "argument --seed: invalid seed value: '-1'"),
+        (("train", "liveness", "data", "--out", "run", "--width=0"), "argument --width: invalid positive value"),
+        (("train", "liveness", "data", "--out", "run", "--bpcer=-0.1"), "argument --bpcer: invalid share value"),
+        (("train", "tracks", "a.mp4", "--out", "run", "--every=0"), "argument --every: invalid positive value"),
+        (("train", "mining-report", "--out", "run", "--seeds=0"), "argument --seeds: invalid positive value"),
+    ],
+)
+def test_numbers_that_mean_nothing_end_in_one_sentence(
+    words: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["export", *words])
+    with pytest.raises(SystemExit):
+        main()
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a letter")
+    with pytest.raises(Failed, match=r"run cannot be a folder .*--out"):
+        train.fit(network(), "linear", error, make, PLAN, tmp_path / "run")
+    with pytest.raises(Failed, match=r"run cannot be a folder"):
+        write_whole(tmp_path / "run" / "model.onnx", b"")
+    write_whole(tmp_path / "new" / "deeper" / "model.onnx", b"1")
+    assert (tmp_path / "new" / "deeper" / "model.onnx").read_bytes() == b"1"
+
+
+def test_ctrl_c_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.inspect_model.run", interrupted)
+    monkeypatch.setattr("sys.argv", ["export", "inspect", "model.onnx"])
+    assert main() == 130
+    assert "goes on from its last checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "0", "-1", "fast"])
@@ -51,7 +92,7 @@ def network() -> nn.Module:
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / train.LOG).open(newline="") as stream:
+    with (folder / LOG).open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -82,7 +123,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def test_the_loss_falls_and_the_log_has_a_row_a_step(tmp_path: Path) -> None:
-    plan = train.Plan(80, 0.05, warmup=2, ema=0.9, save_every=40)
+    plan = Plan(80, 0.05, warmup=2, ema=0.9, save_every=40)
     trained = train.fit(network(), "linear", error, make, plan, tmp_path, check=lambda module: {"held out": 0.25})
     assert not trained.training
     losses = [float(row["square"]) for row in rows(tmp_path)]
@@ -107,15 +148,15 @@ def test_a_resumed_run_ends_as_one_without_a_stop(tmp_path: Path) -> None:
 
 def test_another_seed_gives_another_network(tmp_path: Path) -> None:
     first, second = (
-        train.fit(network(), "linear", error, make, train.Plan(3, 0.05, seed=seed), tmp_path / str(seed)).state_dict()
+        train.fit(network(), "linear", error, make, Plan(3, 0.05, seed=seed), tmp_path / str(seed)).state_dict()
         for seed in (0, 1)
     )
     assert not torch.equal(first["0.weight"], second["0.weight"])
 
 
 def test_the_batches_do_not_depend_on_how_many_threads_make_them() -> None:
-    one, four = (list(train.ahead(make, train.Plan(9, 0.1, workers=workers), 0)) for workers in (1, 4))
-    late = list(train.ahead(make, train.Plan(9, 0.1), 5))
+    one, four = (list(train.ahead(make, Plan(9, 0.1, workers=workers), 0)) for workers in (1, 4))
+    late = list(train.ahead(make, Plan(9, 0.1), 5))
     assert len(one) == len(four) == 9
     assert all(torch.equal(a[0], b[0]) for a, b in zip(one, four, strict=True))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(one[5:], late, strict=True))
@@ -142,17 +183,27 @@ def rows_after_going_on(folder: Path) -> list[dict[str, str]]:
 def test_a_disk_that_is_full_during_a_checkpoint_leaves_the_old_one(tmp_path: Path) -> None:
     wide = nn.Linear(4, 1, bias=False)
     wide.register_buffer("ballast", torch.zeros(1_000_000))
-    train.fit(wide, "wide", error, make, train.Plan(2, 0.1), tmp_path)
+    train.fit(wide, "wide", error, make, Plan(2, 0.1), tmp_path)
     before = (tmp_path / checkpoint.CHECKPOINT).read_bytes()
     with (
         largest_file(len(before) // 2),
         pytest.raises(Failed, match=r"checkpoint.pt could not be written .* make room"),
     ):
-        train.fit(wide, "wide", error, make, train.Plan(4, 0.1), tmp_path)
+        train.fit(wide, "wide", error, make, Plan(4, 0.1), tmp_path)
     assert (tmp_path / checkpoint.CHECKPOINT).read_bytes() == before
-    assert {file.name for file in tmp_path.iterdir()} == {checkpoint.CHECKPOINT, train.LOG}
-    train.fit(wide, "wide", error, make, train.Plan(4, 0.1), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {checkpoint.CHECKPOINT, LOG}
+    train.fit(wide, "wide", error, make, Plan(4, 0.1), tmp_path)
     assert checkpoint.load_checkpoint(tmp_path / checkpoint.CHECKPOINT, "wide")["step"] == 4
+
+
+def test_a_disk_that_is_full_during_the_log_loses_no_row_of_it(tmp_path: Path) -> None:
+    train.fit(network(), "linear", error, make, Plan(800, 0.01), tmp_path)  # a log that is larger than the checkpoint
+    size = (tmp_path / LOG).stat().st_size
+    assert size > (tmp_path / checkpoint.CHECKPOINT).stat().st_size
+    with largest_file(size), pytest.raises(Failed, match=r"log\.csv could not be written"):
+        train.fit(network(), "linear", error, make, Plan(900, 0.01), tmp_path)
+    train.fit(network(), "linear", error, make, Plan(900, 0.01), tmp_path)
+    assert [int(row["step"]) for row in rows(tmp_path)] == list(range(1, 901))
 
 
 def test_a_checkpoint_of_another_architecture_is_refused_and_stays(tmp_path: Path) -> None:
@@ -164,12 +215,12 @@ def test_a_checkpoint_of_another_architecture_is_refused_and_stays(tmp_path: Pat
 
 
 def test_a_run_can_be_made_longer_but_not_another(tmp_path: Path) -> None:
-    train.fit(network(), "linear", error, make, train.Plan(2, 0.05, warmup=1), tmp_path)
+    train.fit(network(), "linear", error, make, Plan(2, 0.05, warmup=1), tmp_path)
     with pytest.raises(Failed, match=r"was started with rate 0\.05; resume it with that"):
-        train.fit(network(), "linear", error, make, train.Plan(4, 0.1, warmup=1), tmp_path)
+        train.fit(network(), "linear", error, make, Plan(4, 0.1, warmup=1), tmp_path)
     with pytest.raises(Failed, match=r"was started with options ''; resume"):
-        train.fit(network(), "linear", error, make, train.Plan(4, 0.05, warmup=1, options="--batch 8"), tmp_path)
-    train.fit(network(), "linear", error, make, train.Plan(4, 0.05, warmup=1), tmp_path)
+        train.fit(network(), "linear", error, make, Plan(4, 0.05, warmup=1, options="--batch 8"), tmp_path)
+    train.fit(network(), "linear", error, make, Plan(4, 0.05, warmup=1), tmp_path)
     assert len(rows(tmp_path)) == 4
 
 
@@ -201,7 +252,7 @@ def test_what_is_no_checkpoint_is_said_and_runs_no_code(tmp_path: Path, kind: st
 
 
 def test_the_rate_rises_to_its_height_and_falls_to_a_hundredth() -> None:
-    plan = train.Plan(110, 1.0, warmup=10)
+    plan = Plan(110, 1.0, warmup=10)
     shares = [plan.share(step) for step in range(111)]
     assert shares[:10] == pytest.approx([step / 10 for step in range(1, 11)])
     assert shares[60] == pytest.approx((1 + 0.01) / 2)
@@ -228,7 +279,7 @@ def test_old_layers_learn_at_a_share_of_the_rate_and_frozen_ones_not_at_all(tmp_
 
 
 def test_averaged_weights_are_those_that_come_back(tmp_path: Path) -> None:
-    averaged = train.Averaged(module := nn.Linear(1, 1, bias=False), 0.9)
+    averaged = Averaged(module := nn.Linear(1, 1, bias=False), 0.9)
     with torch.no_grad():
         start = module.weight.item()
         module.weight.fill_(start + 1)

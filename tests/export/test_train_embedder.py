@@ -12,16 +12,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export import embedder_mining, embedder_rating, face_folders, siamese, train, train_embedder
+from export import train
 from export.detector import Image
-from export.embedder_batches import Batches, small, varied
-from export.embedder_lookalikes import SIDE, lookalikes
-from export.embedder_mining import first_step
-from export.face_folders import People
+from export.embedding import embedder_mining, embedder_rating, face_folders, siamese, train_embedder
+from export.embedding.embedder_batches import Batches, small, varied
+from export.embedding.embedder_lookalikes import SIDE, lookalikes
+from export.embedding.embedder_mining import first_step
+from export.embedding.face_folders import People
 from export.models.embedder import SmallEmbedder, warm_start
 from export.packages import Failed
 from export.parity import compare
 from export.parity import run as run_onnx
+from export.run import LOG, Plan
 from stages.embed import Embedder, EmbedderConfig
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -42,13 +44,13 @@ def trained(folder: Path, steps: int, *more: str, save_every: int = 100) -> Smal
     assert isinstance(module, SmallEmbedder)
     torch.manual_seed(0)
     learner = siamese.Learner(module, siamese.head(chosen.loss, chosen.mining, 24 - 7))
-    plan = train.Plan(steps, 2e-3, warmup=5, ema=0.9, save_every=save_every)
+    plan = Plan(steps, 2e-3, warmup=5, ema=0.9, save_every=save_every)
     train_embedder.fit(learner, kept, held, chosen, plan, folder)
     return module
 
 
 def log(folder: Path) -> list[dict[str, str]]:
-    with (folder / train.LOG).open(newline="") as stream:
+    with (folder / LOG).open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -162,6 +164,33 @@ def test_freezing_leaves_the_last_layer_to_learn_and_a_low_rate_the_backbone() -
     groups = train.groups(free, 1e-3, train_embedder.backbone(free), 0.1)
     fast = [parameter for group in groups if group["share"] == 1 for parameter in group["params"]]
     assert {id(p) for p in fast} == {id(p) for p in [*free.head.parameters(), *free.embedder.embedding.parameters()]}
+
+
+@pytest.mark.parametrize("words", [["--freeze", "backbone"], ["--slow", "0.1"]], ids=["frozen", "low rate"])
+def test_fine_tuning_learns_and_the_backbone_stays_or_moves_slowly(tmp_path: Path, words: list[str]) -> None:
+    patterns = lookalikes(9, 1, 3, 5)
+    people = People(np.stack([cv2.resize(chip, (150, 150)) for chip in patterns.chips]), patterns.names)
+    kept, held = face_folders.split(people)
+    chosen = arguments(tmp_path, "--network", "dlib_face", "--people", "6", "--photos", "2", *words)
+    module = train_embedder.build("dlib_face", chosen.freeze, 0)
+    learner = siamese.Learner(module, siamese.head(chosen.loss, chosen.mining, 6))
+    fresh = Batches(kept, 6, 3)(np.random.default_rng(99))
+    before = {name: value.detach().clone() for name, value in module.named_parameters()}
+    with torch.no_grad():
+        first = float(siamese.loss(learner, fresh)["triplet"])
+    plan = Plan(8, 3e-5, warmup=1, ema=0.5)  # at 1e-3 patterns, which are no faces, soon all lie in one point
+    train_embedder.fit(learner, kept, held, chosen, plan, tmp_path)
+    with torch.no_grad():
+        last = float(siamese.loss(learner, fresh)["triplet"])
+    assert last < 0.9 * first
+    moved = {name: float((value.detach() - before[name]).abs().mean()) for name, value in module.named_parameters()}
+    assert moved["embedding.weight"] > 0
+    backbone = {name: far for name, far in moved.items() if not name.startswith("embedding.")}
+    if chosen.freeze == "backbone":
+        assert all(torch.equal(value, before[name]) for name, value in module.named_parameters() if name in backbone)
+    else:
+        weights = [far for name, far in backbone.items() if name.endswith("weight")]
+        assert 0 < min(weights) <= max(weights) < 0.3 * moved["embedding.weight"]
 
 
 def test_freezing_a_network_from_scratch_is_refused() -> None:

@@ -10,21 +10,22 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export import networks, parity, yolo_loss
-from export.augment import Augmented, Batch, Sample, flipped, warped
-from export.checkpoint import read_checkpoint
-from export.decode import TOP
+from export import networks, parity
+from export.checkpoint import read_checkpoint, save_checkpoint
+from export.decode import IOU, TOP
+from export.detection import yolo_loss
+from export.detection.augment import Augmented, Batch, Sample, flipped, warped
+from export.detection.prune import surgeon
+from export.detection.train_yolo import Lessons, Start, built, centerface, repeat, shape_for, trained, wide_one
+from export.detection.warm_start import slim
+from export.detection.witness import level, witnessed
+from export.detection.yolo_weights import from_checkpoint, from_onnx
 from export.detector import Detector, greedy_nms
 from export.models.yolo import STRIDES, Raw, Shape, Yolo, boxes_of, places, presence
 from export.networks import yolo_to_onnx
 from export.packages import Failed
-from export.prune import surgeon
+from export.run import Plan
 from export.to_onnx import save
-from export.train import Plan
-from export.train_yolo import Lessons, Start, built, centerface, repeat, shape_for, trained, wide_one
-from export.warm_start import slim
-from export.witness import level, witnessed
-from export.yolo_weights import from_checkpoint, from_onnx
 from pipeline.types import Candidates
 from stages.detect import Detect, DetectConfig
 from tests.fakes import MemoryFrames
@@ -200,7 +201,7 @@ def test_nms_in_the_graph_gives_the_boxes_of_the_greedy_algorithm(name: str, bat
     for index in range(len(batch)):
         sure = scores[index] > 0.5
         apart = boxes[index][sure] + 1e4 * classes[index][sure, None]  # each class by itself
-        keep = greedy_nms(apart.astype(np.float32), 0.3)
+        keep = greedy_nms(apart.astype(np.float32), IOU)
         np.testing.assert_allclose(np.sort(its_scores[image == index]), np.sort(scores[index][sure][keep]), atol=1e-4)
 
 
@@ -324,6 +325,21 @@ def test_one_anchor_answers_for_a_box_and_it_is_the_one_most_like_it() -> None:
     assert len(raw.places) == (32 * 32 + 16 * 16 + 8 * 8) * 2
 
 
+def test_what_an_anchor_head_says_at_last_is_the_witnesss_score() -> None:
+    shape = Shape("nano", anchors=ANCHORS)
+    batch = batch_of([[100.0, 100.0, 148.0, 160.0]], [False], 256, 256)
+    batch.scores = [torch.tensor([0.6])]
+    raw = raw_of(shape, 256, 256)
+    said = [raw.logits.requires_grad_(), raw.objectness.requires_grad_()]
+    optimizer = torch.optim.Adam(said, 0.2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        sum(yolo_loss.losses(raw, batch, shape).values()).backward()
+        optimizer.step()
+    product = raw.logits[0, :, 0].sigmoid() * raw.objectness[0].sigmoid()  # as DecodedYolo scores
+    assert float(product.detach().max()) == pytest.approx(0.6, abs=0.02)
+
+
 def test_an_ignored_face_is_neither_asked_for_nor_punished() -> None:
     shape = Shape("nano")
     box = [[100.0, 100.0, 140.0, 148.0]]
@@ -422,6 +438,20 @@ def test_one_seed_gives_one_network_and_a_stop_changes_nothing(head: str, make: 
     assert all(value.isfinite().all() for value in resumed.state_dict().values())
     with pytest.raises(Failed, match="other layers"):
         trained(shape, Start(), make, Plan(5, 1e-3, warmup=1), tmp_path / "stopped")
+
+
+def test_a_checkpoint_of_other_layers_is_refused(make: Augmented, tmp_path: Path) -> None:
+    plan = Plan(1, 1e-3, warmup=1)
+    trained(Shape("nano"), Start("nothing"), make, plan, tmp_path)
+    file = tmp_path / "checkpoint.pt"
+    state = read_checkpoint(file)
+    for kind in ("module", "averaged"):
+        state[kind] = {name.replace("path.", "former."): value for name, value in state[kind].items()}
+    save_checkpoint(file, state["architecture"], state)
+    with pytest.raises(Failed, match="another version of this network"):
+        from_checkpoint(file)
+    with pytest.raises(Failed, match="another version of this network"):
+        trained(Shape("nano"), Start("nothing"), make, plan, tmp_path)
 
 
 def test_what_cannot_begin_says_so(make: Augmented, tmp_path: Path) -> None:

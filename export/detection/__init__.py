@@ -1,0 +1,1 @@
+"""Detectors: labels, training pictures, losses, training, and how good they are."""

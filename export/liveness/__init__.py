@@ -1,0 +1,1 @@
+"""Passive liveness: simulated attacks, training, and its error rates."""
