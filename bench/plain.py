@@ -1,9 +1,9 @@
 """The main job as a plain program does it: one process, one loop, OpenCV and ONNX Runtime as they come out of the box.
 
 `python -m bench.plain CLIP OUT PIECE`. cv2.VideoCapture, both libraries' own choice of threads, cv2's letterbox, blob
-and NMS; where there is no such thing in a library, the stages' own functions: to read the detector's maps, to cut
-chips, to draw. x264 with the recording's options, on as many threads as it likes. For each line on standard input it
-does PIECE frames and prints their number, the seconds and the names as JSON.
+and NMS; where there is no such thing in a library, the stages' own functions: to cut chips, to draw. x264 with the
+recording's options, on as many threads as it likes. For each line on standard input it does PIECE frames and prints
+their number, the seconds and the names as JSON.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from bench.turns import say_in_turn
+from pipeline import registry
 from pipeline.home import home, keys
 from pipeline.types import Detections, Frame, Matches
 from run_pipeline import Settings
@@ -31,7 +32,6 @@ from stages.crop import TEMPLATES, cut
 from stages.draw import Draw
 from stages.embed import KINDS
 from stages.gallery.store import Store
-from stages.layouts.faces import centerface
 from stages.show.results import Result
 from stages.show.video import BT601, BT709, STUDIO_RANGE, TIME_BASE
 
@@ -62,7 +62,8 @@ class Detector:
     """Picture -> Detections."""
 
     def __init__(self, settings: Settings) -> None:
-        self.session = ort.InferenceSession(MODELS / "centerface.onnx", providers=["CPUExecutionProvider"])
+        file = registry.resolve(registry.detector("cpu"))
+        self.session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
         size = self.session.get_modelmeta().custom_metadata_map["framewire.size"]
         self.height, self.width = map(int, size.split("x"))
         self.settings = settings
@@ -72,15 +73,13 @@ class Detector:
         inner = cv2.resize(pixels, (round(frame.width * ratio), round(frame.height * ratio)))
         canvas = np.zeros((self.height, self.width, 3), np.uint8)
         canvas[: inner.shape[0], : inner.shape[1]] = inner
-        blob = cv2.dnn.blobFromImage(canvas, swapRB=True)
-        outputs = self.session.run(None, {"images": blob})
-        found = centerface([output[0] for output in outputs], (self.height, self.width), self.settings.detect.threshold)
-        assert found.keypoints is not None
-        boxes, points = found.boxes / ratio, found.keypoints / ratio
+        boxes, scores, classes, points = (output[0] for output in self.session.run(None, {"images": canvas[None]}))
+        boxes, points = boxes / ratio, points / ratio
         boxes = boxes.clip(0, [frame.width, frame.height] * 2).astype(np.float32)
         sides = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
-        rows = np.array(cv2.dnn.NMSBoxes(sides.tolist(), found.scores.tolist(), 0.0, self.settings.nms.iou), int)
-        kept = (boxes[rows], found.scores[rows], found.classes[rows], points[rows].astype(np.float32))
+        least, iou = self.settings.detect.threshold, self.settings.nms.iou
+        rows = np.array(cv2.dnn.NMSBoxes(sides.tolist(), scores.tolist(), least, iou), int)
+        kept = (boxes[rows], scores[rows], classes[rows], points[rows].astype(np.float32))
         return Detections(frame, *kept, labels=("face",))
 
 

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import cv2
+import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Frames, Overwritten
-from pipeline.model import ModelInfo
-from pipeline.registry import DETECTOR
+from pipeline.model import Model, ModelInfo
+from pipeline.registry import detector
 from pipeline.types import Candidates, Frame
 from stages.embed import EMBEDDER, FEEDS
 from stages.layouts import LAYOUTS, Found, Layout, best, recognize, unstacked
@@ -26,10 +27,15 @@ Side = Annotated[int, Meta(ge=32, le=4096, multiple_of=32)]  # pixels; 32 is the
 class DetectConfig(NetworkConfig, frozen=True):
     """`[detect]`"""
 
-    model: str = DETECTOR
+    model: str = ""  # "": the detector that ships for the provider
     size: tuple[Side, Side] | None = None  # [height, width] of the network's input; None: the file's own
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5  # score
     top_k: Annotated[int, Meta(ge=1)] = 1000  # candidates of a frame, before NMS
+
+    def load(self, size: Size | None = None) -> Model:
+        """As every network's, of the shipped detector where none is named."""
+        named = self if self.model else msgspec.structs.replace(self, model=detector(self.provider))
+        return NetworkConfig.load(named, size)
 
 
 class Detect:

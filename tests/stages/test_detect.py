@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline import cuda
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Overwritten
 from pipeline.model import Model
-from pipeline.registry import SHIPPED
+from pipeline.registry import SHIPPED, detector
 from pipeline.types import Candidates, Detections, Frame
 from stages.detect import Detect, DetectConfig, Letterbox
 from stages.layouts import COCO, LAYOUTS, Found
@@ -50,6 +51,14 @@ class Eye:
         (candidates,) = self.detect([self.frames.put(image)])
         assert isinstance(candidates, Candidates)
         return self.nms(candidates)
+
+
+def test_where_no_detector_is_named_a_cpu_gets_the_one_in_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert DetectConfig(provider="cpu").load().info.name == "centerface_int8"
+    monkeypatch.setattr(cuda, "missing", lambda: "")
+    assert detector("auto") == detector("cuda") == detector("tensorrt") == "centerface"
+    monkeypatch.setattr(cuda, "missing", lambda: "this machine has no NVIDIA driver")
+    assert detector("auto") == "centerface_int8"
 
 
 def labelled_faces(shared: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
