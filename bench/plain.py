@@ -1,9 +1,9 @@
 """The main job as a plain program does it: one process, one loop, OpenCV and ONNX Runtime as they come out of the box.
 
-`python -m bench.plain CLIP OUT PIECE`. cv2.VideoCapture, both libraries' own choice of threads, cv2's letterbox, blob
-and NMS; where there is no such thing in a library, the stages' own functions: to cut chips, to draw. x264 with the
-recording's options, on as many threads as it likes. For each line on standard input it does PIECE frames and prints
-their number, the seconds and the names as JSON.
+`python -m bench.plain CLIP OUT PIECE`. cv2.VideoCapture, both libraries' own choice of threads, cv2's resize and NMS;
+where there is no such thing in a library, the stages' own functions: to cut chips, to draw. x264 with the recording's
+options, on as many threads as it likes. For each line on standard input it does PIECE frames and prints their number,
+the seconds and the names as JSON.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Detector:
     """Picture -> Detections."""
 
     def __init__(self, settings: Settings) -> None:
-        file = registry.resolve(registry.detector("cpu"))
+        file = registry.resolve(registry.DETECTORS["cpu"])
         self.session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
         size = self.session.get_modelmeta().custom_metadata_map["framewire.size"]
         self.height, self.width = map(int, size.split("x"))

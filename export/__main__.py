@@ -14,11 +14,10 @@ from export.cli import Commands, command
 from export.decode import IOU, SCORE
 from export.detection import limits, teach, train_yolo, transfer_report, yolo_weights
 from export.embedding import embedder_mining, embedder_tracks, train_embedder
+from export.files import MODELS
 from export.liveness import passive, simulate, train_liveness
 from export.networks import NETWORKS, dlib_face, to_onnx, yolo_to_onnx
 from export.to_onnx import save
-
-MODELS = Path(__file__).resolve().parents[1] / "models"
 
 
 def write(arguments: argparse.Namespace) -> None:

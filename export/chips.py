@@ -14,6 +14,7 @@ from export.packages import Failed
 # mouth, the picture's left first. The median over 115 faces that dlib aligned by its own five points, made symmetric.
 TEMPLATE = np.array([[45.8, 46.2], [102.3, 46.2], [74.0, 78.4], [50.0, 103.3], [98.1, 103.3]], np.float32)
 PHOTOS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 SMALLEST = 36  # px; narrower faces of strangers are left out
 
 

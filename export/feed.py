@@ -7,23 +7,23 @@ import cv2
 import numpy as np
 import onnx
 
-from export.chips import SMALLEST, by_points, read_image
+from export.chips import PHOTOS, SMALLEST, by_points, read_image
 from export.decode import SCORE
 from export.detector import Detector, Image, letterbox
+from export.files import MODELS
 from export.model_file import properties
 from export.packages import Failed
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-FINDER = Path(__file__).resolve().parents[1] / "models" / "centerface.onnx"  # cuts faces out for embedders
+FINDER = MODELS / "centerface.onnx"  # finds the faces that are cut out
 
 
 def photos_in(places: Sequence[Path]) -> list[Path]:
     """The photos among files and in folders, at any depth; Failed where a place has none or is not there."""
     photos: list[Path] = []
     for place in places:
-        found = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.suffix.lower() in ENDINGS)
+        found = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.suffix.lower() in PHOTOS)
         if not found:
-            raise Failed(f"{place} has no photos ({', '.join(ENDINGS)}); give a folder that has some")
+            raise Failed(f"{place} has no photos ({', '.join(PHOTOS)}); give a folder that has some")
         photos += found
     return photos
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from export.packages import Failed
 
+MODELS = Path(__file__).resolve().parents[1] / "models"  # what ships
+
 
 def folder_at(folder: Path) -> Path:
     """The folder, made if need be; Failed where it cannot be one."""

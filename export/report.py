@@ -64,12 +64,7 @@ def write(
     listed = [f"- {one['file']}: {one['bytes']:,} bytes, sha256 {one['sha256']}" for one in map(described, models)]
     shown = [f"![{name}]({name})" for name in pictures]
     text = "\n\n".join([f"# {title}", *parts, *shown, made, "\n".join(listed)])
-    whole: Facts = {
-        "command": command,
-        "models": [described(model) for model in models],
-        "machine": here,
-        **facts,
-    }
+    whole: Facts = {"command": command, "models": [described(model) for model in models], "machine": here, **facts}
     write_whole(folder / "report.md", f"{text}\n".encode())
     write_whole(folder / "report.json", (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
     print(parts[0])

@@ -165,7 +165,7 @@ class Model:
 
     def _start(self, provider: Provider, batch: int) -> None:
         """Make lanes on the first of the providers in question that runs, and run each of them."""
-        for candidate in _candidates(provider):
+        for candidate in candidates(provider):
             try:
                 self._provider = candidate
                 self._buckets = self._plan.buckets(batch, cuda.BUCKETS if candidate != "cpu" and self._fixed else ())
@@ -230,7 +230,7 @@ def bucket_for(count: int, buckets: Sequence[int]) -> int:
     return next((bucket for bucket in buckets if bucket >= count), buckets[-1])
 
 
-def _candidates(provider: Provider) -> tuple[Device, ...]:
+def candidates(provider: Provider) -> tuple[Device, ...]:
     """The providers to try, in order: auto takes CUDA where there is a device."""
     if provider != "auto":
         return (provider,)

@@ -10,12 +10,13 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from pipeline import cuda
 from pipeline.errors import Failed, Usage
 from pipeline.home import home
 
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
 UPSTREAM = "upstream.toml"  # in SHIPPED: what `pull` knows
+# What looks for faces where nobody asks for another; on CPUs the same network in int8, in half the time.
+DETECTORS = {"cpu": "centerface_int8", "cuda": "centerface", "tensorrt": "centerface"}
 
 T = TypeVar("T")
 Where = Literal["shipped", "pulled", "upstream"]
@@ -117,12 +118,6 @@ def resolve(name: str | Path) -> Path:
     if entry:
         raise Usage(f"the model {name} is not on this machine yet; run: python run_pipeline.py models pull {name}")
     raise Usage(f"there is no model {name}: give the path of an ONNX file or one of {', '.join(known)}")
-
-
-def detector(provider: str) -> str:
-    """What looks for faces where nobody asks for another: on a CPU the same network in int8, in half the time."""
-    on_cpu = provider == "cpu" or (provider == "auto" and bool(cuda.missing()))
-    return "centerface_int8" if on_cpu else "centerface"
 
 
 def upstream() -> list[Upstream]:

@@ -112,7 +112,7 @@ def providers() -> Iterator[Finding]:
 def _runs(provider: Provider) -> str:
     from pipeline.model import Model
 
-    model = Model(registry.resolve(registry.detector(provider)), provider=provider, size=(192, 320))
+    model = Model(registry.resolve(registry.DETECTORS[provider]), provider=provider, size=(192, 320))
     started = time.perf_counter()
     model(model.info.blank(1))
     return f"{model.info.name} runs at 320x192 in {1e3 * (time.perf_counter() - started):.0f} ms"

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Frames, Overwritten
-from pipeline.model import Model, ModelInfo
-from pipeline.registry import detector
+from pipeline.model import Model, ModelInfo, candidates
+from pipeline.registry import DETECTORS
 from pipeline.types import Candidates, Frame
 from stages.embed import EMBEDDER, FEEDS
 from stages.layouts import LAYOUTS, Found, Layout, best, recognize, unstacked
@@ -34,8 +34,8 @@ class DetectConfig(NetworkConfig, frozen=True):
 
     def load(self, size: Size | None = None) -> Model:
         """As every network's, of the shipped detector where none is named."""
-        named = self if self.model else msgspec.structs.replace(self, model=detector(self.provider))
-        return NetworkConfig.load(named, size)
+        name = self.model or DETECTORS[candidates(self.provider)[0]]
+        return NetworkConfig.load(msgspec.structs.replace(self, model=name), size)
 
 
 class Detect:

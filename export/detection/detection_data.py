@@ -12,6 +12,7 @@ from export.detection.augment import Sample
 from export.detector import Array
 from export.packages import Failed
 
+FACE = ("face",)  # the classes of a detector of faces
 FRAME = ".frame"  # in a file's name between that of a video and the number of the frame
 ASIDE = 3.0  # how many times more a picture counts whose face is seen in profile
 
@@ -42,15 +43,19 @@ def turned(keypoints: Array) -> Array:
 
 
 def from_xml(file: Path, labels: Sequence[str]) -> Iterator[tuple[str, Sample]]:
-    """The photos of a dlib XML file, those of one video as one group; Failed where a box lies beside its photo."""
+    """The photos of a dlib XML file, those of one video as one group."""
     for one in labels_xml.read(file):
-        pixels = read_image(one.photo)
-        height, width = pixels.shape[:2]
-        middles = (one.boxes[:, :2] + one.boxes[:, 2:]) / 2
-        if ((middles < 0) | (middles > [width, height])).any():
-            raise Failed(f"{file} has a box outside {one.photo.name}, which is {width}x{height}; mend or remove it")
-        group = one.photo.stem.rpartition(FRAME)[0] or one.photo.stem
-        yield group, Sample(pixels, one.boxes, one.keypoints, one.classes(labels), one.ignored)
+        yield one.photo.stem.rpartition(FRAME)[0] or one.photo.stem, sample_of(one, labels, file)
+
+
+def sample_of(one: labels_xml.Labelled, labels: Sequence[str], file: Path) -> Sample:
+    """A photo and what `file` says is on it; Failed where a box lies beside it, or its name is not in `labels`."""
+    pixels = read_image(one.photo)
+    height, width = pixels.shape[:2]
+    middles = (one.boxes[:, :2] + one.boxes[:, 2:]) / 2
+    if ((middles < 0) | (middles > [width, height])).any():
+        raise Failed(f"{file} has a box outside {one.photo.name}, which is {width}x{height}; mend or remove it")
+    return Sample(pixels, one.boxes, one.keypoints, one.classes(labels), one.ignored)
 
 
 def from_folder(folder: Path) -> Iterator[tuple[str, Sample]]:

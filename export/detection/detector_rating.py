@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from export import plots
-from export.chips import read_image
 from export.decode import SCORE
 from export.detection import detection_data, labels_xml, matching
 from export.detection.augment import Sample
+from export.detection.detection_data import FACE, sample_of
 from export.detection.matching import Boxes, Indices, Photo
 from export.detector import Array, Detector, Image
 from export.latency import Latency, latencies
@@ -20,7 +20,6 @@ from export.packages import Failed
 
 SMALLEST = 16.0  # px of the network's input
 MOVED = 2.0  # px of the network's input by which a photo moves, to see how far landmarks jump that ought to move along
-FACE = ("face",)
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def from_xml(file: Path, photos: Path | None) -> Iterator[tuple[str, Sample]]:
     """The photos of an XML file by name; each lies under `photos`, or else beside the file."""
     for there, beside in zip(labels_xml.read(file, photos), labels_xml.read(file), strict=True):
         one = there if there.photo.is_file() else beside
-        yield one.photo.name, Sample(read_image(one.photo), one.boxes, one.keypoints, one.classes(FACE), one.ignored)
+        yield one.photo.name, sample_of(one, FACE, file)
 
 
 def renamed(classes: Indices, names: Sequence[str], wanted: Sequence[str]) -> Indices:

@@ -30,8 +30,11 @@ class Labelled:
         for name in self.names:
             if name and name not in labels:
                 raise Failed(f"{self.photo.name} has a box of {name}, where only {', '.join(labels)} is asked for")
-        named = self.names or ("",) * len(self.boxes)
-        return np.array([labels.index(name) if name else 0 for name in named], np.int64)
+        return np.array([labels.index(name) if name else 0 for name in self.named()], np.int64)
+
+    def named(self) -> tuple[str, ...]:
+        """The boxes' N names, "" where nobody says one."""
+        return self.names or ("",) * len(self.boxes)
 
 
 def read(file: Path, photos: Path | None = None) -> Iterator[Labelled]:
@@ -84,8 +87,7 @@ def write(file: Path, labelled: Iterable[Labelled]) -> None:
     images = ElementTree.SubElement(dataset, "images")
     for one in labelled:
         image = ElementTree.SubElement(images, "image", file=str(one.photo.relative_to(file.parent)))
-        names = one.names or ("",) * len(one.boxes)
-        for box, keypoints, ignored, name in zip(one.boxes, one.keypoints, one.ignored, names, strict=True):
+        for box, keypoints, ignored, name in zip(one.boxes, one.keypoints, one.ignored, one.named(), strict=True):
             left, top, right, bottom = box.tolist()
             sides = {"left": left, "top": top, "width": right - left, "height": bottom - top}
             said = {name: f"{value:.1f}" for name, value in sides.items()} | ({"ignore": "1"} if ignored else {})

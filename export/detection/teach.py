@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export import model_file
-from export.chips import PHOTOS, read_image
+from export.chips import PHOTOS, VIDEOS, read_image
 from export.cli import Commands, command
 from export.detection.detection_data import FRAME
 from export.detection.labels_xml import Labelled, write
@@ -18,7 +18,6 @@ from export.detector import Array, Detector, Faces, Image, overlap
 from export.files import folder_at, write_whole
 from export.packages import Failed
 
-VIDEOS = (".mp4", ".avi", ".gif", ".mkv", ".mov")
 LONGEST = 1280  # px; larger pictures are kept at this
 SIZES = (
     320,
@@ -129,9 +128,9 @@ def frames(file: Path) -> Iterator[tuple[str, Image]]:
 
 def label(arguments: argparse.Namespace) -> None:
     """`label`: copies of the pictures, at most LONGEST px, and labels.xml beside them."""
+    if len(arguments.teachers) > 2:
+        raise Failed(f"{len(arguments.teachers)} teachers are too many; give one or two")
     teachers = [Teacher(file, arguments.wanted) for file in arguments.teachers]
-    if len(teachers) > 2:
-        raise Failed(f"{len(teachers)} teachers are too many; give one or two")
     folder = folder_at(arguments.out)
     done: list[Labelled] = []
     names: set[Path] = set()

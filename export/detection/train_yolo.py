@@ -16,17 +16,17 @@ from export.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from export.cli import Commands, command, positive, rate, seed, share
 from export.detection import anchors, yolo_weights
 from export.detection.augment import Augmented, Batch, Sample
-from export.detection.detection_data import load
+from export.detection.detection_data import FACE, load
 from export.detection.warm_start import OLD, fill_from_centerface, slim
 from export.detection.witness import level, witnessed
 from export.detection.yolo_loss import losses
+from export.files import MODELS
 from export.models.centerface import CenterFace
 from export.models.yolo import WIDTHS, ConvNorm, Raw, Shape, Yolo, presence
 from export.packages import Failed
 from export.run import LOG, Plan
 from export.train import Losses, fit, groups
 
-MODELS = Path(__file__).resolve().parents[2] / "models"
 SIDES = (256, 320, 384)  # px: what a batch's height and width are drawn from; few, as each new shape costs time
 PICTURES = 96  # that pruning looks at
 LEVELLED = 16  # batches on which the scores of a trained network are compared with the witness's
@@ -170,7 +170,7 @@ def trained(shape: Shape, start: Start, make: Augmented, plan: Plan, folder: Pat
     device = "cuda" if torch.cuda.is_available() else "cpu"
     yolo, teacher = built(shape, start, make, plan.seed, (folder / CHECKPOINT).exists())
     parameters = groups(yolo, plan.rate, OLD if teacher else (), start.slow)
-    witness = centerface().eval().requires_grad_(False) if start.witnessed and shape.labels == ("face",) else None
+    witness = centerface().eval().requires_grad_(False) if start.witnessed and shape.labels == FACE else None
     repeats = False
     if teacher and isinstance(start.source, Path):
         teacher = teacher if teacher.shape.size != shape.size else None  # one as large has nothing more to teach

@@ -10,7 +10,7 @@ from export import plots, report
 from export.cli import Commands, command, positive, rate, seed, size
 from export.detection import labels_xml
 from export.detection.augment import Augmented
-from export.detection.detection_data import load
+from export.detection.detection_data import FACE, load
 from export.detection.train_yolo import SIDES, Start, shape_for, trained
 from export.evaluate import average_precision
 from export.models.yolo import Shape
@@ -25,7 +25,6 @@ WAYS = {
     "warm, low rate for the old": Start(slow=0.3),
     "warm, one rate": Start(slow=1.0),
 }
-FACE = ("face",)
 SMOOTH = 15  # steps that a point of the plot is the mean of
 
 

@@ -145,10 +145,10 @@ def losses(raw: Raw, batch: Batch, shape: Shape) -> dict[str, Tensor]:
     answer = answers(raw, found, batch, shape)
     total = answer.quality.sum().clamp(min=1.0)
     at = (answer.image, answer.cell)
-    wanted = torch.zeros_like(raw.logits)
-    wanted[(*at, answer.label)] = answer.quality.to(wanted.dtype)
     parts: dict[str, Tensor] = {}
     if raw.objectness is None:
+        wanted = torch.zeros_like(raw.logits)
+        wanted[(*at, answer.label)] = answer.quality
         score = functional.binary_cross_entropy_with_logits(raw.logits, wanted, reduction="none").sum(-1)
         # Cells that are sure of nothing weigh little: the many would drown the few (Li et al., arXiv:2008.13367).
         easy = torch.where(wanted.amax(-1) > 0, 1.0, raw.logits.detach().sigmoid().amax(-1).square())

@@ -15,7 +15,7 @@ from export.embedding import embedder_rating, siamese, verification
 from export.embedding.embedder_batches import Batches, check_size, varied
 from export.embedding.embedder_lookalikes import lookalikes
 from export.embedding.face_folders import People, need_pairs, read, split
-from export.embedding.train_embedder import add_shared
+from export.embedding.train_embedder import add_shared, drawn
 from export.models.embedder import SmallEmbedder
 from export.packages import Failed
 from export.run import LOG, Figures, Plan, write_log
@@ -49,7 +49,7 @@ def curve(mining: str, kept: People, held: People, seed: int, arguments: argpars
         decay=0.05,
         ema=0.9,
         seed=seed,
-        options=f"--people {arguments.people} --photos {arguments.photos}",
+        options=drawn(arguments),
         save_every=arguments.steps // POINTS,
     )
     folder = arguments.out / "runs" / f"{mining}-{seed}"

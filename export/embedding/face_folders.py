@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from export.chips import cut, read_image
+from export.chips import PHOTOS, cut, read_image
 from export.detector import Detector, Image
-from export.feed import ENDINGS, FINDER
+from export.feed import FINDER
 from export.packages import Failed
 
 HELD_OUT = 0.3  # of the people
@@ -45,10 +45,10 @@ def photos(data: Path) -> list[tuple[str, Path]]:
         (folder.name, file)
         for folder in sorted(path for path in data.iterdir() if path.is_dir())
         for file in sorted(folder.iterdir())
-        if file.suffix.lower() in ENDINGS
+        if file.suffix.lower() in PHOTOS
     ]
     if not found:
-        raise Failed(f"{data} has no folders with photos ({', '.join(ENDINGS)}) in them; make it person/photo.jpg")
+        raise Failed(f"{data} has no folders with photos ({', '.join(PHOTOS)}) in them; make it person/photo.jpg")
     return found
 
 

@@ -14,12 +14,13 @@ from export.embedding import embedder_rating, siamese
 from export.embedding.embedder_batches import MEAN, SCALE, Batches, check_size
 from export.embedding.embedder_rating import Rating
 from export.embedding.face_folders import People, need_pairs, read, split
+from export.files import MODELS
 from export.models.embedder import LENGTH, SmallEmbedder, warm_start
 from export.packages import Failed
 from export.run import Figures, Plan
 from export.to_onnx import Interface, Metadata, export, save
 
-SHIPPED = Path(__file__).resolve().parents[2] / "models" / "dlib_face.onnx"
+SHIPPED = MODELS / "dlib_face.onnx"
 NETWORKS = ("small", "dlib_face")
 RATES = {"small": 2e-3, "dlib_face": 1e-3}
 LAST = "embedder.embedding"  # the layer that is new in a fine-tuning
@@ -123,7 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
         decay=0.05,
         ema=0.98,
         seed=arguments.seed,
-        options=f"--people {arguments.people} --photos {arguments.photos}",
+        options=drawn(arguments),
     )
     fit(siamese.Learner(module, head), kept, held, arguments, plan, arguments.out)
     after = embedder_rating.rate(module.eval(), held)
@@ -136,6 +137,11 @@ def run(arguments: argparse.Namespace) -> None:
     facts: report.Facts = {name: embedder_rating.facts(rating) for name, rating in ratings.items()}
     report.write(arguments.out, f"{arguments.network} with {arguments.loss}", parts, ["roc.png"], [model], facts)
     print(f"{sha256}  {model}")
+
+
+def drawn(arguments: argparse.Namespace) -> str:
+    """How batches are drawn, which a run that is resumed has to keep."""
+    return f"--people {arguments.people} --photos {arguments.photos}"
 
 
 def add_shared(sub: argparse.ArgumentParser) -> None:

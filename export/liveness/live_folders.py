@@ -11,16 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from export.chips import SMALLEST, read_image
+from export.chips import PHOTOS, SMALLEST, VIDEOS, read_image
 from export.detector import Array, Detector, Image
 from export.models.liveness import SIDE
 from export.packages import Failed
 
 LIVE = "live"
-PHOTOS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 FRAMES = 8  # of a video, spread over it
-DETECTOR = Path(__file__).resolve().parents[2] / "models" / "centerface.onnx"
 
 
 @dataclass(frozen=True)

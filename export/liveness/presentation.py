@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.detector import Detector
-from export.liveness.live_folders import DETECTOR, LIVE, presentations, presented
+from export.feed import FINDER
+from export.liveness.live_folders import LIVE, presentations, presented
 from export.liveness.passive import Passive
 from export.liveness.simulate import MARK
 from export.packages import Failed
@@ -111,7 +112,7 @@ def score_folder(
     A video's score is the mean over its frames; with `also` the models' scores are averaged. NaN: no face was found.
     """
     networks = [Passive(file) for file in (model, *also)]
-    detector = Detector(DETECTOR, 384, 640)
+    detector = Detector(FINDER, 384, 640)
     found = presentations(data, attacks=False)
     scores = np.full(len(found), np.nan)
     for index, presentation in enumerate(found):

@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from export.chips import PHOTOS, VIDEOS
 from export.cli import Commands, command, positive, seed
 from export.detector import Array, Detector, Image, overlap
+from export.feed import FINDER
 from export.files import folder_at, write_whole
 from export.liveness.attacks import HELD, camera, cutout_attack, live
-from export.liveness.live_folders import DETECTOR, LIVE, PHOTOS, VIDEOS, Face, faces, pictures
+from export.liveness.live_folders import LIVE, Face, faces, pictures
 from export.liveness.sheet import Random
 from export.packages import Failed
 
@@ -79,7 +81,7 @@ def simulate(photos: Path, out: Path, count: int, seed: int) -> dict[str, int]:
         raise Failed(f"{photos} is no folder; give one with photos of live people")
     if any(folder_at(out).iterdir()):
         raise Failed(f"{out} is not empty; give a new folder")
-    detector, written = Detector(DETECTOR, 384, 640), dict.fromkeys(SPECIES, 0)
+    detector, written = Detector(FINDER, 384, 640), dict.fromkeys(SPECIES, 0)
     material = collect(photos, detector)
     for species in SPECIES:
         folder_at(out / species)

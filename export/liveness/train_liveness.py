@@ -18,7 +18,8 @@ from export import train
 from export.chips import SMALLEST
 from export.cli import Commands, command, positive, rate, seed, share
 from export.detector import Array, Detector, Image
-from export.liveness.live_folders import DETECTOR, LIVE, Face, Presentation, presentations, presented, stacked
+from export.feed import FINDER
+from export.liveness.live_folders import LIVE, Face, Presentation, presentations, presented, stacked
 from export.liveness.passive import liveness_to_onnx
 from export.liveness.presentation import Rates, rates, table, threshold_at
 from export.liveness.simulate import MARK
@@ -57,7 +58,7 @@ def looks(face: Face, count: int, random: np.random.Generator) -> Image:
 
 def read(found: list[Presentation], count: int, seed: int) -> Faces:
     """The crops of all presentations; Failed for a file without a face."""
-    detector, random = Detector(DETECTOR, 384, 640), np.random.default_rng(seed)
+    detector, random = Detector(FINDER, 384, 640), np.random.default_rng(seed)
     crops, species = [], []
     for presentation in track(found, "reading faces"):
         faces = list(presented(presentation.file, detector))

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from export.detector import Detector, overlap
+from export.feed import FINDER
 from export.liveness.attacks import HELD, camera, cutout_attack, live, pixels, printed, refresh
-from export.liveness.live_folders import DETECTOR, Face, faces
+from export.liveness.live_folders import Face, faces
 from export.liveness.sheet import cover, fingers, hold, picture
 from export.liveness.simulate import MARK, SPECIES, simulate
 from export.packages import Failed
@@ -20,7 +21,7 @@ Image = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return Detector(DETECTOR, 384, 640)
+    return Detector(FINDER, 384, 640)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ from export.detection.labels_xml import Labelled
 from export.detection.yolo_weights import from_checkpoint
 from export.detector import Detector
 from export.embedding import embedder_tracks
-from export.liveness.live_folders import DETECTOR, faces, presentations
+from export.feed import FINDER
+from export.liveness.live_folders import faces, presentations
 from export.liveness.passive import Passive
 from export.liveness.simulate import MARK, SPECIES
 from export.models.minifasnet import CONTEXTS, MiniFASNet
@@ -141,7 +142,7 @@ def test_train_transfer_compares_all_ways(monkeypatch: pytest.MonkeyPatch) -> No
 def test_train_tracks_makes_a_folder_of_each_persons_track() -> None:
     (out,) = made("train", "tracks", CLIP, "--every", 8, "--out", "people")
     people = {one["name"]: one["frames"] for one in json.loads(CLIP.with_suffix(".json").read_text())["people"]}
-    detector, seen = Detector(DETECTOR, 384, 640), set()
+    detector, seen = Detector(FINDER, 384, 640), set()
     for track in sorted(out.iterdir()):
         pictures = sorted(track.iterdir())
         numbers = [int(picture.stem) for picture in pictures]
@@ -174,7 +175,7 @@ def test_train_liveness_makes_a_model_of_simulated_attacks(attacks: Path, astron
     assert steps(file.parent / LOG) == ["1", "2"]
     passive = Passive(file)
     assert 0 < passive.threshold < 1
-    assert 0 < passive(astronaut, faces(astronaut, Detector(DETECTOR, 384, 640))[0].box) < 1
+    assert 0 < passive(astronaut, faces(astronaut, Detector(FINDER, 384, 640))[0].box) < 1
     said = passive.session.get_modelmeta().custom_metadata_map
     assert said["framewire.origin"] == "trained by framewire on simulated attacks"
 

@@ -382,6 +382,12 @@ def test_report_of_an_embedder(run: Run, shared: Path, tmp_path: Path) -> None:
         assert name in text
 
 
+def test_a_box_outside_its_photo_is_not_measured_on(run: Run, portrait: Path) -> None:
+    file = xml(portrait.parent / "far.xml", "astronaut.png", box(900, 10, 40, 50))
+    with pytest.raises(Failed, match=r"far\.xml has a box outside astronaut\.png, which is 512x512"):
+        run("detector", CENTERFACE, file)
+
+
 def test_a_size_that_a_detector_cannot_take_is_said(run: Run, portrait: Path) -> None:
     with pytest.raises(Failed, match=r"the model does not run on images \(1, 3, 50, 70\) .*choose another --size"):
         run("detector", CENTERFACE, portrait, "--size", "50x70")

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from export import parity
 from export.chips import read_image
 from export.detector import Detector
-from export.liveness.live_folders import DETECTOR, FRAMES, context, faces, pictures, presentations, presented
+from export.feed import FINDER
+from export.liveness.live_folders import FRAMES, context, faces, pictures, presentations, presented
 from export.liveness.passive import Passive, liveness_to_onnx, minifasnet_to_onnx
 from export.liveness.presentation import rate, rates, report, score_folder, threshold_at
 from export.liveness.simulate import MARK, simulate
@@ -41,7 +42,7 @@ def minifasnets(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return Detector(DETECTOR, 384, 640)
+    return Detector(FINDER, 384, 640)
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -82,7 +83,7 @@ def test_other_weights_are_no_minifasnet(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_liveness_network() -> None:
     with pytest.raises(Failed, match="layout 'centerface', not liveness or minifasnet"):
-        Passive(DETECTOR)
+        Passive(FINDER)
 
 
 @pytest.mark.parametrize("times", CONTEXTS)

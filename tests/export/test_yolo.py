@@ -445,6 +445,7 @@ def test_a_checkpoint_of_other_layers_is_refused(make: Augmented, tmp_path: Path
     trained(Shape("nano"), Start("nothing"), make, plan, tmp_path)
     file = tmp_path / "checkpoint.pt"
     state = read_checkpoint(file)
+    assert "level" in state  # the witness looked on from nothing, too, as in every way that train transfer compares
     for kind in ("module", "averaged"):
         state[kind] = {name.replace("path.", "former."): value for name, value in state[kind].items()}
     save_checkpoint(file, state["architecture"], state)

@@ -18,7 +18,7 @@ from pipeline import cuda
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Overwritten
 from pipeline.model import Model
-from pipeline.registry import SHIPPED, detector
+from pipeline.registry import DETECTORS, SHIPPED
 from pipeline.types import Candidates, Detections, Frame
 from stages.detect import Detect, DetectConfig, Letterbox
 from stages.layouts import COCO, LAYOUTS, Found
@@ -55,10 +55,10 @@ class Eye:
 
 def test_where_no_detector_is_named_a_cpu_gets_the_one_in_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     assert DetectConfig(provider="cpu").load().info.name == "centerface_int8"
-    monkeypatch.setattr(cuda, "missing", lambda: "")
-    assert detector("auto") == detector("cuda") == detector("tensorrt") == "centerface"
     monkeypatch.setattr(cuda, "missing", lambda: "this machine has no NVIDIA driver")
-    assert detector("auto") == "centerface_int8"
+    assert DetectConfig(provider="auto").load().info.name == "centerface_int8"
+    assert DetectConfig(model="centerface", provider="cpu").load().info.name == "centerface"
+    assert {DETECTORS[provider] for provider in ("cuda", "tensorrt")} == {"centerface"}
 
 
 def labelled_faces(shared: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
