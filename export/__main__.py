@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 
 from export import chips, evaluate, inspect_model, packages, parity, preprocess, quantize, verify
@@ -16,19 +17,36 @@ from export.detection import limits, teach, train_yolo, transfer_report, yolo_we
 from export.embedding import embedder_mining, embedder_tracks, train_embedder
 from export.files import MODELS
 from export.liveness import passive, simulate, train_liveness
+from export.model_file import load, properties
 from export.networks import NETWORKS, dlib_face, to_onnx, yolo_to_onnx
 from export.to_onnx import save
+
+
+def from_file(file: Path, arguments: argparse.Namespace) -> onnx.ModelProto:
+    """A YOLO out of its checkpoint or its ONNX file; an embedder's ONNX file as it is, to get pre-processing."""
+    said: dict[str, str] = {}
+    if file.suffix == ".onnx":
+        model = load(file)
+        said = properties(model)
+        if said.get("layout") == "embedder":
+            more = arguments.decode, arguments.nms, arguments.half, arguments.licence, arguments.origin
+            if any(more) or not arguments.preprocess:
+                raise packages.Failed(f"{file} is ONNX already, and an embedder: --preprocess alone can be added to it")
+            return model
+    yolo = yolo_weights.of(file)
+    licence, origin = (getattr(arguments, key) or said.get(key, "") for key in ("licence", "origin"))
+    return yolo_to_onnx(yolo, nms=arguments.nms, half=arguments.half, licence=licence, origin=origin)
 
 
 def write(arguments: argparse.Namespace) -> None:
     """`import` and `onnx`: the ONNX file of a network, out of the weights in its package, or of a checkpoint."""
     if arguments.name in NETWORKS:
+        if arguments.licence or arguments.origin:
+            raise packages.Failed(f"{arguments.name} says where it is from by itself; leave --licence and --origin out")
         data = packages.weights(NETWORKS[arguments.name].package, arguments.package)
         model = to_onnx(arguments.name, data, decoded=arguments.decode, nms=arguments.nms, half=arguments.half)
     else:
-        yolo = yolo_weights.of(Path(arguments.name))
-        how = {"nms": arguments.nms, "half": arguments.half}
-        model = yolo_to_onnx(yolo, licence=arguments.licence, origin=arguments.origin, **how)
+        model = from_file(Path(arguments.name), arguments)
     if arguments.preprocess:
         preprocess.add(model)
     file = arguments.out or MODELS / f"{arguments.name}.onnx"
@@ -49,7 +67,7 @@ def compare(arguments: argparse.Namespace) -> None:
 def centre(arguments: argparse.Namespace) -> None:
     """`centre`: the mean descriptor of dlib_face over the faces of a list, for export/models/dlib_face_mean.py."""
     network = NETWORKS["dlib_face"]
-    _, faces = chips.chips(arguments.faces, arguments.photos, MODELS / "centerface.onnx")
+    faces = chips.chips(arguments.faces, arguments.photos, MODELS / "centerface.onnx").faces
     module = dlib_face(packages.weights(network.package, arguments.package), mean=(0.0,) * 128)
     pixels = ((faces - network.metadata.mean) * network.metadata.scale).transpose(0, 3, 1, 2)
     with torch.inference_mode():
@@ -61,21 +79,24 @@ def add_weights(commands: Commands) -> None:
     """The commands that start from a package's weights."""
     sub = command(commands, "import", write, "make models/NAME.onnx again, bit for bit, and say its sha256")
     sub.add_argument("name", choices=NETWORKS)
-    sub.set_defaults(decode=False, nms=False, half=False, preprocess=False, out=None)
+    sub.set_defaults(decode=False, nms=False, half=False, preprocess=False, licence="", origin="", out=None)
     add_package(sub)
     sub = command(commands, "onnx", write, "write a network as ONNX, with boxes instead of maps if asked to")
     sub.add_argument(
-        "name", help=f"{', '.join(NETWORKS)}, or a file: the checkpoint of a run of train yolo, or its ONNX"
+        "name",
+        help=f"{', '.join(NETWORKS)}; the checkpoint of a finished run of train yolo; ONNX of a YOLO or an embedder",
     )
     kind = sub.add_mutually_exclusive_group()
-    kind.add_argument("--decode", action="store_true", help="boxes, scores, classes, keypoints of a fixed top-K")
+    kind.add_argument(
+        "--decode", action="store_true", help="boxes, scores, classes, keypoints of a fixed top-K, as a YOLO always has"
+    )
     kind.add_argument(
         "--nms", action="store_true", help=f"the same after NMS (score {SCORE}, IoU {IOU}), as many as there are"
     )
     sub.add_argument("--half", action="store_true", help="the network computes in float16, for GPUs")
     sub.add_argument("--preprocess", action="store_true", help="uint8 pictures go in: mean, scale, order are inside")
-    sub.add_argument("--licence", default="", help="of a YOLO: what the file says")
-    sub.add_argument("--origin", default="", help="of a YOLO: what the file says")
+    sub.add_argument("--licence", default="", help="of a YOLO: what the file says; by default what its ONNX said")
+    sub.add_argument("--origin", default="", help="of a YOLO: the same")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE")
     add_package(sub)
     sub = command(commands, "parity", compare, "compare models/NAME.onnx with its torch module on photos")

@@ -9,8 +9,8 @@ import onnx
 
 from export import chips, feed, report
 from export.decode import SCORE
-from export.detector import Array, Detector, Image, scaled
-from export.evaluate import average_precision, verification
+from export.detector import Detector, Image, scaled
+from export.evaluate import average_precision, embed, verification
 from export.latency import latencies
 from export.model_file import load, properties, session
 from export.packages import Failed
@@ -23,7 +23,7 @@ SMALLER = 0.95  # of the bytes: less of a difference is none
 # More than this is measurably worse: limits far below what another detector, or the same at another size, differs by.
 LIMITS = {
     "AP50": 0.005,
-    "faces not found by both": 0.02,
+    "not found by both": 0.02,
     "score": 0.03,
     "landmarks": 0.03,  # eye distances; CenterFace and YuNet are 0.09 apart on the same faces
     "TAR": 0.005,
@@ -91,11 +91,12 @@ def short(value: float) -> float:
 
 
 def of_detectors(files: Sequence[Path], detectors: Sequence[Detector], test: Test) -> Figures:
-    """How far the faces that both find agree, and AP50 of both on labelled photos."""
+    """How far what both find agrees, and AP50 of both on labelled photos."""
     images = [chips.read_image(photo) for photo in test.photos]
     found = agreement(*([detect(image, SCORE) for image in images] for detect in detectors))
-    apart = {key: short(value) for key, value in asdict(found).items()}
-    losses = {"faces not found by both": 1 - found.share, "score": found.score, "landmarks": found.landmarks}
+    apart = {key: short(value) for key, value in asdict(found).items() if value is not None}
+    losses = {"not found by both": 1 - found.share, "score": found.score}
+    losses |= {} if found.landmarks is None else {"landmarks": found.landmarks}
     if not test.labels:
         return Figures({}, apart, losses)
     before, after = (average_precision(file, test.labels, *test.size)["AP50"] for file in files)
@@ -105,19 +106,16 @@ def of_detectors(files: Sequence[Path], detectors: Sequence[Detector], test: Tes
 def of_embedders(files: Sequence[Path], models: Sequence[onnx.ModelProto], images: list[Image], test: Test) -> Figures:
     """The cosine between both embeddings of each face, and TAR at FAR of both on named faces."""
 
-    def embeddings(index: int, pictures: Sequence[Image]) -> Array:
-        return outputs(models[index], files[index], pictures)[0].reshape(len(pictures), -1)
-
-    before, after = (embeddings(index, images) for index in (0, 1))
+    before, after = (outputs(model, file, images)[0] for model, file in zip(models, files, strict=True))
+    before, after = (found.reshape(len(images), -1) for found in (before, after))
     lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     cosine = (before * after).sum(1) / lengths
     apart = {"faces": float(len(images)), "mean cosine": float(cosine.mean()), "worst cosine": float(cosine.min())}
     losses = {"1 - cosine": 1 - float(cosine.mean())}
     if not test.faces:
         return Figures({}, apart, losses)
-    names, cuts = chips.chips(*test.faces, feed.FINDER)
-    pictures = [feed.resized(cut[..., ::-1].astype(np.uint8), *test.size) for cut in cuts]
-    rates = [verification(names, embeddings(index, pictures)) for index in (0, 1)]
+    names, cuts, _ = chips.chips(*test.faces, feed.FINDER)
+    rates = [verification(names, embed(file, cuts)) for file in files]
     accuracy = {key: pair(rate[key] for rate in rates) for key in rates[0] if "pairs" not in key}
     losses |= {"TAR": max(a - b for key, (a, b) in accuracy.items() if key.startswith("TAR"))}
     return Figures(accuracy, apart, losses)
@@ -129,7 +127,7 @@ def figures(files: Sequence[Path], models: Sequence[onnx.ModelProto], images: li
     if len(detectors) == len(files):
         return of_detectors(files, detectors, test)
     if test.labels:
-        raise Failed(f"{files[0]} is no face detector; leave --labels out")
+        raise Failed(f"{files[0]} is no detector; leave --labels out")
     if properties(models[0]).get("layout") == "embedder":
         return of_embedders(files, models, images, test)
     if test.faces:
@@ -142,15 +140,19 @@ def figures(files: Sequence[Path], models: Sequence[onnx.ModelProto], images: li
     return Figures({}, apart, {"relative difference": max(apart.values())})
 
 
-def verdict(smaller: bool, slower: bool, losses: dict[str, float]) -> tuple[bool, str]:
-    """Whether the quantized file should be the default, and why: the rule, applied to the figures."""
+def verdict(smaller: bool, slower: bool, losses: dict[str, float], accurate: bool) -> tuple[bool, str]:
+    """Whether the quantized file should be the default, and why: the rule, applied to the figures.
+
+    `accurate`: they are of labelled photos that are not the calibration's, so they tell of accuracy.
+    """
     worse = [f"{key} {value:.3g} over {LIMITS[key]}" for key, value in losses.items() if not value <= LIMITS[key]]
+    same = "not measurably worse" if accurate else "of unknown accuracy (--photos with --labels or --faces tell it)"
     reasons = [
         "smaller" if smaller else "not smaller",
-        f"measurably worse ({', '.join(worse)})" if worse else "not measurably worse",
+        f"measurably worse ({', '.join(worse)})" if worse else same,
         "slower here" if slower else "not slower here",
     ]
-    default = smaller and not worse and not slower
+    default = smaller and not worse and not slower and accurate
     return default, f"{'ships' if default else 'does not ship'} as default: it is {', '.join(reasons)}"
 
 
@@ -162,7 +164,8 @@ def measure(files: tuple[Path, Path], recipe: str, test: Test) -> Result:
     found = figures(files, models, images, test)
     before, after = (file.stat().st_size for file in files)
     slower = milliseconds[ON_A_CORE][1] > SLOWER * milliseconds[ON_A_CORE][0]
-    default, words = verdict(after < SMALLER * before, slower, found.losses)
+    accurate = bool(found.accuracy) and not test.calibrated
+    default, words = verdict(after < SMALLER * before, slower, found.losses, accurate)
     return Result(
         recipe=recipe,
         size="x".join(map(str, test.size)),

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from export.detector import Array, Detector, Image, overlap
+from export.files import lines_of
 from export.packages import Failed
 
 # Where CenterFace's five points lie in dlib's 150x150 chips, in pixels: eyes, tip of the nose, corners of the
@@ -94,29 +96,38 @@ def listed(faces: Path, photos: Path | None = None) -> list[tuple[str, Path]]:
         return [(file.parent.name, file) for file in found]
     if not faces.is_file():
         raise Failed(f"{faces} is not there; give a list of NAME<TAB>PHOTO lines or a folder of PERSON/PHOTO.jpg")
-    lines = [line.split("\t") for line in faces.read_text().splitlines()]
+    lines = [line.split("\t") for line in lines_of(faces)]
     if not lines or any(len(line) != 2 for line in lines):
         number = next((number for number, line in enumerate(lines, 1) if len(line) != 2), 1)
         raise Failed(f"{faces}, line {number}, is not NAME<TAB>PHOTO; mend it")
     return [(name, (photos or faces.parent) / photo) for name, photo in lines]
 
 
-def chips(faces: Path, photos: Path | None, detector: Path, align: Align = by_points) -> tuple[list[str], Array]:
-    """Names and (N, 150, 150, 3) RGB chips for a list of `name<TAB>photo` lines or a folder of people.
+class Chips(NamedTuple):
+    """Faces out of photos, and whose they are."""
+
+    names: list[str]  # a stranger's is his own, of his photo
+    faces: Array  # (N, 150, 150, 3) RGB, 0..255
+    missed: int  # photos of named people in which no face was found
+
+
+def chips(faces: Path, photos: Path | None, detector: Path, align: Align = by_points) -> Chips:
+    """The faces of a list of `name<TAB>photo` lines or a folder of people.
 
     A named photo gives its largest face; strangers, named "-", give every face that is at least SMALLEST px wide, each
     under a name of its own. Failed where there is no face in any photo.
     """
-    find = Detector(detector, 384, 640)
+    find, missed = Detector(detector, 384, 640), 0
     names, cuts = [], []
     for name, photo in listed(faces, photos):
         image = read_image(photo)
         found = find(image, score=0.5)
         widths = found.boxes[:, 2] - found.boxes[:, 0]
         wanted = np.flatnonzero(widths >= SMALLEST) if name == "-" else widths.argsort()[::-1][:1]
+        missed += name != "-" and not len(wanted)
         for index in wanted:
             names.append(f"- {photo} {index}" if name == "-" else name)
             cuts.append(align(image, found.boxes[index], found.keypoints[index]))
     if not cuts:
         raise Failed(f"{detector.name} finds no face in any photo of {faces}; give photos of faces")
-    return names, np.stack(cuts).astype(np.float32)
+    return Chips(names, np.stack(cuts).astype(np.float32), missed)

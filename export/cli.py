@@ -33,9 +33,9 @@ def positive(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    """A whole number from 0 on, as NumPy's generators want it; argparse turns the ValueError into one sentence."""
+    """A whole number that NumPy's generators take; argparse turns the ValueError into one sentence."""
     number = int(text)
-    if number < 0:
+    if not 0 <= number < 2**32:
         raise ValueError(text)
     return number
 

@@ -24,6 +24,7 @@ LAYOUTS = ("centerface", "yunet", "yolox", "decoded", "nms")
 STRIDES = (8, 16, 32)
 GREY = 114  # what YOLOX's letterbox fills with
 YOLOX_IOU = 0.65  # of NMS: what its authors evaluate it with
+LEAST = 0.02  # score: AP asks for what a detector is not sure of, too
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,14 @@ def greedy_nms(boxes: Array, limit: float) -> list[int]:
         if not keep or overlap(box, boxes[keep]).max() <= limit:
             keep.append(index)
     return keep
+
+
+def chosen(boxes: Array, scores: Array, classes: Classes, least: float, limit: float = IOU) -> NDArray[np.int64]:
+    """Which of boxes (N, 4) with at least the score stay after an NMS of each class, best first."""
+    order = np.argsort(-scores, kind="stable")
+    order = order[(scores[order] >= least) & np.isfinite(boxes[order]).all(1)]
+    far = 2 * np.abs(boxes[order]).max(initial=0) * classes[order, None]  # classes do not suppress each other
+    return np.asarray(order[greedy_nms(boxes[order] + far.astype(np.float32), limit)], np.int64)
 
 
 def letterbox(image: Image, height: int, width: int, pad: int = 0) -> tuple[Image, Array]:
@@ -111,16 +120,12 @@ class Detector:
         canvas, back = letterbox(image, self.height, self.width, GREY if self.layout == "yolox" else 0)
         return scaled(canvas, self.said), back
 
-    def __call__(self, image: Image, score: float = 0.02) -> Faces:
+    def __call__(self, image: Image, score: float = LEAST) -> Faces:
         """What is in a (H, W, 3) uint8 BGR image with at least `score`, in its pixels."""
         pixels, back = self.input(image)
         outputs = results(self.session, {self.session.get_inputs()[0].name: pixels})
         boxes, scores, classes, keypoints = self.read(outputs)
-        order = np.argsort(-scores, kind="stable")
-        order = order[scores[order] >= score]
-        boxes, scores, classes, keypoints = boxes[order], scores[order], classes[order], keypoints[order]
-        far = np.float32(2 * max(self.height, self.width)) * classes[:, None]  # classes do not suppress each other
-        keep = greedy_nms(boxes + far, YOLOX_IOU if self.layout == "yolox" else IOU)
+        keep = chosen(boxes, scores, classes, score, YOLOX_IOU if self.layout == "yolox" else IOU)
         return Faces(boxes[keep] * np.tile(back, 2), scores[keep], keypoints[keep] * back, classes[keep])
 
     def read(self, outputs: Sequence[NDArray[Any]]) -> tuple[Array, Array, Classes, Array]:

@@ -11,6 +11,9 @@ from export.chips import PHOTOS, SMALLEST, by_points, read_image
 from export.decode import SCORE
 from export.detector import Detector, Image, letterbox
 from export.files import MODELS
+from export.liveness import live_folders
+from export.liveness.live_folders import LAYOUTS as LIVENESS
+from export.liveness.live_folders import contexts
 from export.model_file import properties
 from export.packages import Failed
 
@@ -47,9 +50,24 @@ def faces(photos: Sequence[Path], height: int, width: int) -> list[Image]:
     return found
 
 
+def in_context(photos: Sequence[Path], times: Sequence[float]) -> list[Image]:
+    """(80 * len(times), 80, 3) uint8 BGR: the faces of at least SMALLEST px in the photos, and what is around them."""
+    find = Detector(FINDER, 384, 640)
+    seen = [face for photo in photos for face in live_folders.faces(read_image(photo), find)]
+    if not seen:
+        raise Failed(f"there is no face of {SMALLEST} px or more in these photos; give photos of faces")
+    return [live_folders.stacked(face.image, face.box, times) for face in seen]
+
+
 def pictures(model: onnx.ModelProto, photos: Sequence[Path], height: int, width: int) -> list[Image]:
-    """(height, width, 3) uint8 BGR: faces of the photos where the model embeds faces, else each photo letterboxed."""
+    """(height, width, 3) uint8 BGR: what the model is for.
+
+    Faces of the photos, aligned, where it embeds faces; with what is around them where it tells live ones; else each
+    photo letterboxed.
+    """
     said = properties(model)
+    if said.get("layout") in LIVENESS:
+        return in_context(photos, contexts(said["align"]))
     if said.get("layout") != "embedder":
         return [letterbox(read_image(photo), height, width)[0] for photo in photos]
     if said.get("align") != "dlib":

@@ -17,6 +17,16 @@ def folder_at(folder: Path) -> Path:
     return folder
 
 
+def lines_of(file: Path) -> list[str]:
+    """The lines of a text file in UTF-8; Failed where it is none."""
+    try:
+        return file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failed(
+            f"{file} cannot be read as text ({type(error).__name__}); give a file of lines in UTF-8"
+        ) from error
+
+
 def write_whole(file: Path, data: bytes) -> None:
     """Write beside, fsync, rename: Failed where the disk has no room, and what was there before is still there.
 

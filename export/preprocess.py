@@ -25,12 +25,21 @@ AXES = {0: 0, 2: 1, 3: 2}  # of (B, 3, H, W) -> of (B, H, W, 3)
 Floats = NDArray[np.float32]
 
 
+def planes(weight: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The weight (filters, 3, rows, columns) over planes out of (filters, 1, rows, columns x 3) over pixels."""
+    filters, _, rows, _ = weight.shape
+    return weight.reshape(filters, rows, -1, 3).transpose(0, 3, 1, 2)
+
+
 def add(model: onnx.ModelProto) -> None:
     """Let the input of `model`, float32 (B, 3, H, W), be uint8 (B, H, W, 3): BGR, or RGB where chips of faces go in.
 
-    The metadata say so afterwards, with mean 0 and scale 1. Raises Failed where the first layer is no convolution.
+    The metadata say so afterwards, with mean 0 and scale 1. Raises Failed where the first layer is no convolution, or
+    where it is so already.
     """
     graph, said = model.graph, {prop.key: prop.value for prop in model.metadata_props}
+    if said.get("framewire.input") == INPUT:
+        raise Failed("pictures of uint8 go into this file already; leave --preprocess out")
     pictures = "RGB" if said["framewire.layout"] == "embedder" else "BGR"
     turn = [said["framewire.order"].index(channel) for channel in pictures]
     mean, scale = (np.array(said[f"framewire.{key}"].split(","), np.float32)[turn] for key in ("mean", "scale"))

@@ -112,10 +112,9 @@ def fit(
             values = advance(module, optimizer, loss, batch, plan, step, device)
             if not all(map(math.isfinite, values.values())):
                 bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
-                raise Failed(
-                    f"at step {step} the loss ({bad}) is not a number; {folder / CHECKPOINT} is of step {run.kept}: "
-                    "start into another folder with a lower --rate"
-                )
+                kept = f"{folder / CHECKPOINT} is of step {run.kept}: " if run.kept else ""
+                lower = f"{kept}start into another folder with a lower --rate"
+                raise Failed(f"at step {step} the loss ({bad}) is not a number; {lower}")
             run.done(step, values, time.monotonic() - started)
             if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
                 run.keep(step + 1)

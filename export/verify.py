@@ -26,17 +26,17 @@ Size = tuple[int, int]  # height, width
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two detectors agree on the faces of some photos; the means are over the faces that both found."""
+    """How far two detectors agree on some photos; the means are over what both found."""
 
-    faces: int  # that the first found, with SCORE or more
-    share: float  # 2 x faces found by both / (found by the one + found by the other)
+    boxes: int  # that the first found, with SCORE or more
+    share: float  # 2 x boxes found by both / (found by the one + found by the other)
     iou: float  # mean of 1 where the boxes are the same
     score: float  # mean difference, 0..1
-    landmarks: float  # median over the faces of the mean distance of the five points, in eye distances
+    landmarks: float | None  # median over the faces of the mean distance of the five points, in eye distances
 
     def difference(self) -> float:
         """The worst of the four, 0 where all is the same."""
-        return max(1 - self.share, 1 - self.iou, self.score, self.landmarks)
+        return max(1 - self.share, 1 - self.iou, self.score, self.landmarks or 0.0)
 
 
 def matched(first: Faces, second: Faces) -> list[tuple[int, int]]:
@@ -51,31 +51,43 @@ def matched(first: Faces, second: Faces) -> list[tuple[int, int]]:
 
 
 def agreement(first: Sequence[Faces], second: Sequence[Faces]) -> Agreement:
-    """Compare what two detectors found with SCORE or more, photo by photo; Failed where neither found a face."""
+    """Compare what two detectors found with SCORE or more, photo by photo; Failed where neither found anything.
+
+    Landmarks are None where neither has any, or nothing was found by both.
+    """
     counts = sum(len(faces.scores) for faces in first), sum(len(faces.scores) for faces in second)
     if not sum(counts):
-        raise Failed("neither model finds a face in these photos; give photos with faces")
+        raise Failed("neither model finds anything in these photos; give photos of what they are for")
     rows = []
     for one, other in zip(first, second, strict=True):
         for i, j in matched(one, other):
             eyes = max(1.0, float(np.linalg.norm(one.keypoints[i, 0] - one.keypoints[i, 1])))
-            apart = float(np.linalg.norm(one.keypoints[i] - other.keypoints[j], axis=1).mean()) / eyes
+            away = float(np.linalg.norm(one.keypoints[i] - other.keypoints[j], axis=1).mean()) / eyes
             same = float(overlap(one.boxes[i], other.boxes[j : j + 1])[0])
-            rows.append((same, abs(float(one.scores[i] - other.scores[j])), apart))
+            rows.append((same, abs(float(one.scores[i] - other.scores[j])), away))
     if not rows:
-        return Agreement(counts[0], share=0.0, iou=0.0, score=1.0, landmarks=1.0)
+        return Agreement(counts[0], share=0.0, iou=0.0, score=1.0, landmarks=None)
     iou, score, landmarks = np.array(rows).T
     share = 2 * len(rows) / sum(counts)
-    return Agreement(counts[0], share, float(iou.mean()), float(score.mean()), float(np.median(landmarks)))
+    return Agreement(
+        counts[0], share, float(iou.mean()), float(score.mean()), landmarks_apart(first, second, landmarks)
+    )
+
+
+def landmarks_apart(first: Sequence[Faces], second: Sequence[Faces], apart: Array) -> float | None:
+    """The median of the distances `apart` (N,); 1 where only one of two detectors has landmarks, None where neither."""
+    ours, theirs = (any(np.isfinite(faces.keypoints).any() for faces in some) for some in (first, second))
+    if ours != theirs:
+        return 1.0
+    return float(np.median(apart)) if ours else None
 
 
 def detector(file: Path, height: int, width: int) -> Detector | None:
-    """The file as a face detector, None where it is none."""
+    """The file as a detector, None where it is none."""
     try:
-        found = Detector(file, height, width)
+        return Detector(file, height, width)
     except Failed:
         return None
-    return found if found.landmarks else None
 
 
 def common_size(files: Sequence[Path], models: Sequence[onnx.ModelProto], wanted: Size | None) -> Size:
@@ -107,16 +119,16 @@ def comparable(models: Sequence[onnx.ModelProto]) -> bool:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How two files differ: in their outputs, in the faces that they find, or in both."""
+    """How two files differ: in their outputs, in what they find, or in both."""
 
     photos: int
     size: str
     numbers: dict[str, Difference]
-    faces: Agreement | None
+    found: Agreement | None
 
     def difference(self) -> float:
-        """What --tolerance is held against: of faces where both files find some, else of the outputs as vectors."""
-        return self.faces.difference() if self.faces else max(d.relative for d in self.numbers.values())
+        """What --tolerance is held against: of what is found where both files find, else of the outputs as vectors."""
+        return self.found.difference() if self.found else max(d.relative for d in self.numbers.values())
 
 
 def verify(files: tuple[Path, Path], photos: Sequence[Path], wanted: Size | None = None) -> Verdict:
@@ -136,9 +148,7 @@ def verify(files: tuple[Path, Path], photos: Sequence[Path], wanted: Size | None
         a, b = (outputs(model, file, images) for model, file in zip(models, files, strict=True))
         numbers = differences([value.name for value in models[0].graph.output], a, b)
     elif not found:
-        raise Failed(
-            f"{files[0]} and {files[1]} have other outputs and are not both face detectors: nothing to compare"
-        )
+        raise Failed(f"{files[0]} and {files[1]} have other outputs and are not both detectors: nothing to compare")
     return Verdict(len(photos), f"{height}x{width}", numbers, found)
 
 
@@ -150,10 +160,10 @@ def show(verdict: Verdict) -> None:
         for name, d in verdict.numbers.items():
             table.add_row(name, f"{d.max_abs:.3g}", f"{d.mean_abs:.3g}", f"{d.cosine:.7f}", f"{d.relative:.3g}")
         console.print(table)
-    if verdict.faces:
-        table = Table("figure", "value", title=f"faces with a score of {SCORE} or more")
-        for name, value in asdict(verdict.faces).items():
-            table.add_row(name, f"{value:.4g}")
+    if verdict.found:
+        table = Table("figure", "value", title=f"boxes with a score of {SCORE} or more")
+        for name, value in asdict(verdict.found).items():
+            table.add_row(name, "-" if value is None else f"{value:.4g}")
         console.print(table)
 
 
@@ -163,7 +173,7 @@ def run(arguments: argparse.Namespace) -> None:
     verdict = verify((arguments.a, arguments.b), photos, arguments.size)
     show(verdict)
     apart = verdict.difference()
-    what = "the faces that they find" if verdict.faces else "their outputs"
+    what = "what they find" if verdict.found else "their outputs"
     said = f"by {apart:.3g} in {what}, on {verdict.photos} photos at {verdict.size}"
     if not apart <= arguments.tolerance:
         raise Failed(f"{arguments.a} and {arguments.b} differ {said}: more than the tolerance of {arguments.tolerance}")
@@ -181,6 +191,6 @@ def add(commands: Commands) -> None:
         "--tolerance",
         type=float,
         default=TOLERANCE,
-        help="of the faces: share not found by both, 1 - IoU, scores and landmarks in eye distances, whichever is "
+        help="of what is found: share not found by both, 1 - IoU, scores and landmarks in eye distances, whichever is "
         f"worst; of other outputs: |a - b| / |a| of the worst photo (default {TOLERANCE})",
     )

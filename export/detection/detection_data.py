@@ -43,8 +43,16 @@ def turned(keypoints: Array) -> Array:
 
 
 def from_xml(file: Path, labels: Sequence[str]) -> Iterator[tuple[str, Sample]]:
-    """The photos of a dlib XML file, those of one video as one group."""
-    for one in labels_xml.read(file):
+    """The photos of a dlib XML file, those of one video as one group; Failed where its parts are other points."""
+    every = list(labels_xml.read(file))
+    points = np.concatenate([one.keypoints for one in every])
+    known = points[np.isfinite(points).all((1, 2))]
+    if len(known) and labels_xml.is_face(known).mean() < 0.5:  # a head that stands upside down may have them otherwise
+        raise Failed(
+            f"the parts 0 to 4 in {file} are not eyes, tip of the nose and corners of the mouth, the picture's left "
+            "first; name them otherwise, or put them so"
+        )
+    for one in every:
         yield one.photo.stem.rpartition(FRAME)[0] or one.photo.stem, sample_of(one, labels, file)
 
 

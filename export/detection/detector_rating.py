@@ -12,8 +12,10 @@ from export.decode import SCORE
 from export.detection import detection_data, labels_xml, matching
 from export.detection.augment import Sample
 from export.detection.detection_data import FACE, sample_of
+from export.detection.labels_xml import UNNAMED
 from export.detection.matching import Boxes, Indices, Photo
 from export.detector import Array, Detector, Image
+from export.files import lines_of
 from export.latency import Latency, latencies
 from export.model_file import load, picture_size
 from export.packages import Failed
@@ -28,6 +30,12 @@ class Labelled:
 
     photos: Iterator[tuple[str, Sample]]
     names: tuple[str, ...] | None
+    numbered: bool  # classes are numbers in the labels, and `names` tells them in this order
+
+    @property
+    def order(self) -> tuple[str, ...] | None:
+        """The classes of a model that names none, in its order: YOLO's folders have it, of XML files only faces do."""
+        return self.names if self.numbered or self.names == FACE else None
 
 
 @dataclass
@@ -77,24 +85,32 @@ def opened(model: Path, height: int, width: int, names: Sequence[str] | None = F
     return Rated(model, detector, detector.labels or tuple(names or ()))
 
 
+def names_in(file: Path) -> tuple[str, ...]:
+    """The names of classes, a line each."""
+    return tuple(filter(None, map(str.strip, lines_of(file))))
+
+
 def labelled(data: Sequence[Path], photos: Path | None, names: Path | None) -> Labelled:
-    """XML files of dlib's image metadata, or one folder in YOLO's format; its classes from `names` or classes.txt."""
+    """XML files of dlib's image metadata, which name their boxes, or one folder in YOLO's format.
+
+    Its classes are in `names`, or in its classes.txt.
+    """
     if not any(place.is_dir() for place in data):
-        return Labelled((pair for file in data for pair in from_xml(file, photos)), FACE)
+        found = (name or UNNAMED for file in data for one in labels_xml.read(file) for name in one.named())
+        known = tuple(dict.fromkeys(found)) or FACE
+        return Labelled((pair for file in data for pair in from_xml(file, photos, known)), known, numbered=False)
     if len(data) > 1:
         raise Failed("give either XML files or one folder in YOLO's format, not both and not two")
     listing = names or data[0] / "classes.txt"
-    if names and not names.is_file():
-        raise Failed(f"{names} is not there; give a file with the name of a class in each line")
-    known = tuple(listing.read_text().split("\n")) if listing.is_file() else None
-    return Labelled(detection_data.from_folder(data[0]), tuple(filter(None, map(str.strip, known))) if known else None)
+    said = names_in(listing) if names or listing.is_file() else ()
+    return Labelled(detection_data.from_folder(data[0]), said or None, numbered=True)
 
 
-def from_xml(file: Path, photos: Path | None) -> Iterator[tuple[str, Sample]]:
-    """The photos of an XML file by name; each lies under `photos`, or else beside the file."""
+def from_xml(file: Path, photos: Path | None, names: Sequence[str]) -> Iterator[tuple[str, Sample]]:
+    """The photos of an XML file by name; each lies under `photos`, or else beside the file. Boxes have `names`."""
     for there, beside in zip(labels_xml.read(file, photos), labels_xml.read(file), strict=True):
         one = there if there.photo.is_file() else beside
-        yield one.photo.name, sample_of(one, FACE, file)
+        yield one.photo.name, sample_of(one, names, file)
 
 
 def renamed(classes: Indices, names: Sequence[str], wanted: Sequence[str]) -> Indices:

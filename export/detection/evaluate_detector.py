@@ -1,7 +1,7 @@
 """`evaluate detector`: the report on detectors side by side, with plots and pictures of where they fail."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,11 +17,14 @@ from export.detection.detector_rating import (
     labelled,
     look_through,
     middle,
+    names_in,
     opened,
     results,
 )
-from export.detector import YOLOX_IOU
+from export.detector import LEAST, YOLOX_IOU
+from export.model_file import load
 from export.packages import Failed
+from export.verify import common_size
 
 
 def three(value: float | None) -> str | None:
@@ -65,8 +68,14 @@ def class_table(results: Sequence[Result]) -> str:
     )
 
 
-def explained(results: Sequence[Result], arguments: argparse.Namespace, counted: str, repeated: float | None) -> str:
-    """What the columns are."""
+def explained(
+    results: Sequence[Result],
+    floors: Mapping[str, float],
+    arguments: argparse.Namespace,
+    counted: str,
+    repeated: float | None,
+) -> str:
+    """What the columns are; `floors` are the scores under which models keep nothing."""
     height, width = arguments.size
     lines = [
         f"{counted} Input {height}x{width} (height x width).",
@@ -84,6 +93,12 @@ def explained(results: Sequence[Result], arguments: argparse.Namespace, counted:
             f"Landmarks: the median distance of the five points from {arguments.landmarks.name}'s, over its eye "
             f"distance, on the labelled faces that both found ({faces}). Its own are {three(repeated) or 'not'} apart "
             f"where the photo moves by {MOVED:g} px of the input: being nearer takes its errors, too."
+        )
+    cut = [name for name, least in floors.items() if least > LEAST]
+    if cut:
+        lines.append(
+            f"With NMS inside, and nothing kept that scores less than the file says: {', '.join(cut)}. AP is of what "
+            "is left there, so compare it with no other model's."
         )
     return "\n".join(lines)
 
@@ -110,10 +125,11 @@ def parted(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, draw, write and print."""
-    height, width = arguments.size
     files, places = parted(arguments.files)
+    height, width = arguments.size = common_size(files, [load(file) for file in files], arguments.size)
     data = labelled(places, arguments.photos, arguments.names)
-    models = [opened(model, height, width, data.names) for model in files]
+    names = names_in(arguments.names) if arguments.names else data.order
+    models = [opened(model, height, width, names) for model in files]
     other = arguments.landmarks
     others = (opened(other, height, width), opened(other, height, width)) if other else None
     if others and not others[0].detector.landmarks:
@@ -125,11 +141,14 @@ def run(arguments: argparse.Namespace) -> None:
     photos = models[0].photos
     asked = sum(int(photo.asked.sum()) for photo in photos)
     ignored = sum(int((~photo.asked).sum()) for photo in photos)
-    names = ", ".join(place.name for place in places)
-    counted = f"{asked} boxes of {', '.join(classes)} asked for and {ignored} not, on {len(photos)} photos of {names}."
+    sources = ", ".join(place.name for place in places)
+    counted = (
+        f"{asked} boxes of {', '.join(classes)} asked for and {ignored} not, on {len(photos)} photos of {sources}."
+    )
     parts = [main_table(found, arguments.score), size_table(found)]
     parts += [class_table(found)] if len(found[0].classes) > 1 else []
     repeated = middle(others[1].apart) if others else None
+    floors = {rated.model.name: float(rated.detector.said.get("score", "0")) for rated in models}
     facts: report.Facts = {
         "data": {"from": [place.name for place in places], "photos": len(photos), "asked": asked, "not": ignored},
         "classes": classes,
@@ -139,8 +158,8 @@ def run(arguments: argparse.Namespace) -> None:
         "landmarks_of_a_moved_photo": repeated,
         "results": [asdict(one) for one in found],
     }
-    parts.append(explained(found, arguments, counted, repeated))
-    report.write(folder, f"Detectors on {names}", parts, pictures(models, folder, title), files, facts)
+    parts.append(explained(found, floors, arguments, counted, repeated))
+    report.write(folder, f"Detectors on {sources}", parts, pictures(models, folder, title), files, facts)
 
 
 def add(kinds: Commands) -> None:
@@ -150,7 +169,7 @@ def add(kinds: Commands) -> None:
         "files", type=Path, nargs="+", metavar="MODEL.onnx|DATA",
         help="models, then XML files of dlib's image metadata or one folder with images/ and YOLO's labels/",
     )  # fmt: skip
-    sub.add_argument("--size", type=size, default=(384, 640), metavar="HxW", help="of the input; 384x640 by default")
+    sub.add_argument("--size", type=size, metavar="HxW", help="of the input; by default what the first says of itself")
     sub.add_argument(
         "--photos", type=Path, metavar="FOLDER", help="where photos of XML files are looked for before beside the file"
     )
@@ -158,7 +177,8 @@ def add(kinds: Commands) -> None:
         "--names",
         type=Path,
         metavar="FILE",
-        help="the classes of YOLO's labels, a name a line; by default classes.txt in the folder, else the model's own",
+        help="the classes of YOLO's labels, a name a line; by default classes.txt in the folder, else the model's own; "
+        "and the classes of a model that does not say its own",
     )
     sub.add_argument(
         "--landmarks", type=Path, metavar="OTHER.onnx", help="a face detector to compare the five points with"

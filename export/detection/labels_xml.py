@@ -12,6 +12,7 @@ from export.detector import Array
 from export.files import write_whole
 from export.packages import Failed
 
+UNNAMED = "face"  # what a box without a name holds
 POINTS = 5  # eyes, tip of the nose, corners of the mouth, the image's left first
 
 
@@ -26,11 +27,15 @@ class Labelled:
     names: tuple[str, ...] = ()  # N names of what is in the boxes, "" where the file does not say; (): of none
 
     def classes(self, labels: Sequence[str]) -> NDArray[np.int64]:
-        """The boxes' (N,) places in `labels`, the first where no name is said; Failed for a name that is not in it."""
-        for name in self.names:
-            if name and name not in labels:
+        """The boxes' (N,) places in `labels`; Failed for a name that is not in it.
+
+        A box without a name has the one label that there is, or is a face, as in dlib's own files.
+        """
+        names = [name or (labels[0] if len(labels) == 1 else UNNAMED) for name in self.named()]
+        for name in names:
+            if name not in labels:
                 raise Failed(f"{self.photo.name} has a box of {name}, where only {', '.join(labels)} is asked for")
-        return np.array([labels.index(name) if name else 0 for name in self.named()], np.int64)
+        return np.array([labels.index(name) for name in names], np.int64)
 
     def named(self) -> tuple[str, ...]:
         """The boxes' N names, "" where nobody says one."""
@@ -74,11 +79,21 @@ def number(text: str | None) -> float:
 
 
 def points(box: ElementTree.Element) -> list[list[float]]:
-    """The five points of a box, or NaN: files with other parts (68 landmarks) have none for us."""
-    parts = sorted(box.iter("part"), key=lambda part: part.get("name", ""))
-    if len(parts) != POINTS:
+    """The five points of a box, or NaN: files with other parts (68 landmarks, or names) have none for us."""
+    parts = {part.get("name", ""): part for part in box.iter("part")}
+    if parts.keys() != {str(index) for index in range(POINTS)}:
         return [[float("nan")] * 2] * POINTS
-    return [[number(part.get(axis)) for axis in ("x", "y")] for part in parts]
+    return [[number(parts[str(index)].get(axis)) for axis in ("x", "y")] for index in range(POINTS)]
+
+
+def is_face(keypoints: Array) -> NDArray[np.bool_]:
+    """(N,) whether points (N, 5, 2) can be a face's as we name them: from eye to eye as from mouth's corner to corner,
+    and the mouth on the right of that line; dlib's own five (corners of the eyes, and the nose) cannot.
+    """
+    eyes, mouth = keypoints[:, 1] - keypoints[:, 0], keypoints[:, 4] - keypoints[:, 3]
+    down = keypoints[:, 3:].mean(1) - keypoints[:, :2].mean(1)
+    flag: NDArray[np.bool_] = ((eyes * mouth).sum(1) >= 0) & (eyes[:, 0] * down[:, 1] - eyes[:, 1] * down[:, 0] >= 0)
+    return flag
 
 
 def write(file: Path, labelled: Iterable[Labelled]) -> None:

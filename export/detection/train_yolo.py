@@ -17,6 +17,7 @@ from export.cli import Commands, command, positive, rate, seed, share
 from export.detection import anchors, yolo_weights
 from export.detection.augment import Augmented, Batch, Sample
 from export.detection.detection_data import FACE, load
+from export.detection.held_out import HeldOut
 from export.detection.warm_start import OLD, fill_from_centerface, slim
 from export.detection.witness import level, witnessed
 from export.detection.yolo_loss import losses
@@ -165,7 +166,9 @@ def copied_whole(yolo: Yolo, source: Yolo) -> None:
     yolo.load_state_dict({**own, **fitting})
 
 
-def trained(shape: Shape, start: Start, make: Augmented, plan: Plan, folder: Path) -> Yolo:
+def trained(
+    shape: Shape, start: Start, make: Augmented, plan: Plan, folder: Path, check: HeldOut | None = None
+) -> Yolo:
     """A YOLO trained in `folder`, on CUDA where there is a GPU."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     yolo, teacher = built(shape, start, make, plan.seed, (folder / CHECKPOINT).exists())
@@ -179,13 +182,14 @@ def trained(shape: Shape, start: Start, make: Augmented, plan: Plan, folder: Pat
         if network is not None:
             network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     lessons = Lessons(shape, teacher, repeats, witness)
-    fit(yolo, str(shape), lessons, make, plan, folder, parameters=parameters, device=device)
+    fit(yolo, str(shape), lessons, make, plan, folder, parameters=parameters, check=check, device=device)
+    shift = 0.0
     if witness is not None:
         fresh = (make(np.random.default_rng((plan.seed, plan.steps + index))) for index in range(LEVELLED))
         shift = level(yolo, witness, (moved(batch, next(yolo.parameters()).device) for batch in fresh))
         yolo.shift_scores(shift)
-        state = load_checkpoint(folder / CHECKPOINT, str(shape))
-        save_checkpoint(folder / CHECKPOINT, str(shape), {**state, "level": shift})
+    state = load_checkpoint(folder / CHECKPOINT, str(shape))
+    save_checkpoint(folder / CHECKPOINT, str(shape), {**state, "level": shift})
     return yolo.cpu()
 
 
@@ -194,13 +198,18 @@ def same_words(one: Shape, other: Shape) -> bool:
     return replace(one, size=other.size) == other
 
 
-def shape_for(samples: Sequence[Sample], size: str, labels: Sequence[str]) -> Shape:
-    """The network for these pictures; Failed where they have a class that has no name."""
+def check_classes(samples: Sequence[Sample], labels: Sequence[str]) -> None:
+    """Failed where there is a class that has no name."""
     highest = max((int(sample.classes.max()) for sample in samples if len(sample.classes)), default=0)
     if highest >= len(labels):
         raise Failed(
             f"the labels have a class {highest} but --labels names {len(labels)}; name all of them, or mend the labels"
         )
+
+
+def shape_for(samples: Sequence[Sample], size: str, labels: Sequence[str]) -> Shape:
+    """The network for these pictures; Failed where they have a class that has no name."""
+    check_classes(samples, labels)
     return Shape(size, tuple(labels), any(np.isfinite(sample.keypoints).any() for sample in samples))
 
 
@@ -217,7 +226,12 @@ def train(arguments: argparse.Namespace) -> None:
     start = Start(source, arguments.freeze == "backbone", arguments.slow, witnessed=source != "nothing")
     options = f"--batch {arguments.batch} --start {arguments.start}"
     plan = Plan(arguments.steps, arguments.rate, seed=arguments.seed, workers=arguments.workers, options=options)
-    trained(shape, start, make, plan, arguments.out)
+    check = None
+    if arguments.held_out:
+        held, _ = load(arguments.held_out, labels)
+        check_classes(held, labels)
+        check = HeldOut(held, labels)
+    trained(shape, start, make, plan, arguments.out, check)
     print(f"{arguments.out / CHECKPOINT}, and the losses in {arguments.out / LOG}")
 
 
@@ -225,6 +239,9 @@ def add(commands: Commands) -> None:
     """The command `train yolo`."""
     sub = command(commands, "yolo", train, "train a detector on labelled pictures; a stopped run goes on where it was")
     sub.add_argument("data", type=Path, nargs="+", help="dlib XML files, or folders in YOLO's format")
+    sub.add_argument(
+        "--held-out", type=Path, nargs="+", metavar="DATA", help="not to learn from: their AP50 goes into the log"
+    )
     sub.add_argument("--size", choices=WIDTHS, default="nano")
     sub.add_argument("--head", choices=("free", "anchors"), default="free")
     sub.add_argument("--anchors", type=positive, default=3, help="boxes a cell, found by k-means")

@@ -88,10 +88,11 @@ def before_relu(block: Block, widen: nn.Module, x: Tensor) -> Tensor:
 
 
 def copied(to: nn.Module, source: nn.Module) -> None:
-    """The weights of a part with folded norms, into the same part with norms."""
+    """The weights of a part with folded norms, into the same part with norms; what only one of them has stays."""
+    theirs = dict(source.named_modules())
     for name, layer in to.named_modules():
-        if isinstance(layer, ConvNorm):
-            put(layer, *parts(source.get_submodule(name)))
+        if isinstance(layer, ConvNorm) and name in theirs:
+            put(layer, *parts(theirs[name]))
     own, other = to.state_dict(), source.state_dict()
     fitting = {name: other[name] for name in own if name in other and other[name].shape == own[name].shape}
     to.load_state_dict({**own, **fitting})

@@ -95,6 +95,19 @@ def compared(ratings: dict[str, Rating]) -> str:
     return table(heads, [line for name, rating in ratings.items() for line in rows(name, rating)])
 
 
+def gained(before: Rating, after: Rating) -> str:
+    """The Markdown table of what training changed, each face compared with itself."""
+    fars = np.array(FARS)
+    lines: list[list[object]] = []
+    for kind, old, new in (("clear", before.clear, after.clear), ("small", before.small, after.small)):
+        gain = verification.accepted(new, fars) - verification.accepted(old, fars)
+        low, high = verification.gain_bounds(old, new, fars)
+        shown = [f"{g:+.3f} ({a:+.3f} to {b:+.3f})" for g, a, b in zip(gain, low, high, strict=True)]
+        lines.append([kind, *shown, f"{area(new) - area(old):+.4f}"])
+    heads = ["faces", *(f"TAR gained at FAR {far:g} (95% over people)" for far in FARS), "AUC gained"]
+    return table(heads, lines)
+
+
 def facts(rating: Rating) -> Facts:
     """The same for report.json."""
     return {

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from export.chips import PHOTOS, cut, read_image
+from export.chips import cut, listed, read_image
 from export.detector import Detector, Image
 from export.feed import FINDER
 from export.packages import Failed
@@ -37,21 +37,6 @@ class People:
         return [str(name) for name in names[counts >= 2]]
 
 
-def photos(data: Path) -> list[tuple[str, Path]]:
-    """(person, photo) of every photo in the folders of `data`; Failed where there is none."""
-    if not data.is_dir():
-        raise Failed(f"{data} is no folder; give one that has a folder of photos for each person")
-    found = [
-        (folder.name, file)
-        for folder in sorted(path for path in data.iterdir() if path.is_dir())
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in PHOTOS
-    ]
-    if not found:
-        raise Failed(f"{data} has no folders with photos ({', '.join(PHOTOS)}) in them; make it person/photo.jpg")
-    return found
-
-
 def face(file: Path, detector: Detector) -> Image:
     """The (150, 150, 3) uint8 RGB chip of the largest face; Failed where there is none or the file is no photo."""
     image = read_image(file)
@@ -63,9 +48,11 @@ def face(file: Path, detector: Detector) -> Image:
 
 def read(data: Path) -> People:
     """All faces of a folder; says which photos are left out, and why. Failed where none is left."""
-    listed, detector = photos(data), Detector(FINDER, 384, 640)
+    if not data.is_dir():
+        raise Failed(f"{data} is no folder; give one that has a folder of photos for each person")
+    photos, detector = listed(data), Detector(FINDER, 384, 640)
     chips, names, left_out = [], [], []
-    for name, file in track(listed, "faces"):
+    for name, file in track(photos, "faces"):
         try:
             chips.append(face(file, detector))
             names.append(name)
@@ -73,7 +60,7 @@ def read(data: Path) -> People:
             reason = str(error) if "no face" in str(error) else "it cannot be read as an image"
             left_out.append(f"  {file.relative_to(data)}: {reason}")
     if left_out:
-        print(f"{len(left_out)} of {len(listed)} photos are left out:", *left_out, sep="\n")
+        print(f"{len(left_out)} of {len(photos)} photos are left out:", *left_out, sep="\n")
     if not chips:
         raise Failed(f"{data} has no photo with a face that is found; give photos of one face each")
     return People(np.stack(chips), np.array(names))

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from export import plots, report, train
+from export.checkpoint import CHECKPOINT
 from export.cli import Commands, command, positive, rate, seed, share
 from export.embedding import embedder_rating, siamese
 from export.embedding.embedder_batches import MEAN, SCALE, Batches, check_size
@@ -17,7 +18,7 @@ from export.embedding.face_folders import People, need_pairs, read, split
 from export.files import MODELS
 from export.models.embedder import LENGTH, SmallEmbedder, warm_start
 from export.packages import Failed
-from export.run import Figures, Plan
+from export.run import LOG, Figures, Plan
 from export.to_onnx import Interface, Metadata, export, save
 
 SHIPPED = MODELS / "dlib_face.onnx"
@@ -133,10 +134,11 @@ def run(arguments: argparse.Namespace) -> None:
     figure, plot = plots.axes("held-out people", "false accept rate", "true accept rate")
     plots.draw(plot, embedder_rating.curves(ratings), steps=True)
     plots.save(figure, arguments.out / "roc.png")
-    parts = [embedder_rating.compared(ratings), *explained(kept, held, after)]
+    tables = embedder_rating.compared(ratings), embedder_rating.gained(before, after)
+    parts = [*tables, *explained(kept, held, after)]
     facts: report.Facts = {name: embedder_rating.facts(rating) for name, rating in ratings.items()}
     report.write(arguments.out, f"{arguments.network} with {arguments.loss}", parts, ["roc.png"], [model], facts)
-    print(f"{sha256}  {model}")
+    print(f"{sha256}  {model}; {arguments.out / CHECKPOINT}, and the losses in {arguments.out / LOG}")
 
 
 def drawn(arguments: argparse.Namespace) -> str:

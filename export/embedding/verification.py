@@ -82,9 +82,23 @@ def bounds(found: Pairs, fars: NDArray[np.float64]) -> tuple[Array, Array]:
     Pairs that share a person are not independent: so it is people who are drawn, with replacement, and each brings its
     pairs (the subsets bootstrap of Bolle, Ratha & Pankanti, CVIU 93, 2004). The seed is fixed.
     """
+    return interval(resampled(found, fars))
+
+
+def gain_bounds(before: Pairs, after: Pairs, fars: NDArray[np.float64]) -> tuple[Array, Array]:
+    """The interval of what TAR gains at each FAR, over resamples of the same people in both: the pairs are the same."""
+    return interval(resampled(after, fars) - resampled(before, fars))
+
+
+def resampled(found: Pairs, fars: NDArray[np.float64]) -> Array:
+    """(RESAMPLES, F) TAR at each FAR of people who are drawn with replacement."""
     random = np.random.default_rng(0)
     share = np.full(found.count, 1 / found.count)
-    drawn = np.stack([accepted(found, fars, random.multinomial(found.count, share)) for _ in range(RESAMPLES)])
+    return np.stack([accepted(found, fars, random.multinomial(found.count, share)) for _ in range(RESAMPLES)])
+
+
+def interval(drawn: Array) -> tuple[Array, Array]:
+    """What SURE of the rows lie between."""
     tail = 100 * (1 - SURE) / 2
     low, high = np.nanpercentile(drawn, [tail, 100 - tail], axis=0)
     return low, high

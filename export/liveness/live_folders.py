@@ -4,7 +4,7 @@ A file is one presentation. Files that show the same source are of one group, so
 tested with: `SOURCE--3.jpg` is of the group SOURCE, a file with no "--" is a group by itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from export.packages import Failed
 
 LIVE = "live"
 FRAMES = 8  # of a video, spread over it
+LAYOUTS = ("liveness", "minifasnet")  # of networks that look at faces in their context
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,11 @@ def context(image: Image, box: Array, times: float) -> Image:
     )
 
 
-def stacked(image: Image, box: Array, contexts: tuple[float, ...]) -> Image:
+def stacked(image: Image, box: Array, contexts: Sequence[float]) -> Image:
     """(80 * len(contexts), 80, 3) uint8 BGR: the crops of a face one above the other."""
     return np.concatenate([context(image, box, times) for times in contexts])
+
+
+def contexts(align: str) -> tuple[float, ...]:
+    """How many times over a file's crops have the face's box, out of its `align`, "x2.7 x4.0"."""
+    return tuple(float(times.removeprefix("x")) for times in align.split())

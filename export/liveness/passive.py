@@ -16,14 +16,12 @@ import torch
 
 from export.cli import Commands, command
 from export.detector import Array, Image
-from export.liveness.live_folders import stacked
+from export.liveness.live_folders import LAYOUTS, contexts, stacked
 from export.model_file import results, session
 from export.models.liveness import CONTEXTS, SIDE, Live, Liveness
 from export.models.minifasnet import minifasnet
 from export.packages import Failed
 from export.to_onnx import Interface, Metadata, export, save
-
-LAYOUTS = ("liveness", "minifasnet")
 
 
 def said(contexts: Sequence[float]) -> str:
@@ -81,7 +79,7 @@ class Passive:
         self.layout = metadata.get("framewire.layout", "nothing")
         if self.layout not in LAYOUTS:
             raise Failed(f"{file} has the layout {self.layout!r}, not {' or '.join(LAYOUTS)}: it tells nothing of life")
-        self.contexts = tuple(float(times.removeprefix("x")) for times in metadata["framewire.align"].split())
+        self.contexts = contexts(metadata["framewire.align"])
         self.threshold = float(metadata["framewire.threshold"])
         self.order = metadata["framewire.order"]
         self.mean, self.scale = (

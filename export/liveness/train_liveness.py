@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export import train
+from export.checkpoint import CHECKPOINT
 from export.chips import SMALLEST
 from export.cli import Commands, command, positive, rate, seed, share
 from export.detector import Array, Detector, Image
@@ -25,7 +26,7 @@ from export.liveness.presentation import Rates, rates, table, threshold_at
 from export.liveness.simulate import MARK
 from export.models.liveness import CONTEXTS, SIDE, Liveness
 from export.packages import Failed
-from export.run import Figures, Plan
+from export.run import LOG, Figures, Plan
 from export.to_onnx import save
 
 LOOKS = 4  # crops of a training face, each of a box that is shifted and scaled as detectors differ
@@ -57,15 +58,18 @@ def looks(face: Face, count: int, random: np.random.Generator) -> Image:
 
 
 def read(found: list[Presentation], count: int, seed: int) -> Faces:
-    """The crops of all presentations; Failed for a file without a face."""
+    """The crops of all presentations; Failed, with their names, where files have no face."""
     detector, random = Detector(FINDER, 384, 640), np.random.default_rng(seed)
-    crops, species = [], []
+    crops, species, faceless = [], [], []
     for presentation in track(found, "reading faces"):
         faces = list(presented(presentation.file, detector))
         if not faces:
-            raise Failed(f"no face of {SMALLEST} px or more is found in {presentation.file}; take it out of the folder")
+            faceless.append(presentation.file)
         crops += [looks(face, count, random) for face in faces]
         species += [presentation.species] * len(faces)
+    if faceless:
+        files = "\n".join(map(str, faceless))
+        raise Failed(f"no face of {SMALLEST} px or more is found in these; take them out of the folder:\n{files}")
     return Faces(np.stack(crops), np.array(species))
 
 
@@ -172,7 +176,7 @@ def run(arguments: argparse.Namespace) -> None:
     file = arguments.out / "liveness.onnx"
     sha256 = save(liveness_to_onnx(module, found.threshold, origin, arguments.licence), file)
     print(f"held-out groups, which also set the threshold ({kind} presentations):\n{table(found)}")
-    print(f"{sha256}  {file}")
+    print(f"{sha256}  {file}; {arguments.out / CHECKPOINT}, and the losses in {arguments.out / LOG}")
 
 
 def add(commands: Commands) -> None:

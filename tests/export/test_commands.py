@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from export import parity
 from export.__main__ import main
-from export.chips import read_image
+from export.checkpoint import CHECKPOINT
+from export.chips import chips, read_image
 from export.detection import labels_xml, transfer_report
 from export.detection.labels_xml import Labelled
 from export.detection.yolo_weights import from_checkpoint
 from export.detector import Detector
 from export.embedding import embedder_tracks
+from export.embedding.evaluate_embedder import embed
 from export.feed import FINDER
 from export.liveness.live_folders import faces, presentations
 from export.liveness.passive import Passive
@@ -63,11 +65,21 @@ def export(*words: object) -> str:
     return said.getvalue().splitlines()[-1]
 
 
+def failed(*words: object) -> str:
+    """What `python -m export WORDS` says on stderr where it ends with 1."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
+        patch.setattr("sys.argv", ["export", *map(str, words)])
+        code = main()
+    assert code == 1
+    return said.getvalue().strip()
+
+
 def made(*words: object) -> list[Path]:
     """The paths that the last line of `python -m export WORDS` names and that are there; its sha256 is the first's."""
     said = export(*words)
     first, *_ = words_said = said.split()
-    there = [path for path in (Path(word.strip(",:")) for word in words_said) if path.exists()]
+    there = [path for path in (Path(word.strip(",;:")) for word in words_said) if path.exists()]
     assert there, said
     assert len(first) < 64 or first == hashlib.sha256(there[0].read_bytes()).hexdigest()
     return there
@@ -80,7 +92,8 @@ def steps(log: Path) -> list[str]:
 
 def yolo(count: int) -> list[Path]:
     """What `train yolo` names after so many steps."""
-    return made("train", "yolo", "labels.xml", "--size", "nano", "--batch", 2, "--steps", count, "--out", "yolo")
+    words = ("--held-out", "labels.xml", "--size", "nano", "--batch", 2, "--steps", count)
+    return made("train", "yolo", "labels.xml", *words, "--out", "yolo")
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +109,10 @@ def test_train_yolo_goes_on_where_it_stopped(checkpoint: Path) -> None:
     assert yolo(4) == [checkpoint, checkpoint.parent / LOG]
     assert steps(checkpoint.parent / LOG) == ["1", "2", "3", "4"]
     assert (checkpoint.parent / LOG).read_text().startswith(before)
+    with (checkpoint.parent / LOG).open(newline="") as stream:
+        figures = [row["held-out AP50"] for row in csv.DictReader(stream)]
+    assert [bool(figure) for figure in figures] == [False, True, False, True]  # where a checkpoint is
+    assert all(0 <= float(figure) <= 1 for figure in figures[1::2])
 
 
 def test_onnx_makes_a_model_of_a_yolos_checkpoint(checkpoint: Path, astronaut: Image) -> None:
@@ -114,14 +131,34 @@ def test_onnx_makes_a_model_of_a_yolos_checkpoint(checkpoint: Path, astronaut: I
 
 
 def test_onnx_makes_a_yolos_model_take_pictures_as_they_are(checkpoint: Path, astronaut: Image) -> None:
-    made("onnx", checkpoint, "--out", "plain.onnx")
+    made("onnx", checkpoint, "--out", "plain.onnx", "--licence", "CC0-1.0")
     files = Path("plain.onnx"), *made("onnx", "plain.onnx", "--preprocess", "--out", "pictures.onnx")
+    assert Detector(files[1], 256, 320).said["licence"] == "CC0-1.0"  # as its source says
     found = []
     for detector in (Detector(file, 256, 320) for file in files):
         pixels, _ = detector.input(astronaut)
         found.append((pixels.dtype, detector.session.run(["scores"], {"images": pixels})[0]))
     assert [kind for kind, _ in found] == [np.float32, np.uint8]
     np.testing.assert_allclose(found[1][1], found[0][1], atol=1e-4)
+
+
+def test_onnx_refuses_what_would_have_no_effect() -> None:
+    assert failed("onnx", "centerface", "--licence", "MIT", "--out", "c.onnx") == (
+        "centerface says where it is from by itself; leave --licence and --origin out"
+    )
+    embedder = ROOT / "models" / "dlib_face.onnx"
+    for words in ((), ("--preprocess", "--half"), ("--preprocess", "--nms")):
+        assert "--preprocess alone" in failed("onnx", embedder, *words, "--out", "e.onnx")
+    assert not Path("c.onnx").exists()
+    assert not Path("e.onnx").exists()
+
+
+def test_onnx_puts_preprocessing_into_an_embedders_file_once() -> None:
+    (file,) = made("onnx", ROOT / "models" / "dlib_face.onnx", "--preprocess", "--out", "embedder.onnx")
+    assert "leave --preprocess out" in failed("onnx", file, "--preprocess", "--out", "twice.onnx")
+    faces = chips(ROOT / "samples", None, FINDER).faces
+    wanted, found = (embed(model, faces) for model in (ROOT / "models" / "dlib_face.onnx", file))
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_train_transfer_compares_all_ways(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +208,8 @@ def test_simulate_attacks_makes_folders_that_can_be_told_from_real_ones(attacks:
 
 
 def test_train_liveness_makes_a_model_of_simulated_attacks(attacks: Path, astronaut: Image) -> None:
-    (file,) = made("train", "liveness", attacks, "--steps", 2, "--width", 4, "--out", "liveness")
+    file, *others = made("train", "liveness", attacks, "--steps", 2, "--width", 4, "--out", "liveness")
+    assert others == [file.parent / CHECKPOINT, file.parent / LOG]
     assert steps(file.parent / LOG) == ["1", "2"]
     passive = Passive(file)
     assert 0 < passive.threshold < 1

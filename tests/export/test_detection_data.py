@@ -77,11 +77,51 @@ def test_a_box_outside_its_photo_is_refused(tmp_path: Path) -> None:
 
 
 def test_boxes_have_the_class_of_their_name(tmp_path: Path) -> None:
-    file = a_label(tmp_path, [1, 1, 20, 20], [1, 1, 50, 50], [5, 5, 9, 9], names=("face", "person", ""))
+    file = a_label(tmp_path, [1, 1, 20, 20], [1, 1, 50, 50], names=("face", "person"))
     (sample,), _ = load([file], ("person", "face"))
-    assert sample.classes.tolist() == [1, 0, 0]
+    assert sample.classes.tolist() == [1, 0]
     with pytest.raises(Failed, match=r"photo\.png has a box of person, where only face is asked for"):
         load([file], FACE)
+
+
+def test_a_box_without_a_name_is_a_face_or_the_only_thing_there_is(tmp_path: Path) -> None:
+    file = a_label(tmp_path, [5, 5, 9, 9])
+    for labels, place in ((("person", "face"), 1), (("dog",), 0)):
+        (sample,), _ = load([file], labels)
+        assert sample.classes.tolist() == [place]
+    with pytest.raises(Failed, match=r"photo\.png has a box of face, where only cat, dog is asked for"):
+        load([file], ("cat", "dog"))
+
+
+DLIBS = ((40, 20), (34, 21), (16, 21), (22, 20), (27, 34))  # corners of both eyes, and the nose
+OURS = ((18, 20), (38, 20), (28, 30), (20, 40), (36, 40))
+
+
+@pytest.mark.parametrize(
+    ("names", "points", "known"),
+    [
+        (("0", "1", "2", "3", "4"), OURS, True),
+        (("4", "2", "0", "1", "3"), [OURS[index] for index in (4, 2, 0, 1, 3)], True),  # the order is that of names
+        (("left_eye", "right_eye", "nose", "left_mouth", "right_mouth"), OURS, False),
+        (("0", "1", "2", "3", "4"), DLIBS, None),
+        (("0", "1", "2", "3", "4"), [OURS[index] for index in (1, 0, 2, 4, 3)], None),  # the person's left first
+    ],
+)
+def test_parts_are_the_five_points_or_none(
+    names: tuple[str, ...], points: tuple[tuple[int, int], ...], known: bool | None, tmp_path: Path
+) -> None:
+    parts = "".join(f"<part name='{n}' x='{x}' y='{y}'/>" for n, (x, y) in zip(names, points, strict=True))
+    face = f"<box left='10' top='5' width='40' height='50'>{parts}</box>"
+    file = tmp_path / "parts.xml"
+    file.write_text(f"<dataset><images><image file='a.png'>{face}</image></images></dataset>")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((60, 60, 3), np.uint8))
+    if known is None:
+        assert len(list(labels_xml.read(file))) == 1  # its boxes are good for measuring all the same
+        with pytest.raises(Failed, match=r"the parts 0 to 4 in .*parts\.xml are not eyes, tip of the nose"):
+            load([file], FACE)
+    else:
+        (sample,), _ = load([file], FACE)
+        np.testing.assert_array_equal(sample.keypoints[0], OURS if known else np.full((5, 2), np.nan))
 
 
 def test_frames_of_a_video_share_their_weight_and_a_profile_weighs_more(tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export import evaluate, latency
+from export import chips, evaluate, latency
 from export.detection import matching
 from export.detection.matching import Boxes
 from export.embedding import verification
 from export.liveness.evaluate_liveness import curves
+from export.networks import to_onnx
 from export.packages import Failed
+from export.to_onnx import save
+from stages.embed import Embedder, EmbedderConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 CENTERFACE, DLIB_FACE = (ROOT / "models" / f"{name}.onnx" for name in ("centerface", "dlib_face"))
@@ -310,7 +313,7 @@ def test_a_missed_and_a_false_face_are_pictured(run: Run, portrait: Path, tmp_pa
 
 def test_average_precision_leaves_ignored_faces_out(portrait: Path) -> None:
     xml(portrait, "astronaut.png", box(*FACE, "ignore='1'") + box(400, 400, 60, 60))
-    assert evaluate.average_precision(CENTERFACE, [portrait], 384, 640) == {"AP50": 0.0, "photos": 1, "faces": 1}
+    assert evaluate.average_precision(CENTERFACE, [portrait], 384, 640) == {"AP50": 0.0, "photos": 1, "boxes": 1}
 
 
 @pytest.mark.parametrize(
@@ -352,9 +355,9 @@ def test_data_that_cannot_be_used(run: Run, portrait: Path, tmp_path: Path) -> N
 
 def test_models_of_another_kind(run: Run, portrait: Path, tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r"dlib_face\.onnx takes 150x150 and no other size"):
-        run("detector", DLIB_FACE, portrait)
+        run("detector", DLIB_FACE, portrait, "--size", "384x640")
     with pytest.raises(Failed, match="has the layout 'embedder'"):
-        run("detector", DLIB_FACE, portrait, "--size", "150x150")
+        run("detector", DLIB_FACE, portrait)
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(Failed, match=r"text\.onnx is not an ONNX file"):
         run("detector", tmp_path / "text.onnx", portrait)
@@ -386,6 +389,80 @@ def test_a_box_outside_its_photo_is_not_measured_on(run: Run, portrait: Path) ->
     file = xml(portrait.parent / "far.xml", "astronaut.png", box(900, 10, 40, 50))
     with pytest.raises(Failed, match=r"far\.xml has a box outside astronaut\.png, which is 512x512"):
         run("detector", CENTERFACE, file)
+
+
+def test_boxes_of_an_xml_file_have_their_own_classes(run: Run, tmp_path: Path) -> None:
+    """A person, and a face without a name."""
+    cv2.imwrite(str(tmp_path / "64.png"), np.zeros((64, 64, 3), np.uint8))
+    body = box(8, 8, 48, 48).replace("/>", "><label>person</label></box>")
+    file = xml(tmp_path / "both.xml", "64.png", body + box(8, 8, 48, 42))
+    run("detector", two_classes(tmp_path / "two.onnx"), file, "--smallest", "8", "-o", tmp_path)
+    facts = json.loads((tmp_path / "report.json").read_text())
+    assert facts["size"] == [64, 64]  # the only one that the file takes
+    assert {name: ap50 for name, (ap50, _) in facts["results"][0]["classes"].items()} == {"person": 1, "face": 1}
+    cat = xml(tmp_path / "cat.xml", "64.png", body.replace("person", "cat"))
+    nameless = onnx.load(tmp_path / "two.onnx")
+    helper.set_model_props(nameless, {"framewire.layout": "decoded"})
+    for output in [output for output in nameless.graph.output if output.name == "keypoints"]:
+        nameless.graph.output.remove(output)
+    onnx.save(nameless, tmp_path / "nameless.onnx")
+    with pytest.raises(Failed, match=r"nameless\.onnx does not name its classes"):  # and not in the order of the XML
+        run("detector", tmp_path / "nameless.onnx", file, "--smallest", "8")
+    with pytest.raises(Failed, match=r"no class in common \(labels: cat; two\.onnx finds person, face\)"):
+        run("detector", tmp_path / "two.onnx", cat, "--smallest", "8")
+
+
+def test_a_file_with_nms_inside_says_what_its_ap_is_of(run: Run, portrait: Path, tmp_path: Path) -> None:
+    file = tmp_path / "nms.onnx"
+    save(to_onnx("centerface", CENTERFACE.read_bytes(), nms=True), file)
+    run("detector", file, CENTERFACE, portrait, "--size", "192x320", "-o", tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "nothing kept that scores less than the file says: nms.onnx. AP is of what is left" in text
+
+
+def test_lists_that_are_no_text_are_named(run: Run, yolo: Path, tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"\xff\xfe\x00\x81")
+    for words in (
+        ("embedder", DLIB_FACE, tmp_path / "list"),
+        ("detector", CENTERFACE, yolo, "--names", tmp_path / "list"),
+    ):
+        with pytest.raises(Failed, match=r"list cannot be read as text \(UnicodeDecodeError\)"):
+            run(*words)
+    with pytest.raises(Failed, match=r"nowhere cannot be read as text \(FileNotFoundError\)"):
+        run("detector", CENTERFACE, yolo, "--names", tmp_path / "nowhere")
+
+
+def test_what_is_gained_is_measured_on_the_same_people() -> None:
+    """A better embedding of the same faces: the difference is surer than either rate."""
+    names, faces = people(30, 3)
+    truth = np.random.default_rng(0).normal(size=(30, 16))[np.repeat(np.arange(30), 3)]
+    fars = np.array([0.01])
+    before, after = (verification.pairs(names, one) for one in (faces, (faces + 0.15 * truth).astype(np.float32)))
+    gain = verification.accepted(after, fars)[0] - verification.accepted(before, fars)[0]
+    low, high = verification.gain_bounds(before, after, fars)
+    assert 0 < low[0] <= gain <= high[0]
+    alone = verification.bounds(before, fars)
+    assert high[0] - low[0] < 0.8 * (alone[1][0] - alone[0][0])
+    assert verification.gain_bounds(before, before, fars) == (0, 0)
+
+
+def test_an_embedder_is_rated_as_the_runtime_compares(shared: Path) -> None:
+    """With the mirror image, and whichever detector aligns."""
+    faces = chips.chips(shared / "photos" / "face_recognition_examples" / "train", None, CENTERFACE).faces[:3]
+    stage = Embedder(EmbedderConfig(model=str(DLIB_FACE), provider="cpu"))
+    wanted = stage(faces.astype(np.uint8))
+    found = evaluate.embed(DLIB_FACE, faces)
+    np.testing.assert_allclose(found / np.linalg.norm(found, axis=1, keepdims=True), wanted, atol=1e-3)
+
+
+def test_another_detector_may_align(run: Run, shared: Path, tmp_path: Path) -> None:
+    folder = shared / "photos" / "face_recognition_examples" / "train"
+    words = ("embedder", DLIB_FACE, folder, "--detector", CENTERFACE.with_name("yolo_face_int8.onnx"))
+    run(*words, "-o", tmp_path)
+    assert "aligned by the five points of yolo_face_int8.onnx" in (tmp_path / "report.md").read_text()
+    figures = json.loads((tmp_path / "report.json").read_text())["verification"]
+    run(*words[:3], "-o", tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["verification"] != figures
 
 
 def test_a_size_that_a_detector_cannot_take_is_said(run: Run, portrait: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export import parity
+from export import feed, parity
 from export.chips import read_image
 from export.detector import Detector
 from export.feed import FINDER
-from export.liveness.live_folders import FRAMES, context, faces, pictures, presentations, presented
+from export.liveness.live_folders import FRAMES, context, faces, pictures, presentations, presented, stacked
 from export.liveness.passive import Passive, liveness_to_onnx, minifasnet_to_onnx
 from export.liveness.presentation import rate, rates, report, score_folder, threshold_at
 from export.liveness.simulate import MARK, simulate
@@ -199,11 +199,21 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             pictures(tmp_path / name)
 
 
+def test_quantizing_shows_a_network_the_crops_that_it_is_for(portraits: Path) -> None:
+    model = liveness_to_onnx(Liveness(4).eval(), 0.5, "a test", "none")
+    photo = portraits / "astronaut.png"
+    (crop,) = feed.pictures(model, [photo], 160, 80)
+    (face,) = faces(read_image(photo), Detector(feed.FINDER, 384, 640))
+    np.testing.assert_array_equal(crop, stacked(face.image, face.box, CONTEXTS))
+    with pytest.raises(Failed, match="there is no face of 36 px or more in these photos"):
+        feed.pictures(model, [portraits / "gravel.png"], 160, 80)
+
+
 def test_a_photo_without_a_face_is_named(tmp_path: Path) -> None:
     folders(tmp_path, "live", "print")
     for folder in ("live", "print"):
         cv2.imwrite(str(tmp_path / folder / "wall.png"), np.full((200, 200, 3), 128, np.uint8))
-    with pytest.raises(Failed, match=r"no face of 36 px or more is found in .*wall\.png; take it out"):
+    with pytest.raises(Failed, match=r"take them out of the folder:\n.*live/wall\.png\n.*print/wall\.png"):
         read(presentations(tmp_path), 1, 0)
     with pytest.raises(Failed, match="too few different people"):
         split(presentations(tmp_path))

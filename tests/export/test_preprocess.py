@@ -157,7 +157,7 @@ def test_a_first_layer_sees_what_it_saw(order: str, halved: bool, attributes: di
     ("model", "sentence"),
     [
         (one_layer("Relu"), "images go into Relu, not into a convolution"),
-        (with_pixels(one_layer()), "images go into Unsqueeze, not into a convolution"),
+        (with_pixels(one_layer()), "pictures of uint8 go into this file already"),
         (one_layer(dilations=[2, 2]), "first convolution is dilated"),
         (one_layer(auto_pad="SAME_UPPER"), "pads by itself"),
     ],

@@ -84,7 +84,7 @@ def test_a_quantized_file_is_small_and_says_what_it_is(made: Run, to: str, share
 
 def test_int8_finds_the_same_faces(made: Run, folder: Path) -> None:
     found = agree(made("centerface", "int8", "--size", "192x320"), folder)
-    assert found.faces >= 9
+    assert found.boxes >= 9
     assert found.share == 1
     assert found.iou > 0.95
     assert max(found.score, found.landmarks) < 0.04
@@ -234,17 +234,20 @@ def test_weights_stored_in_float16_are_quantized_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("smaller", "slower", "losses", "default", "words"),
+    ("smaller", "slower", "accurate", "losses", "default", "words"),
     [
-        (True, False, {"AP50": 0.004}, True, "ships as default: it is smaller, not measurably worse"),
-        (True, False, {"AP50": 0.006}, False, "measurably worse (AP50 0.006 over 0.005)"),
-        (True, False, {"landmarks": float("nan")}, False, "measurably worse"),
-        (True, True, {"AP50": -0.1}, False, "slower here"),
-        (False, False, {}, False, "not smaller"),
+        (True, False, True, {"AP50": 0.004}, True, "ships as default: it is smaller, not measurably worse"),
+        (True, False, True, {"AP50": 0.006}, False, "measurably worse (AP50 0.006 over 0.005)"),
+        (True, False, True, {"landmarks": float("nan")}, False, "measurably worse"),
+        (True, True, True, {"AP50": -0.1}, False, "slower here"),
+        (False, False, True, {}, False, "not smaller"),
+        (True, False, False, {"score": 0.0}, False, "of unknown accuracy"),
     ],
 )
-def test_verdict(smaller: bool, slower: bool, losses: dict[str, float], default: bool, words: str) -> None:
-    found, said = before_after.verdict(smaller, slower, losses)
+def test_verdict(
+    smaller: bool, slower: bool, accurate: bool, losses: dict[str, float], default: bool, words: str
+) -> None:
+    found, said = before_after.verdict(smaller, slower, losses, accurate)
     assert found is default
     assert words in said
 
@@ -310,7 +313,7 @@ def broken(kind: str, folder: Path, tmp_path: Path) -> Sequence[str | Path]:
         ("missing", "is not there"),
         ("two", r"has 2 inputs \(images, more\)"),
         ("outside", "keeps its weights in another file"),
-        ("labels", "is no face detector; leave --labels out"),
+        ("labels", "is no detector; leave --labels out"),
         ("odd", "does not run on images .* choose another --size"),
         ("size", "takes 150x150 and no other size"),
     ],

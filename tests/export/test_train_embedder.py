@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from export import train
 from export.detector import Image
-from export.embedding import embedder_mining, embedder_rating, face_folders, siamese, train_embedder
+from export.embedding import embedder_mining, embedder_rating, face_folders, siamese, train_embedder, verification
 from export.embedding.embedder_batches import Batches, small, varied
 from export.embedding.embedder_lookalikes import SIDE, lookalikes
 from export.embedding.embedder_mining import first_step
+from export.embedding.embedder_rating import Rating
 from export.embedding.face_folders import People
 from export.models.embedder import SmallEmbedder, warm_start
 from export.packages import Failed
@@ -233,7 +234,7 @@ def test_a_folder_without_photos_is_said(tmp_path: Path, kind: str) -> None:
     data = tmp_path / kind
     if kind != "missing":
         (data / ("ann" if kind == "folders" else "")).mkdir(parents=True)
-    with pytest.raises(Failed, match="give one that has a folder" if kind == "missing" else r"person/photo\.jpg"):
+    with pytest.raises(Failed, match="give one that has a folder" if kind == "missing" else r"PERSON/PHOTO\.jpg"):
         face_folders.read(data)
 
 
@@ -268,8 +269,11 @@ def test_the_command_ends_with_a_model_and_a_report(
     assert {"embedder.onnx", "report.md", "report.json", "roc.png", "log.csv", "checkpoint.pt"} == {
         file.name for file in (tmp_path / "out").iterdir()
     }
-    assert "| before | clear |" in (tmp_path / "out" / "report.md").read_text()
-    assert capsys.readouterr().out.rstrip().endswith("embedder.onnx")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| before | clear |" in text
+    assert "TAR gained at FAR 0.01" in text
+    *_, last = capsys.readouterr().out.splitlines()
+    assert all(str(tmp_path / "out" / name) in last for name in ("embedder.onnx", "checkpoint.pt", "log.csv"))
 
 
 def test_the_mining_report_compares_all_minings_from_the_same_start(
@@ -311,6 +315,19 @@ def test_a_small_chip_has_lost_what_is_fine_and_kept_what_is_coarse() -> None:
     halves[75:] = 200
     assert small(halves, 25)[[10, 140], 75].tolist() == [[0] * 3, [200] * 3]
     assert varied(halves, np.random.default_rng(0)).shape == halves.shape
+
+
+def test_what_is_gained_has_the_sign_of_a_gain() -> None:
+    random, names = np.random.default_rng(0), [f"person {index // 3}" for index in range(60)]
+    people = random.normal(size=(20, 16))[np.arange(60) // 3]
+    noisy = (people + random.normal(size=(60, 16)) * 0.9).astype(np.float32)
+    bad, good = (
+        Rating(found, found, 0.5, 0.5)
+        for found in (verification.pairs(names, one) for one in (noisy, (noisy + people).astype(np.float32)))
+    )
+    gained = embedder_rating.gained(bad, good).splitlines()
+    assert gained[2].startswith("| clear | +0.")
+    assert embedder_rating.gained(good, bad).splitlines()[2].startswith("| clear | -0.")
 
 
 def test_one_shot_identification_counts_nearest_names() -> None:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch.utils.flop_counter import FlopCounterMode
 
-from export import inspect_model, parity, preprocess, verify
-from export.detector import Faces
+from export import before_after, inspect_model, parity, preprocess, verify
+from export.chips import read_image
+from export.detection import labels_xml
+from export.detector import Detector, Faces
 from export.inspect_model import inspect
 from export.model_file import load
 from export.models.centerface import CenterFace
@@ -61,7 +63,7 @@ def test_a_file_agrees_with_itself(photo: Path, capsys: pytest.CaptureFixture[st
     for file in (CENTERFACE, DLIB):
         command("verify", file, file, "--photos", photo, "--tolerance", "0")
     said = capsys.readouterr().out
-    assert "differ by 0 in the faces that they find, on 1 photos at 384x640" in said
+    assert "differ by 0 in what they find, on 1 photos at 384x640" in said
     assert "differ by 0 in their outputs, on 1 photos at 150x150" in said
 
 
@@ -78,7 +80,7 @@ def test_pixels_inside_or_outside_is_the_same(photo: Path, tmp_path: Path) -> No
 
 def test_a_changed_weight_is_seen(photo: Path, tmp_path: Path) -> None:
     boxes = changed(CENTERFACE, tmp_path / "boxes.onnx", "scale.bias", lambda bias: bias + 0.1)
-    with pytest.raises(Failed, match=r"differ by 0\.\d+ in the faces that they find, on 1 photos"):
+    with pytest.raises(Failed, match=r"differ by 0\.\d+ in what they find, on 1 photos"):
         command("verify", CENTERFACE, boxes, "--photos", photo)
     numbers = verify.verify((CENTERFACE, boxes), [photo]).numbers
     assert numbers["scale"].max_abs == pytest.approx(0.1, abs=1e-4)
@@ -98,9 +100,41 @@ def test_detectors_of_different_forms_are_compared_by_their_faces(shared: Path, 
     found = verify.verify((CENTERFACE, yunet), [photo])
     assert found.size == "320x320"  # what YuNet fixes, though CenterFace comes first
     assert not found.numbers
-    assert found.faces is not None
-    assert found.faces.share == 1
+    assert found.found is not None
+    assert found.found.share == 1
     assert 0.01 < found.difference() < 0.3
+
+
+def without_landmarks(file: Path, to: Path) -> Path:
+    model = onnx.load(file)
+    (output,) = (output for output in model.graph.output if output.name == "keypoints")
+    model.graph.output.remove(output)
+    onnx.save(model, to)
+    return to
+
+
+def test_detectors_without_landmarks_are_compared_by_their_boxes(photo: Path, tmp_path: Path) -> None:
+    """Number by number they differ where two candidates have changed places."""
+    float32, int8 = (
+        without_landmarks(MODELS / name, tmp_path / name) for name in ("yolo_face.onnx", "yolo_face_int8.onnx")
+    )
+    verdict = verify.verify((float32, int8), [photo])
+    assert verdict.found is not None
+    assert (verdict.found.share, verdict.found.landmarks) == (1, None)
+    assert verdict.difference() < 0.1 < max(one.relative for one in verdict.numbers.values())
+    with pytest.raises(Failed, match="differ by 1 in what they find"):  # points that are lost are a difference
+        command("verify", MODELS / "yolo_face.onnx", float32, "--photos", photo, "--tolerance", "0.5")
+    xml = labels_xml.Labelled(photo, Detector(CENTERFACE, 384, 640)(read_image(photo), 0.5).boxes, *nothing_more(1))
+    labels_xml.write(photo.parent / "labels.xml", [xml])
+    test = before_after.Test([photo], [photo.parent / "labels.xml"], None, (384, 640), calibrated=False)
+    result = before_after.measure((float32, int8), "a test", test)
+    assert result.accuracy["AP50"] == (1, 1)
+    assert result.losses.keys() == {"AP50", "not found by both", "score"}
+
+
+def nothing_more(count: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """No landmarks, and nothing ignored."""
+    return np.full((count, 5, 2), np.nan, np.float32), np.zeros(count, bool)
 
 
 def test_fixed_sizes_that_differ_cannot_be_compared(shared: Path, photo: Path) -> None:
@@ -110,13 +144,13 @@ def test_fixed_sizes_that_differ_cannot_be_compared(shared: Path, photo: Path) -
 
 
 def test_models_without_anything_in_common(shared: Path, photo: Path) -> None:
-    with pytest.raises(Failed, match="have other outputs and are not both face detectors"):
+    with pytest.raises(Failed, match="have other outputs and are not both detectors"):
         verify.verify((CENTERFACE, shared / "weights" / "osnet_x0_25_msmt17.onnx"), [photo])
 
 
 def test_photos_without_faces_prove_nothing(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((200, 300, 3), 128, np.uint8))
-    with pytest.raises(Failed, match="neither model finds a face"):
+    with pytest.raises(Failed, match="neither model finds anything"):
         verify.verify((CENTERFACE, CENTERFACE), [tmp_path / "grey.png"])
     with pytest.raises(Failed, match="there is no face of 36 px"):
         verify.verify((DLIB, DLIB), [tmp_path / "grey.png"])
@@ -136,7 +170,7 @@ def test_agreement_counts_what_both_find() -> None:
     here = faces((0, 0, 100, 100, 0.9), (300, 0, 50, 50, 0.8))
     there = faces((10, 0, 100, 100, 0.7), (500, 0, 50, 50, 0.8))
     found = verify.agreement([here, faces()], [there, faces()])
-    assert (found.faces, found.share) == (2, 0.5)
+    assert (found.boxes, found.share) == (2, 0.5)
     assert found.iou == pytest.approx(90 / 110)
     assert found.score == pytest.approx(0.2)
     assert found.landmarks == pytest.approx(10 / 40)

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -12,15 +13,31 @@ from numpy.typing import NDArray
 
 from export import networks, parity
 from export.checkpoint import read_checkpoint, save_checkpoint
-from export.decode import IOU, TOP
-from export.detection import yolo_loss
-from export.detection.augment import Augmented, Batch, Sample, flipped, warped
+from export.chips import read_image
+from export.decode import IOU, TOP, DecodedYolo
+from export.detection import labels_xml, yolo_loss, yolo_weights
+from export.detection.augment import Augmented, Batch, Sample, flipped, mosaic, pasted, warped
+from export.detection.detection_data import FACE, load
+from export.detection.held_out import HEIGHT, WIDTH, HeldOut
+from export.detection.labels_xml import Labelled
 from export.detection.prune import surgeon
-from export.detection.train_yolo import Lessons, Start, built, centerface, repeat, shape_for, trained, wide_one
+from export.detection.train_yolo import (
+    Lessons,
+    Start,
+    built,
+    centerface,
+    check_classes,
+    repeat,
+    shape_for,
+    trained,
+    wide_one,
+)
 from export.detection.warm_start import slim
 from export.detection.witness import level, witnessed
 from export.detection.yolo_weights import from_checkpoint, from_onnx
-from export.detector import Detector, greedy_nms
+from export.detector import Detector, chosen, greedy_nms, letterbox, overlap
+from export.evaluate import average_precision
+from export.model_file import session
 from export.models.yolo import STRIDES, Raw, Shape, Yolo, boxes_of, places, presence
 from export.networks import yolo_to_onnx
 from export.packages import Failed
@@ -31,6 +48,7 @@ from stages.detect import Detect, DetectConfig
 from tests.fakes import MemoryFrames
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
+PORTRAIT = MODELS.parent / "samples" / "enrol" / "Eileen Collins.jpg"
 pytestmark = pytest.mark.timeout(400)  # training and exporting take their time on a busy machine
 
 ANCHORS = (((10.0, 12.0), (16.0, 20.0)), ((30.0, 36.0), (48.0, 60.0)), ((90.0, 110.0), (150.0, 180.0)))
@@ -126,6 +144,16 @@ def test_a_slim_one_starts_near_the_wide_one_it_was_pruned_from(make: Augmented)
             assert float((ours - theirs).square().mean() / theirs.var()) < 0.6  # a network that says nothing has 1
         near, far = yolo.read(wide.features(images)), wide.read(wide.features(images))
     np.testing.assert_allclose(near.logits, far.logits, atol=1e-3)  # the heads are the wide one's
+
+
+def test_a_slim_one_with_landmarks_is_pruned_out_of_a_wide_one_without(make: Augmented) -> None:
+    wide = wide_one(Shape("tiny", landmarks=False), "centerface")
+    yolo = Yolo(Shape("nano"))
+    before = {name: value.clone() for name, value in yolo.heads.state_dict().items() if ".points." in name}
+    slim(yolo, wide, make(np.random.default_rng(0)).images[:2].float())
+    assert all(torch.equal(yolo.heads.state_dict()[name], value) for name, value in before.items())
+    ours, theirs = (network.heads[0].box.weight for network in (yolo, wide))
+    assert torch.equal(ours, theirs)
 
 
 def test_the_surgeon_keeps_the_channels_that_say_most() -> None:
@@ -391,6 +419,58 @@ def test_augmented_points_stay_on_their_faces(make: Augmented) -> None:
     assert seen > 20
 
 
+def squares() -> list[Sample]:
+    """Four pictures, each with a square of its own colour on black, its points in its middle."""
+    samples = []
+    for index, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255))):
+        pixels = np.zeros((300, 300, 3), np.uint8)
+        left, top = 60 + 20 * index, 90 - 10 * index
+        pixels[top : top + 100, left : left + 100] = colour
+        box, middle = np.array([[left, top, left + 100, top + 100]], np.float32), [left + 50.0, top + 50.0]
+        points, nobody = np.full((1, 5, 2), middle, np.float32), np.zeros(1, bool)
+        samples.append(Sample(pixels, box, points, np.array([index]), nobody))
+    return samples
+
+
+def on_its_colour(sample: Sample, row: int) -> bool:
+    """Has the picture the colour of the box's class where its middle and its points are?"""
+    colour = squares()[int(sample.classes[row])].pixels.max((0, 1)) > 128
+    middle = (sample.boxes[row, :2] + sample.boxes[row, 2:]) / 2
+    places = [middle, sample.keypoints[row, 0]]
+    return all((sample.pixels[int(y), int(x)] > 128).tolist() == colour.tolist() for x, y in places)
+
+
+def test_a_mosaics_labels_lie_on_its_four_pictures() -> None:
+    seen = set()
+    for seed in range(8):
+        made = mosaic(squares(), np.zeros((256, 320, 3), np.uint8), np.random.default_rng(seed))
+        for row in np.flatnonzero(~made.ignored & ((made.boxes[:, 2:] - made.boxes[:, :2]).min(1) > 12)):
+            assert on_its_colour(made, row)
+            seen.add(int(made.classes[row]))
+    assert seen == {0, 1, 2, 3}
+
+
+def test_what_is_pasted_hides_what_lies_below() -> None:
+    onto, source = squares()[0], squares()[1]
+    kinds = set()
+    for seed in range(60):
+        made = pasted(onto, source, np.random.default_rng(seed))
+        assert onto.pixels.max() == 255  # not written over
+        assert on_its_colour(made, len(made.boxes) - 1)
+        new = (made.boxes[-1, :2] + made.boxes[-1, 2:]) / 2
+        assert made.classes[-1] == 1
+        assert not made.ignored[-1]
+        if len(made.boxes) == 1:
+            kinds.add("hidden")
+            assert (np.abs(new - (onto.boxes[0, :2] + onto.boxes[0, 2:]) / 2) < 100).all()
+        elif made.ignored[0]:
+            kinds.add("larger")
+        else:
+            kinds.add("apart")
+            assert on_its_colour(made, 0)
+    assert kinds == {"hidden", "larger", "apart"}
+
+
 @pytest.mark.parametrize("scale", [0.1, 0.3, 1.0, 2.0])
 def test_labels_lie_on_the_pixels_they_are_of(scale: float) -> None:
     pixels = np.zeros((400, 400, 3), np.uint8)
@@ -455,12 +535,73 @@ def test_a_checkpoint_of_other_layers_is_refused(make: Augmented, tmp_path: Path
         trained(Shape("nano"), Start("nothing"), make, plan, tmp_path)
 
 
+def test_a_run_that_is_not_finished_is_no_model_yet(make: Augmented, tmp_path: Path) -> None:
+    """Its scores are not levelled."""
+    calls = 0
+
+    def until_the_third(random: np.random.Generator) -> Batch:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            raise KeyboardInterrupt
+        return make(random)
+
+    stopped = cast(Augmented, until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        trained(Shape("nano"), Start("nothing"), stopped, Plan(9, 1e-3, warmup=1, save_every=1), tmp_path)
+    file = tmp_path / "checkpoint.pt"
+    done = read_checkpoint(file)["step"]
+    with pytest.raises(Failed, match=rf"has done {done} steps; let it finish, or end it there with --steps {done}"):
+        yolo_weights.of(file)
+    from_checkpoint(file)  # but another run may begin with it
+    trained(Shape("nano"), Start("nothing"), make, Plan(done, 1e-3, warmup=1), tmp_path)
+    yolo_weights.of(file)
+
+
+def test_a_file_that_takes_pictures_gives_its_weights_back(batch: NDArray[np.float32]) -> None:
+    shipped = MODELS / "yolo_face.onnx"
+    pictures = np.ascontiguousarray(batch.round().astype(np.uint8).transpose(0, 2, 3, 1)[..., ::-1])
+    wanted = session(shipped).run(["scores"], {"images": pictures})[0]
+    planes = torch.from_numpy(np.ascontiguousarray(pictures[..., ::-1].transpose(0, 3, 1, 2), np.float32))
+    with torch.inference_mode():
+        scores = DecodedYolo(yolo_weights.of(shipped))(planes)[1]
+    np.testing.assert_allclose(scores.numpy(), wanted, atol=1e-4)
+
+
+def test_a_box_that_is_none_spoils_no_other() -> None:
+    boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60], [-np.inf, 0, np.inf, 9], [0, 0, np.nan, 9]], np.float32)
+    scores, classes = np.array([0.9, 0.8, 0.0, 0.95], np.float32), np.array([0, 1, 0, 0], np.int32)
+    assert chosen(boxes, scores, classes, 0.02).tolist() == [0, 1]
+    assert chosen(boxes, scores, classes, -1).tolist() == [0, 1]
+
+
+def test_the_held_out_figure_is_what_the_evaluation_says(astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
+    """On the astronaut, once as large and once in a small picture's corner."""
+    small = np.zeros((300, 500, 3), np.uint8)
+    small[:80, :80] = cv2.resize(astronaut, (80, 80), interpolation=cv2.INTER_AREA)
+    box = np.array([[178, 66, 272, 180]], np.float32)
+    rows = []
+    for name, pixels, boxes in (("large.png", astronaut, box), ("small.png", small, box * 80 / 512)):
+        cv2.imwrite(str(tmp_path / name), pixels)
+        rows.append(Labelled(tmp_path / name, boxes, np.full((1, 5, 2), np.nan, np.float32), np.zeros(1, bool)))
+    labels_xml.write(tmp_path / "labels.xml", rows)
+    samples, _ = load([tmp_path / "labels.xml"], FACE)
+    figure = HeldOut(samples, FACE)(yolo_weights.of(MODELS / "yolo_face.onnx"))
+    evaluated = average_precision(MODELS / "yolo_face.onnx", [tmp_path / "labels.xml"], HEIGHT, WIDTH)
+    assert figure == {"held-out AP50": pytest.approx(evaluated["AP50"], abs=1e-4)}
+    assert 0.4 < evaluated["AP50"] <= 1
+    with pytest.raises(Failed, match="no box of 16 px or more"):
+        HeldOut([replace(samples[1], boxes=samples[1].boxes / 2)], FACE)
+
+
 def test_what_cannot_begin_says_so(make: Augmented, tmp_path: Path) -> None:
     with pytest.raises(Failed, match="leave one out"):
         built(Shape("nano"), Start("nothing", frozen=True), make, 0, False)
     trained(Shape("nano"), Start("nothing"), make, Plan(1, 1e-3, warmup=1), tmp_path / "slim")
     with pytest.raises(Failed, match="start from a larger"):
         built(Shape("tiny"), Start(tmp_path / "slim" / "checkpoint.pt"), make, 0, False)
+    with pytest.raises(Failed, match="name all of them"):
+        check_classes([replace(make.samples[0], classes=np.array([3]))], ("face",))
     with pytest.raises(Failed, match="name all of them"):
         shape_for([replace(make.samples[0], classes=np.array([3]))], "nano", ("face",))
 
@@ -489,14 +630,21 @@ def test_a_short_training_learns_to_find_a_face(head: str, make: Augmented, samp
     assert float(last) < 0.6 * float(first)
     rows = (tmp_path / "run" / "log.csv").read_text().splitlines()
     assert len(rows) == 81
+    assert found_best(kept, sample.pixels, sample.boxes) > 0.4
+    portrait = read_image(PORTRAIT)  # another photo of hers
+    assert found_best(kept, portrait, Detector(MODELS / "centerface.onnx", 320, 320)(portrait, 0.5).boxes) > 0.4
     images = torch.from_numpy(np.ascontiguousarray(sample.pixels[::4, ::4, ::-1].transpose(2, 0, 1))[None]).float()
     with torch.inference_mode():
-        raw = kept(images)
-        boxes, _ = kept.boxes(raw)
-        assert torch.allclose(presence(yolo(images)), presence(raw), atol=1e-3)
-    scores = raw.logits[0, :, 0].sigmoid() * (1 if raw.objectness is None else raw.objectness[0].sigmoid())
-    best = boxes[0, int(scores.argmax())]
-    assert float(yolo_loss.pairwise_iou(best[None], torch.from_numpy(sample.boxes / 4))) > 0.4
+        assert torch.allclose(presence(yolo(images)), presence(kept(images)), atol=1e-3)
+
+
+def found_best(yolo: Yolo, pixels: NDArray[np.uint8], face: NDArray[np.float32]) -> float:
+    """The IoU of the surest box in a picture, seen at 128x128, with the one face (1, 4) in it."""
+    picture, back = letterbox(pixels, 128, 128)
+    images = torch.from_numpy(np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)[None], np.float32))
+    with torch.inference_mode():
+        best = DecodedYolo(yolo)(images)[0][0, :1].numpy() * np.tile(back, 2)
+    return float(overlap(best[0], face)[0])
 
 
 def test_a_run_that_starts_from_another_repeats_what_that_one_says(make: Augmented, tmp_path: Path) -> None:
