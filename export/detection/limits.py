@@ -20,6 +20,7 @@ SIDE = 192  # px of the input
 FACE = 64.0  # px, the face's height where it is not what is tried
 SCORE = 0.5  # from which on it counts as found
 MATCH = 0.4  # IoU from which on what was found is the face
+MARKS = (("+", "#00e5ff"), ("x", "#ff40ff"), ("o", "#ffd600"), ("^", "#76ff03"))  # of the models: sign and colour
 
 
 class Trial(NamedTuple):
@@ -27,6 +28,13 @@ class Trial(NamedTuple):
 
     pixels: Image  # (SIDE, SIDE, 3) uint8 BGR
     box: Array  # (4,) xyxy px, where the face is
+
+
+class Sight(NamedTuple):
+    """What a detector says of the face."""
+
+    score: float  # 0 where it sees nothing there
+    points: Array  # (5, 2) xy px; NaN where there are none
 
 
 def placed(portrait: Image, box: Array, height: float, degrees: float = 0.0) -> Trial:
@@ -72,10 +80,13 @@ def trials(portrait: Image, box: Array) -> dict[str, dict[str, Trial]]:
     }
 
 
-def score(found: Faces, box: Array) -> float:
-    """The best score of what lies where the face is; 0 where nothing does."""
+def sight(found: Faces, box: Array) -> Sight:
+    """The best of what was found where the face is."""
     there = overlap(box, found.boxes) >= MATCH if len(found.boxes) else np.zeros(0, bool)
-    return float(found.scores[there].max(initial=0.0))
+    if not there.any():
+        return Sight(0.0, np.full((5, 2), np.nan, np.float32))
+    best = int(np.where(there, found.scores, -1).argmax())
+    return Sight(float(found.scores[best]), found.keypoints[best])
 
 
 def largest(portrait: Image, detector: Detector) -> Array:
@@ -87,8 +98,11 @@ def largest(portrait: Image, detector: Detector) -> Array:
     return np.asarray(found.boxes[int(sides.prod(1).argmax())], np.float32)
 
 
-def draw(tried: Mapping[str, Mapping[str, Trial]], said: Mapping[str, Sequence[float]], file: Path) -> None:
-    """A row for what is tried; under each picture every model's score, green where the face is found."""
+def draw(tried: Mapping[str, Mapping[str, Trial]], said: Mapping[str, Sequence[Sight]], file: Path) -> None:
+    """A row for what is tried; under each picture every model's score, green where the face is found.
+
+    Where it is, the five points are drawn with the mark that stands before the model's name.
+    """
     columns = max(map(len, tried.values()))
     lines = len(said)
     figure = Figure(figsize=(1.5 * columns, (1.75 + 0.16 * lines) * len(tried) + 0.4), layout="constrained")
@@ -99,11 +113,22 @@ def draw(tried: Mapping[str, Mapping[str, Trial]], said: Mapping[str, Sequence[f
             place.set_xticks([])
             place.set_yticks([])
             place.set_title(amount, fontsize=8)
-            for line, (name, scores) in enumerate(said.items()):
-                value = scores[number]
-                colour = "#1a7f37" if value >= SCORE else "#c62828"
+            for line, (name, seen) in enumerate(said.items()):
+                found, (mark, paint) = seen[number].score >= SCORE, MARKS[line]
+                if found:
+                    place.plot(
+                        *seen[number].points.T,
+                        linestyle="",
+                        marker=mark,
+                        markersize=4,
+                        color=paint,
+                        markeredgewidth=0.7,
+                    )
                 place.text(
-                    0, -0.09 - 0.12 * line, f"{name} {value:.2f}", color=colour, fontsize=7, transform=place.transAxes
+                    *(0, -0.09 - 0.12 * line, f"{mark} {name} {seen[number].score:.2f}"),
+                    color="#1a7f37" if found else "#c62828",
+                    fontsize=7,
+                    transform=place.transAxes,
                 )
             number += 1
         row[0].set_ylabel(what, fontsize=9)
@@ -112,6 +137,8 @@ def draw(tried: Mapping[str, Mapping[str, Trial]], said: Mapping[str, Sequence[f
 
 def run(arguments: argparse.Namespace) -> None:
     """Try all on all models, and draw."""
+    if len(arguments.models) > len(MARKS):
+        raise Failed(f"{len(arguments.models)} models are too many for one picture; give {len(MARKS)} at most")
     portrait = read_image(arguments.portrait)
     box = largest(portrait, Detector(arguments.models[0], 320, 320))
     tried = trials(portrait, box)
@@ -119,7 +146,7 @@ def run(arguments: argparse.Namespace) -> None:
     for model in arguments.models:
         detector = Detector(model, SIDE, SIDE)
         said[model.stem] = [
-            score(detector(trial.pixels, 0.05), trial.box) for some in tried.values() for trial in some.values()
+            sight(detector(trial.pixels, 0.05), trial.box) for some in tried.values() for trial in some.values()
         ]
     draw(tried, said, arguments.out)
     print(arguments.out)

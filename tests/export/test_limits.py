@@ -21,9 +21,13 @@ def test_a_face_lies_where_it_is_said_to_lie(astronaut: NDArray[np.uint8]) -> No
     seen = {"height, px": "160", "turned, degrees": "45", "light, share": "0.5", "blur, px of sigma": "1"}
     for what, amount in (seen | {"covered from below": "20%"}).items():
         pixels, box = tried[what][amount]
-        assert limits.score(detector(pixels, limits.SCORE), box) > limits.SCORE, (what, amount)
+        score, points = limits.sight(detector(pixels, limits.SCORE), box)
+        assert score > limits.SCORE, (what, amount)
+        assert ((points > box[:2]) & (points < box[2:])).all(), (what, amount)
     gone = tried["height, px"]["8"]
-    assert limits.score(detector(gone.pixels, limits.SCORE), gone.box) == 0
+    score, points = limits.sight(detector(gone.pixels, limits.SCORE), gone.box)
+    assert score == 0
+    assert np.isnan(points).all()
 
 
 def test_the_picture_is_drawn(
