@@ -16,7 +16,7 @@ MOST = 9  # cells that answer for one box
 LIKE = 4.0  # the power of IoU beside the score's: both of task alignment (Feng et al., arXiv:2108.07755)
 SCORE = 0.5
 ANCHOR_IOU = 0.5  # a cell whose box is this right is not told that there is nothing, even if another one answers
-GAIN = {"score": 1.0, "box": 2.0, "points": 4.0}
+GAIN = {"score": 1.0, "box": 2.0, "points": 8.0}
 
 
 @dataclass
