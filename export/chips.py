@@ -118,6 +118,8 @@ def chips(faces: Path, photos: Path | None, detector: Path, align: Align = by_po
     under a name of its own. Failed where there is no face in any photo.
     """
     find, missed = Detector(detector, 384, 640), 0
+    if align is by_points and not find.landmarks:
+        raise Failed(f"{detector.name} finds no landmarks to align faces by; give a face detector that does")
     names, cuts = [], []
     for name, photo in listed(faces, photos):
         image = read_image(photo)

@@ -1,19 +1,18 @@
 """Photos of the size that a model wants: letterboxed, or cut to faces."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import onnx
 
-from export.chips import PHOTOS, SMALLEST, by_points, read_image
-from export.decode import SCORE
+from export.chips import PHOTOS, SMALLEST, cut, read_image
 from export.detector import Detector, Image, letterbox
 from export.files import MODELS
 from export.liveness import live_folders
 from export.liveness.live_folders import LAYOUTS as LIVENESS
-from export.liveness.live_folders import contexts
+from export.liveness.live_folders import Face, contexts
 from export.model_file import properties
 from export.packages import Failed
 
@@ -36,27 +35,13 @@ def resized(picture: Image, height: int, width: int) -> Image:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def faces(photos: Sequence[Path], height: int, width: int) -> list[Image]:
-    """(height, width, 3) uint8 BGR: the faces of at least SMALLEST px in the photos, aligned as dlib does."""
-    find, found = Detector(FINDER, 384, 640), []
-    for photo in photos:
-        image = read_image(photo)
-        seen = find(image, score=SCORE)
-        for box, points in zip(seen.boxes, seen.keypoints, strict=True):
-            if box[2] - box[0] >= SMALLEST:
-                found.append(resized(by_points(image, box, points)[..., ::-1], height, width))
+def faces(photos: Sequence[Path], shown: Callable[[Face], Image]) -> list[Image]:
+    """What is `shown` of each face of at least SMALLEST px in the photos; Failed where there is none."""
+    find = Detector(FINDER, 384, 640)
+    found = [shown(face) for photo in photos for face in live_folders.faces(read_image(photo), find)]
     if not found:
         raise Failed(f"there is no face of {SMALLEST} px or more in these photos; give photos of faces")
     return found
-
-
-def in_context(photos: Sequence[Path], times: Sequence[float]) -> list[Image]:
-    """(80 * len(times), 80, 3) uint8 BGR: the faces of at least SMALLEST px in the photos, and what is around them."""
-    find = Detector(FINDER, 384, 640)
-    seen = [face for photo in photos for face in live_folders.faces(read_image(photo), find)]
-    if not seen:
-        raise Failed(f"there is no face of {SMALLEST} px or more in these photos; give photos of faces")
-    return [live_folders.stacked(face.image, face.box, times) for face in seen]
 
 
 def pictures(model: onnx.ModelProto, photos: Sequence[Path], height: int, width: int) -> list[Image]:
@@ -67,9 +52,10 @@ def pictures(model: onnx.ModelProto, photos: Sequence[Path], height: int, width:
     """
     said = properties(model)
     if said.get("layout") in LIVENESS:
-        return in_context(photos, contexts(said["align"]))
+        times = contexts(said["align"])
+        return faces(photos, lambda face: live_folders.stacked(face.image, face.box, times))
     if said.get("layout") != "embedder":
         return [letterbox(read_image(photo), height, width)[0] for photo in photos]
     if said.get("align") != "dlib":
         raise Failed(f"faces are aligned as dlib does here, and this model wants {said.get('align') or 'no'} alignment")
-    return faces(photos, height, width)
+    return faces(photos, lambda face: resized(cut(face.image, face.keypoints)[..., ::-1], height, width))

@@ -70,11 +70,11 @@ def agreement(first: Sequence[Faces], second: Sequence[Faces]) -> Agreement:
     iou, score, landmarks = np.array(rows).T
     share = 2 * len(rows) / sum(counts)
     return Agreement(
-        counts[0], share, float(iou.mean()), float(score.mean()), landmarks_apart(first, second, landmarks)
+        counts[0], share, float(iou.mean()), float(score.mean()), middle_distance(first, second, landmarks)
     )
 
 
-def landmarks_apart(first: Sequence[Faces], second: Sequence[Faces], apart: Array) -> float | None:
+def middle_distance(first: Sequence[Faces], second: Sequence[Faces], apart: Array) -> float | None:
     """The median of the distances `apart` (N,); 1 where only one of two detectors has landmarks, None where neither."""
     ours, theirs = (any(np.isfinite(faces.keypoints).any() for faces in some) for some in (first, second))
     if ours != theirs:

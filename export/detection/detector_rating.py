@@ -50,11 +50,6 @@ class Rated:
     false: list[plots.Tile] = field(default_factory=list)
     apart: list[float] = field(default_factory=list)  # landmarks, in eye distances
 
-    def shrink(self, pixels: Image) -> float:
-        """Pixels of the network's input for one of the photo."""
-        height, width = pixels.shape[:2]
-        return float(min(self.detector.height / height, self.detector.width / width))
-
 
 @dataclass(frozen=True)
 class Result:
@@ -71,6 +66,11 @@ class Result:
     landmarks: float | None  # median distance from the other model's, in eye distances
     landmark_faces: int
     milliseconds: Latency
+
+
+def shrink(pixels: Image, height: int, width: int) -> float:
+    """Pixels of an input of height x width for one of the photo."""
+    return float(min(height / pixels.shape[0], width / pixels.shape[1]))
 
 
 def opened(model: Path, height: int, width: int, names: Sequence[str] | None = FACE) -> Rated:
@@ -140,9 +140,14 @@ def look(rated: Rated, sample: Sample, wanted: Sequence[str], smallest: float) -
     classes = renamed(found.classes.astype(np.int64), rated.labels, wanted)
     which = classes >= 0
     boxes = Boxes(found.boxes[which], classes[which], found.scores[which])
-    labels = Boxes(sample.boxes, sample.classes, np.ones(len(sample.boxes), np.float32))
-    rated.photos.append(matching.match(boxes, labels, sample.ignored, rated.shrink(sample.pixels), smallest))
+    rated.photos.append(against(sample, boxes, rated.detector.height, rated.detector.width, smallest))
     return found.keypoints[which]
+
+
+def against(sample: Sample, found: Boxes, height: int, width: int, smallest: float) -> Photo:
+    """What was found in a picture, letterboxed to height x width, against its labels."""
+    truth = Boxes(sample.boxes, sample.classes, np.ones(len(sample.boxes), np.float32))
+    return matching.match(found, truth, sample.ignored, shrink(sample.pixels, height, width), smallest)
 
 
 def moved(sample: Sample, away: float) -> Sample:
@@ -229,7 +234,7 @@ def look_through(
         if others:
             other, again = others
             theirs = look(other, sample, wanted, smallest)
-            step = MOVED / other.shrink(sample.pixels)
+            step = MOVED / shrink(sample.pixels, other.detector.height, other.detector.width)
             once_more = look(again, moved(sample, step), wanted, smallest) - np.float32(step)
             for rated, ours in zip((*models, again), (*points, once_more), strict=True):
                 if not rated.detector.landmarks:

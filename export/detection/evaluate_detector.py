@@ -76,9 +76,8 @@ def explained(
     repeated: float | None,
 ) -> str:
     """What the columns are; `floors` are the scores under which models keep nothing."""
-    height, width = arguments.size
     lines = [
-        f"{counted} Input {height}x{width} (height x width).",
+        counted,
         f"Boxes of under {arguments.smallest:g} px in the input, and those that the labels ignore, are neither asked "
         "for nor punished. AP is COCO's (faster-coco-eval), AP50:95 the mean over IoU 0.5 to 0.95.",
         f"Recall, precision and the number of false boxes are at IoU {matching.IOU} and the score "
@@ -126,7 +125,7 @@ def parted(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 def run(arguments: argparse.Namespace) -> None:
     """Measure, draw, write and print."""
     files, places = parted(arguments.files)
-    height, width = arguments.size = common_size(files, [load(file) for file in files], arguments.size)
+    height, width = common_size(files, [load(file) for file in files], arguments.size)
     data = labelled(places, arguments.photos, arguments.names)
     names = names_in(arguments.names) if arguments.names else data.order
     models = [opened(model, height, width, names) for model in files]
@@ -143,7 +142,8 @@ def run(arguments: argparse.Namespace) -> None:
     ignored = sum(int((~photo.asked).sum()) for photo in photos)
     sources = ", ".join(place.name for place in places)
     counted = (
-        f"{asked} boxes of {', '.join(classes)} asked for and {ignored} not, on {len(photos)} photos of {sources}."
+        f"{asked} boxes of {', '.join(classes)} asked for and {ignored} not, on {len(photos)} photos of {sources}. "
+        f"Input {title} (height x width)."
     )
     parts = [main_table(found, arguments.score), size_table(found)]
     parts += [class_table(found)] if len(found[0].classes) > 1 else []

@@ -55,24 +55,27 @@ def folder(astronaut: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield place
 
 
-def export(*words: object) -> str:
-    """The last line of what `python -m export WORDS` says, which ends well."""
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+def run(*words: object) -> tuple[int, str, str]:
+    """`python -m export WORDS`: its exit code, and what it says on stdout and on stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr("sys.argv", ["export", *map(str, words)])
         code = main()
-    assert code == 0
-    return said.getvalue().splitlines()[-1]
+    return code, out.getvalue(), err.getvalue().strip()
+
+
+def export(*words: object) -> str:
+    """The last line of what `python -m export WORDS` says, which ends well."""
+    code, said, wrong = run(*words)
+    assert code == 0, wrong
+    return said.splitlines()[-1]
 
 
 def failed(*words: object) -> str:
     """What `python -m export WORDS` says on stderr where it ends with 1."""
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
-        patch.setattr("sys.argv", ["export", *map(str, words)])
-        code = main()
+    code, _, wrong = run(*words)
     assert code == 1
-    return said.getvalue().strip()
+    return wrong
 
 
 def made(*words: object) -> list[Path]:

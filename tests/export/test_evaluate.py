@@ -269,6 +269,15 @@ def two_classes(file: Path) -> Path:
     return file
 
 
+def nameless(file: Path) -> Path:
+    """The same without landmarks and names of classes."""
+    model = onnx.load(file)
+    helper.set_model_props(model, {"framewire.layout": "decoded"})
+    model.graph.output.remove(next(output for output in model.graph.output if output.name == "keypoints"))
+    onnx.save(model, file)
+    return file
+
+
 def test_each_class_has_its_average_precision(run: Run, yolo: Path, tmp_path: Path) -> None:
     (yolo / "classes.txt").unlink()  # so they are the model's own
     line(yolo, "0 0.5 0.5 0.75 0.75\n1 0.5 0.45 0.75 0.65\n1 0.9 0.9 0.2 0.2")
@@ -401,15 +410,10 @@ def test_boxes_of_an_xml_file_have_their_own_classes(run: Run, tmp_path: Path) -
     assert facts["size"] == [64, 64]  # the only one that the file takes
     assert {name: ap50 for name, (ap50, _) in facts["results"][0]["classes"].items()} == {"person": 1, "face": 1}
     cat = xml(tmp_path / "cat.xml", "64.png", body.replace("person", "cat"))
-    nameless = onnx.load(tmp_path / "two.onnx")
-    helper.set_model_props(nameless, {"framewire.layout": "decoded"})
-    for output in [output for output in nameless.graph.output if output.name == "keypoints"]:
-        nameless.graph.output.remove(output)
-    onnx.save(nameless, tmp_path / "nameless.onnx")
-    with pytest.raises(Failed, match=r"nameless\.onnx does not name its classes"):  # and not in the order of the XML
-        run("detector", tmp_path / "nameless.onnx", file, "--smallest", "8")
     with pytest.raises(Failed, match=r"no class in common \(labels: cat; two\.onnx finds person, face\)"):
         run("detector", tmp_path / "two.onnx", cat, "--smallest", "8")
+    with pytest.raises(Failed, match=r"two\.onnx does not name its classes"):  # they are not in the order of the XML
+        run("detector", nameless(tmp_path / "two.onnx"), file, "--smallest", "8")
 
 
 def test_a_file_with_nms_inside_says_what_its_ap_is_of(run: Run, portrait: Path, tmp_path: Path) -> None:
@@ -463,6 +467,12 @@ def test_another_detector_may_align(run: Run, shared: Path, tmp_path: Path) -> N
     figures = json.loads((tmp_path / "report.json").read_text())["verification"]
     run(*words[:3], "-o", tmp_path)
     assert json.loads((tmp_path / "report.json").read_text())["verification"] != figures
+
+
+def test_a_detector_without_landmarks_cannot_align(run: Run, shared: Path, tmp_path: Path) -> None:
+    folder = shared / "photos" / "face_recognition_examples" / "train"
+    with pytest.raises(Failed, match=r"two\.onnx finds no landmarks to align faces by"):
+        run("embedder", DLIB_FACE, folder, "--detector", nameless(two_classes(tmp_path / "two.onnx")))
 
 
 def test_a_size_that_a_detector_cannot_take_is_said(run: Run, portrait: Path) -> None:
