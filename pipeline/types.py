@@ -62,9 +62,12 @@ class Detections(msgspec.Struct, frozen=True, tag="detections"):
     classes: NDArray[np.int32]  # (N,) index into labels
     keypoints: NDArray[np.float32] | None  # (N, 5, 2) xy pixels, as in Candidates
     labels: tuple[str, ...]
+    tracks: NDArray[np.int32] | None = None  # (N,) the track of each, -1 for none; None where nothing tracks
 
     def __post_init__(self) -> None:
         _check_boxes(self.boxes, self.scores, self.classes, self.keypoints)
+        if self.tracks is not None:
+            _check(self.tracks, np.int32, (len(self.boxes),), "tracks")
 
 
 class Crops(msgspec.Struct, frozen=True, tag="crops"):
@@ -88,6 +91,19 @@ class Crops(msgspec.Struct, frozen=True, tag="crops"):
         return self.found.frame
 
 
+class Picked(Crops, frozen=True, tag="picked"):
+    """`Crops` of those faces only that are worth an embedding, and what else of the pixels a decision needs."""
+
+    quality: NDArray[np.float32]  # (M,) 0..1, of each chip
+    live: NDArray[np.float32]  # (M,) 0..1, the live score of each; NaN where none was told
+    snapshot: bytes  # the frame as a JPEG; b"" where no face was picked
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self.quality, np.float32, (len(self.rows),), "quality")
+        _check(self.live, np.float32, (len(self.rows),), "live")
+
+
 class Matches(msgspec.Struct, frozen=True, tag="matches"):
     """Who is in the frame."""
 
@@ -105,6 +121,39 @@ class Matches(msgspec.Struct, frozen=True, tag="matches"):
         return self.found.frame
 
 
+class Faces(Matches, frozen=True, tag="faces"):
+    """`Matches` of `Picked` faces, with all that a decision about a door rests on."""
+
+    people: tuple[str, ...]  # N; the id of the nearest person, near enough or not; "" where nothing was compared
+    rows: NDArray[np.int32]  # (M,) which detections were embedded, ascending
+    embeddings: NDArray[np.float32]  # (M, D) of unit length
+    model: str  # identity of the embedder that made them
+    threshold: float  # cosine; a name is given from here on
+    quality: NDArray[np.float32]  # (M,) as in Picked
+    live: NDArray[np.float32]  # (M,) as in Picked
+    snapshot: bytes  # as in Picked
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self.rows, np.int32, (None,), "rows")
+        _check(self.embeddings, np.float32, (len(self.rows), None), "embeddings")
+        _check(self.quality, np.float32, (len(self.rows),), "quality")
+        _check(self.live, np.float32, (len(self.rows),), "live")
+        if len(self.people) != len(self.names):
+            raise ValueError(f"{len(self.people)} people for {len(self.names)} detections")
+
+
+class Judged(Faces, frozen=True, tag="judged"):
+    """`Faces`, and what the gate makes of each."""
+
+    verdicts: tuple[str, ...]  # N; a word or a request for the person in front of the camera, "" where there is none
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.verdicts) != len(self.names):
+            raise ValueError(f"{len(self.verdicts)} verdicts for {len(self.names)} detections")
+
+
 class Drawn(msgspec.Struct, frozen=True, tag="drawn"):
     """The picture to show, copied out of the ring and drawn on."""
 
@@ -119,7 +168,7 @@ class Drawn(msgspec.Struct, frozen=True, tag="drawn"):
         return self.matches.frame
 
 
-Message = Frame | Candidates | Detections | Crops | Matches | Drawn
+Message = Frame | Candidates | Detections | Crops | Picked | Matches | Faces | Judged | Drawn
 
 
 def _check_boxes(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Failed, Usage
 from pipeline.model import ModelInfo
 from pipeline.registry import resolve
+from stages.crop import Align
 from stages.layouts import LAYOUTS
 from stages.network import BATCH, NetworkConfig, Triple, feeder
 
@@ -34,7 +35,7 @@ FEEDS = {
 class Kind(NamedTuple):
     """What follows from the side of the chips."""
 
-    align: str  # how the face lies in the chip
+    align: Align  # how the face lies in the chip
     threshold: float  # cosine similarity from which on two faces are one person's, where the file does not say
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +15,14 @@ from rich.text import Text
 
 from pipeline import config as toml
 from pipeline.home import home, keys
+from stages.events.ledger import Ledger
 from stages.gallery.enrol import Enrol, EnrolConfig
+from stages.gallery.readers import wait_for
 from stages.gallery.store import Person, Store, checked_name
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="The TOML file that `run` is given too.")]
 Name = Annotated[str, typer.Argument(help="Whom the photos show, as it shall stand in the picture.")]
+FOLLOW_S = 30.0  # how long `forget` waits for running pipelines
 DIGITS = 12  # of a model's identity, as the table shows it
 
 
@@ -30,14 +33,16 @@ def enroll(
 ) -> None:
     """Make a person known by one photo or more; the same name again adds photos.
 
-    What is kept are templates, encrypted, no photos. A pipeline that is running knows the person at its next start.
+    What is kept are templates and the faces cut out of the photos, encrypted. A pipeline that is running knows the
+    person within a second.
 
     [bold]Example[/bold]: python run_pipeline.py enroll "Ada Lovelace" ada-1.jpg ada-2.jpg
     """
     name = checked_name(name)
     settings = _settings(config)
     enrol = Enrol(settings)
-    count = _store(settings).add(name, enrol.identity, enrol(photos))
+    embeddings, portraits = enrol(photos)
+    count = _store(settings).add(name, enrol.identity, embeddings, portraits)
     Console().print(Text(f"{name} is enrolled with {count} photo{'s' if count > 1 else ''}"), soft_wrap=True)
 
 
@@ -61,16 +66,34 @@ def people(
 
 
 def forget(name: Annotated[str, typer.Argument(help="Whom to forget.")], config: ConfigFile = None) -> None:
-    """Forget a person: the key is destroyed and the templates deleted, for every model.
+    """Forget a person: keys are destroyed, templates, portraits and what the gate has noted of them deleted.
 
-    Copies of the state alone (backups) stay unreadable without the key. A pipeline that is running forgets the person
-    when it is stopped.
+    It waits until all running pipelines have taken the gallery without them, and prints a receipt.
 
     [bold]Example[/bold]: python run_pipeline.py forget "Ada Lovelace"
     """
     name = checked_name(name)
-    _store(_settings(config)).forget(name)
-    Console().print(Text(f"{name} is forgotten"), soft_wrap=True)
+    store = _store(_settings(config))
+    person, counts = store.forget(name)
+    late = wait_for(store.home, store.generation(), FOLLOW_S)
+    rows = Ledger(store.home, keys()).erase(person) if (store.home / "gate.sqlite").exists() else []
+    for line in receipt(name, counts, len(rows), late):
+        Console().print(Text(line), soft_wrap=True)
+    if late:
+        raise typer.Exit(1)
+
+
+def receipt(name: str, counts: dict[str, int], events: int, late: list[str]) -> list[str]:
+    """What was destroyed, and what is out of reach; `late` are the processes that still know the person."""
+    return [
+        f"{name} is forgotten at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        f"destroyed: the data key, {counts['templates']} templates, {counts['portraits']} portraits; "
+        f"{events} events of the gate, with snapshots, are erased and marked so in its log",
+        *(f"NOT YET: {who} still has the old gallery in memory: stop it" for who in late),
+        *([] if late else ["in memory: no running process holds this person any more"]),
+        "out of reach: backups of the key database and of the master key (destroy those from before today), "
+        "exports made of this person, and notifications that were sent",
+    ]
 
 
 class Row(msgspec.Struct, frozen=True):

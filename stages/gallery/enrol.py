@@ -16,9 +16,10 @@ from pipeline.config import Config
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Overwritten
 from pipeline.types import Crops, Detections, Frame
-from stages.crop import Crop, CropConfig
+from stages.crop import TEMPLATES, Crop, CropConfig, cut
 from stages.detect import Detect, DetectConfig
 from stages.embed import Embedder
+from stages.gallery.people import Portrait
 from stages.match import MatchConfig
 from stages.nms import Nms, NmsConfig
 
@@ -53,15 +54,25 @@ class Enrol:
         self._detect = Detect(config.detect, self._photo)
         self._nms = Nms(config.nms)
         self._embed = Embedder(config.match)
+        self._template = TEMPLATES[self._embed.align]
         self._crop = Crop(msgspec.convert({"align": self._embed.align, "min_face": 1}, CropConfig), self._photo)
         self.identity = self._embed.identity
 
-    def __call__(self, photos: Sequence[Path]) -> NDArray[np.float32]:
-        """(N, D) of unit length; raises Failed at the first photo that does not show one face, large enough."""
-        return self._embed(np.concatenate([self._chip(path) for path in photos]))
+    def __call__(self, photos: Sequence[Path]) -> tuple[NDArray[np.float32], list[Portrait]]:
+        """(N, D) of unit length, and the faces; Failed at the first photo that does not show one face, large enough."""
+        found = [self._face(path) for path in photos]
+        return self._embed(np.concatenate([chips for chips, _ in found])), [portrait for _, portrait in found]
 
-    def _chip(self, path: Path) -> NDArray[np.uint8]:
-        found = self._faces(read(path))
+    def embed(self, portraits: Sequence[Portrait]) -> NDArray[np.float32]:
+        """(N, D) of unit length, of faces that are kept from an enrolment."""
+        chips = np.empty((len(portraits), self._template.side, self._template.side, 3), np.uint8)
+        for portrait, chip in zip(portraits, chips, strict=True):
+            cut(portrait.pixels(), np.array([portrait.points], np.float32), self._template, chip[None])
+        return self._embed(chips)
+
+    def _face(self, path: Path) -> tuple[NDArray[np.uint8], Portrait]:
+        pixels = read(path)
+        found = self._faces(pixels)
         if found.keypoints is None:
             raise Usage("the detector marks no eyes, nose and mouth: set detect.model to a detector of faces")
         if len(found.boxes) == 0:
@@ -72,7 +83,7 @@ class Enrol:
         if side < SMALLEST:
             raise Failed(f"the face in {path} is {side:.0f} pixels wide: take a photo where it has at least {SMALLEST}")
         crops: Crops = self._crop(found)
-        return crops.chips
+        return crops.chips, Portrait.of(pixels, found.boxes[0], found.keypoints[0])
 
     def _faces(self, pixels: NDArray[np.uint8]) -> Detections:
         (candidates,) = self._detect([self._photo.show(pixels)])

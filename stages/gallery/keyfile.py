@@ -1,6 +1,7 @@
-"""The data keys, one AES-256 key a person, in a file of fixed slots: a key is destroyed by overwriting it in place.
+"""The key database: data keys, one AES-256 key an owner, each wrapped by the master key, in a file of fixed slots.
 
-A database would leave copies behind in its journal, and rewriting the file would leave the old one in free blocks.
+A key is destroyed by overwriting it in place. A database would leave copies behind in its journal, and rewriting the
+file would leave the old one in free blocks. An owner is a person, a stranger's event, or a purpose.
 """
 
 from __future__ import annotations
@@ -12,51 +13,122 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.errors import Failed
+from stages.gallery.master import FINGERPRINT_BYTES, Master, sync_directory
+from stages.gallery.sealing import KEY_BYTES, SEAL_BYTES, Unreadable, new_key
 
 ID_BYTES = 16
-KEY_BYTES = 32
-SLOT_BYTES = 64  # id, key, BLAKE2b-128 of both; divides a disk sector, so that a slot is written whole or not at all
+WRAPPED_BYTES = KEY_BYTES + SEAL_BYTES
+DIGEST_BYTES = 16
+SLOT_BYTES = 128  # divides a disk sector, so that a slot is written whole or not at all
 EMPTY = bytes(SLOT_BYTES)
+MAGIC = b"framewire keys 2"
+_PADDING = bytes(SLOT_BYTES - ID_BYTES - WRAPPED_BYTES - FINGERPRINT_BYTES - DIGEST_BYTES)
 
 
-class KeyFile:
-    """The keys of one gallery. Writers are serialized by the gallery's own transaction."""
+class _Slot(NamedTuple):
+    """One key, as it stands in the file: id, wrapped key, which master wrapped it; a BLAKE2b-128 of these follows."""
 
-    def __init__(self, path: Path) -> None:
+    owner: bytes
+    wrapped: bytes
+    master: bytes
+
+    def pack(self) -> bytes:
+        body = self.owner + self.wrapped + self.master + _PADDING
+        return body + _digest(body)
+
+
+class Keys:
+    """One file of keys. The first slot holds a counter that tells other processes when to read it again."""
+
+    def __init__(self, path: Path, master: Master) -> None:
         self._path = path
+        self._master = master
+        self._counter = -1
+        self._slots: dict[bytes, tuple[int, _Slot]] = {}  # owner -> place
+        self._free: list[int] = []
+        self._end = 1  # slots in the file, with the header
 
     def read(self) -> dict[bytes, bytes]:
-        """Person id -> key; raises Failed where the file is missing, damaged or open to others."""
-        with self._open(os.O_RDONLY, fcntl.LOCK_SH) as file:
-            return {slot[:ID_BYTES]: self._key(slot) for slot in _slots(file) if slot != EMPTY}
+        """Owner -> key; raises Failed where the file is missing, damaged, open to others or of another master key."""
+        with self._open(os.O_RDONLY, fcntl.LOCK_SH):
+            return {owner: self._key(slot) for owner, (_, slot) in self._slots.items()}
 
-    def add(self, person: bytes, key: bytes) -> None:
-        """Keep `key` (32 bytes) for `person` (16 bytes), in the first empty slot; it is on disk when this returns."""
-        created = not self._path.exists()
+    def get(self, owner: bytes) -> bytes | None:
+        """The key of one owner; None where it has none, or none any more."""
+        with self._open(os.O_RDONLY, fcntl.LOCK_SH):
+            found = self._slots.get(owner)
+            return self._key(found[1]) if found else None
+
+    def owners(self) -> set[bytes]:
+        """All who have a key."""
+        with self._open(os.O_RDONLY, fcntl.LOCK_SH):
+            return set(self._slots)
+
+    def add(self, owner: bytes, key: bytes) -> None:
+        """Keep `key` (32 bytes) for `owner` (16 bytes), in an empty slot; it is on disk when this returns."""
         with self._open(os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX) as file:
-            slots = _slots(file)
-            index = slots.index(EMPTY) if EMPTY in slots else len(slots)
-            self._write(file, index, person + key + _digest(person + key))
-        if created:
-            _sync_directory(self._path.parent)
+            index = self._free[-1] if self._free else self._end
+            slot = _Slot(owner, self._master.wrap(key, *self._bound(owner)), self._master.fingerprint)
+            self._change(file, {index: slot.pack()})
+            self._free = self._free[:-1]
+            self._end = max(self._end, index + 1)
+            self._slots[owner] = index, slot
 
-    def destroy(self, person: bytes) -> None:
-        """Overwrite the key of `person`, if there is one, with zeros; that is on disk when this returns."""
+    def new(self, owner: bytes) -> bytes:
+        """Make a random key for `owner` and keep it."""
+        key = new_key()
+        self.add(owner, key)
+        return key
+
+    def destroy(self, *owners: bytes) -> int:
+        """Overwrite the keys of `owners` with zeros; that is on disk when this returns. How many there were."""
         with self._open(os.O_RDWR, fcntl.LOCK_EX) as file:
-            for index, slot in enumerate(_slots(file)):
-                if slot.startswith(person):
-                    self._write(file, index, EMPTY)
+            found = {owner: self._slots[owner][0] for owner in owners if owner in self._slots}
+            if found:
+                self._change(file, dict.fromkeys(found.values(), EMPTY))
+            for owner, index in found.items():
+                del self._slots[owner]
+                self._free.append(index)
+            return len(found)
+
+    def rewrap(self, new: Master) -> int:
+        """Wrap every key by `new` in place of the present master key; returns how many.
+
+        A crash leaves some wrapped by either: run it again. Slots that `new` wrapped already are left alone.
+        """
+        with self._open(os.O_RDWR, fcntl.LOCK_EX) as file:
+            count = 0
+            for owner, (index, slot) in list(self._slots.items()):
+                if slot.master != new.fingerprint:
+                    rewrapped = _Slot(owner, new.wrap(self._key(slot), *self._bound(owner)), new.fingerprint)
+                    self._change(file, {index: rewrapped.pack()})
+                    self._slots[owner] = index, rewrapped
+                    count += 1
+        return count
+
+    def _bound(self, owner: bytes) -> tuple[bytes, ...]:
+        return self._path.name.encode(), owner
+
+    def _key(self, slot: _Slot) -> bytes:
+        if slot.master != self._master.fingerprint:
+            raise Failed(f"the keys in {self._path} are wrapped by another master key: put back the one they belong to")
+        try:
+            return self._master.unwrap(slot.wrapped, *self._bound(slot.owner))
+        except Unreadable as error:
+            raise self._damaged() from error
 
     @contextmanager
     def _open(self, flags: int, lock: int) -> Iterator[int]:
+        created = bool(flags & os.O_CREAT) and not self._path.exists()
         try:
             file = os.open(self._path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except FileNotFoundError as error:
             raise Failed(
-                f"the keys of the gallery are not at {self._path}: put that file back ($FRAMEWIRE_KEYS is its folder), "
-                "or delete the gallery and enroll again"
+                f"the keys are not at {self._path}: put that file back ($FRAMEWIRE_KEYS is its folder), "
+                "or delete the data and enroll again"
             ) from error
         except OSError as error:
             raise Failed(f"cannot open the key file {self._path}: {error.strerror}") from error
@@ -64,37 +136,71 @@ class KeyFile:
             if os.fstat(file).st_mode & 0o077:
                 raise Failed(f"the key file {self._path} is open to other users: run chmod 600 {self._path}")
             fcntl.flock(file, lock)
+            if not os.fstat(file).st_size and lock == fcntl.LOCK_EX:
+                self._write(file, 0, _header(0))
+            self._take_in(file)
             yield file
         finally:
             os.close(file)
+        if created:
+            sync_directory(self._path.parent)
+
+    def _take_in(self, file: int) -> None:
+        """Read the slots, unless they are as they were."""
+        header = os.pread(file, SLOT_BYTES, 0)
+        if header and not header.startswith(MAGIC):
+            raise self._damaged()
+        counter = int.from_bytes(header[len(MAGIC) : len(MAGIC) + 8], "big")
+        if counter == self._counter:
+            return
+        content = os.pread(file, os.fstat(file).st_size, 0)
+        self._slots, self._free = {}, []
+        self._end = max(1, len(content) // SLOT_BYTES)
+        for index in range(1, self._end):
+            raw = content[index * SLOT_BYTES : (index + 1) * SLOT_BYTES]
+            if raw == EMPTY:
+                self._free.append(index)
+                continue
+            slot = self._parsed(raw)
+            self._slots[slot.owner] = index, slot
+        self._counter = counter
+
+    def _parsed(self, raw: bytes) -> _Slot:
+        if _digest(raw[:-DIGEST_BYTES]) != raw[-DIGEST_BYTES:]:
+            raise self._damaged()
+        wrapped_end = ID_BYTES + WRAPPED_BYTES
+        return _Slot(raw[:ID_BYTES], raw[ID_BYTES:wrapped_end], raw[wrapped_end : wrapped_end + FINGERPRINT_BYTES])
+
+    def _change(self, file: int, slots: dict[int, bytes]) -> None:
+        """Write slots; the counter first, so that nobody takes what was before for what is."""
+        self._write(file, 0, _header(self._counter + 1))
+        self._counter += 1
+        for index, slot in slots.items():
+            self._write(file, index, slot)
+        try:
+            os.fsync(file)
+        except OSError as error:
+            raise self._full(error) from error
 
     def _write(self, file: int, index: int, slot: bytes) -> None:
         try:
             if os.pwrite(file, slot, index * SLOT_BYTES) < SLOT_BYTES:
                 os.ftruncate(file, index * SLOT_BYTES)  # only a new slot, at the end, can be short of room
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file)
         except OSError as error:
-            raise Failed(f"cannot write the key file {self._path}: {error.strerror}; make room for it") from error
+            raise self._full(error) from error
 
-    def _key(self, slot: bytes) -> bytes:
-        if _digest(slot[:-ID_BYTES]) != slot[-ID_BYTES:]:
-            raise Failed(f"the key file {self._path} is damaged: put back a copy, or delete the gallery")
-        return slot[ID_BYTES : ID_BYTES + KEY_BYTES]
+    def _full(self, error: OSError) -> Failed:
+        self._counter = -1  # what the file holds now is read again
+        return Failed(f"cannot write the key file {self._path}: {error.strerror}; make room for it")
+
+    def _damaged(self) -> Failed:
+        return Failed(f"the key file {self._path} is damaged: put back a copy, or delete the data and enroll again")
 
 
-def _slots(file: int) -> list[bytes]:
-    content = os.pread(file, os.fstat(file).st_size, 0)
-    return [content[at : at + SLOT_BYTES] for at in range(0, len(content) - SLOT_BYTES + 1, SLOT_BYTES)]
+def _header(counter: int) -> bytes:
+    return (MAGIC + counter.to_bytes(8, "big")).ljust(SLOT_BYTES, b"\0")
 
 
 def _digest(content: bytes) -> bytes:
-    return blake2b(content, digest_size=SLOT_BYTES - ID_BYTES - KEY_BYTES).digest()
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    return blake2b(content, digest_size=DIGEST_BYTES).digest()

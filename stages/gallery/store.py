@@ -1,215 +1,277 @@
-"""The rows of the gallery: names and templates, encrypted, each person under a data key of their own.
+"""Who is enrolled, on disk: names, rules, templates and portraits, encrypted, each person under a key of their own.
 
-The rows are in HOME/gallery.sqlite, the keys in KEYS/gallery-ID.keys, so a copy of either one alone reveals nobody.
-To forget a person is to destroy the key, then the rows. A crash between the two leaves rows that nobody can read; the
-next change sweeps them out. AES-256-GCM (NIST SP 800-38D), a random nonce each time; the person's id and the
-model are authenticated with each template, so that no row can pass for another's.
+The rows are in HOME/gallery.sqlite, the keys in KEYS/gallery-ID.keys, wrapped by the master key, so a copy of either
+alone reveals nobody. To forget a person is to destroy the key, then the rows. A crash between the two leaves rows that
+nobody can read; the next change sweeps them out. Table, row, person and model are authenticated with each ciphertext,
+so that no row can pass for another's.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
 import sqlite3
-import unicodedata
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
-from stages.gallery.keyfile import ID_BYTES, KeyFile
+from stages.gallery.keyfile import ID_BYTES, Keys
+from stages.gallery.master import Master
+from stages.gallery.migrate import migrate
+from stages.gallery.people import Access, Person, Portrait, Profile, Sealed, Template, checked_name
+from stages.gallery.rows import SCHEMA, Rows, delete_person
+from stages.gallery.sealing import Unreadable, seal, unseal
 
-NAME_LENGTH = 100  # characters
-NAME_BYTES = 4 * NAME_LENGTH  # every name is padded to this, so that its length does not show
-NONCE_BYTES = 12
-SCHEMA = 1
-TABLES = (
-    "CREATE TABLE gallery(id BLOB NOT NULL) STRICT",
-    "CREATE TABLE people(id BLOB PRIMARY KEY, name BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE templates(person BLOB NOT NULL REFERENCES people, model TEXT NOT NULL, enrolled_at TEXT NOT NULL,"
-    " embedding BLOB NOT NULL) STRICT",
-    "CREATE INDEX templates_of_person ON templates(person)",
-)
+__all__ = ["Access", "Person", "Portrait", "Store", "Template", "checked_name"]
 
-
-class Template(msgspec.Struct, frozen=True):
-    """One photo of a person, as an embedder saw it."""
-
-    model: str  # identity of the embedder: templates of two models cannot be compared
-    enrolled_at: datetime  # UTC
-    embedding: NDArray[np.float32]  # (D,) of unit length
-
-
-class Person(msgspec.Struct, frozen=True):
-    """Somebody who is enrolled."""
-
-    name: str
-    templates: tuple[Template, ...]
+TAGS = b"tags of names..."  # the owner whose key makes names and badges findable; 16 bytes, as all owners
 
 
 class Store:
-    """Who is enrolled, on disk. Any number of processes may read while one writes."""
+    """The gallery. Any number of processes may read while one writes."""
 
     def __init__(self, home: Path, keys: Path) -> None:
         if keys.resolve().is_relative_to(home.resolve()):
             raise Usage(f"the keys ({keys}) may not lie inside of the data they protect ({home}): set $FRAMEWIRE_KEYS")
-        self._path = home / "gallery.sqlite"
-        self._keys = keys
+        self.home = home
+        self.rows = Rows(home / "gallery.sqlite")
+        self._folder = keys
+        self._keys: Keys | None = None
 
     def people(self) -> list[Person]:
         """Everybody, by name; nobody where no gallery has been made yet."""
-        if not self._exists():
-            return []
-        with self._rows("DEFERRED") as rows:
-            if not _has_schema(rows):
+        with self._reading() as rows:
+            if rows is None:
                 return []
-            templates: dict[bytes, list[tuple[str, str, bytes]]] = {}
-            for person, *row in rows.execute("SELECT * FROM templates ORDER BY rowid"):
-                templates.setdefault(person, []).append((row[0], row[1], row[2]))
-            people = [
-                Person(name, tuple(self._template(person, key, *row) for row in templates.get(person, ())))
-                for person, name, key in self._named(rows)
-            ]
+            keys = self._key_file(rows).read() if _any(rows) else {}
+            found = rows.execute("SELECT id, sealed FROM people").fetchall()
+            people = [self._person(rows, person, keys[person], sealed) for person, sealed in found if person in keys]
         return sorted(people, key=lambda person: person.name)
 
-    def add(self, name: str, model: str, embeddings: NDArray[np.float32]) -> int:
-        """Keep `embeddings` (N, D) of unit length for `name`; returns how many templates that name has for `model`."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+    def generation(self) -> int:
+        """A number that rises with every change; 0 where there is no gallery."""
+        with self._reading() as rows:
+            return int(rows.execute("SELECT generation FROM gallery").fetchone()[0]) if rows else 0
+
+    def add(self, name: str, model: str, embeddings: NDArray[np.float32], portraits: Sequence[Portrait] = ()) -> int:
+        """Keep `embeddings` (N, D) of unit length for `name`, and the portrait that each was made of.
+
+        Returns how many templates that name has for `model`.
+        """
         with self._writing() as rows:
-            person, key = self._find(rows, name) or self._new(rows, name)
-            for embedding in embeddings.astype("<f4"):
-                sealed = _seal(key, person, _template_context(model), embedding.tobytes())
-                rows.execute("INSERT INTO templates VALUES (?, ?, ?, ?)", (person, model, now, sealed))
-            kept = rows.execute("SELECT count(*) FROM templates WHERE person = ? AND model = ?", (person, model))
+            found = self._find(rows, name) or self._new(rows, name)
+            pictures = [self._keep_portrait(rows, found, portrait) for portrait in portraits] or [b""] * len(embeddings)
+            for embedding, portrait in zip(embeddings, pictures, strict=True):
+                self._keep_template(rows, found, model, embedding, portrait=portrait)
+            kept = rows.execute("SELECT count(*) FROM templates WHERE person = ? AND model = ?", (found[0], model))
             return int(kept.fetchone()[0])
 
-    def forget(self, name: str) -> None:
-        """Destroy the key and the rows of `name`; raises Failed where nobody has that name."""
-        nobody = Failed(f"nobody called {name!r} is enrolled: `people` lists who is")
-        if not self._exists():
-            raise nobody
+    def add_negative(self, name: str, model: str, embedding: NDArray[np.float32]) -> None:
+        """Keep a face (D,) that was taken for `name` and is somebody else's."""
         with self._writing() as rows:
-            found = self._find(rows, name)
-            if found is None:
-                raise nobody
-            person, _ = found
-            self._key_file(rows).destroy(person)
-            _delete(rows, person)
+            self._keep_template(rows, self._known(rows, name), model, embedding, negative=True)
 
-    def _exists(self) -> bool:
-        try:
-            return self._path.exists()
-        except OSError as error:
-            raise Failed(f"cannot look for {self._path}: {error.strerror}; set $FRAMEWIRE_HOME") from error
+    def set_access(self, name: str, access: Access) -> None:
+        """Replace the rules for `name`."""
+        with self._writing() as rows:
+            person, key = self._known(rows, name)
+            rows.execute("UPDATE people SET sealed = ? WHERE id = ?", (_profile(key, person, name, access), person))
+
+    def rename(self, name: str, new: str) -> None:
+        """Call `name` by another name. Raises Failed where somebody else has that one."""
+        with self._writing() as rows:
+            person, key = self._known(rows, name)
+            if self._find(rows, new):
+                raise Failed(f"somebody called {new!r} is enrolled already: choose another name")
+            access = self._profile(rows, person, key).access
+            change = (self._tag(rows, new), _profile(key, person, new, access), person)
+            rows.execute("UPDATE people SET tag = ?, sealed = ? WHERE id = ?", change)
+
+    def portraits(self, name: str) -> dict[bytes, Portrait]:
+        """The portraits of `name` by their id."""
+        with self._reading() as rows:
+            if rows is None:
+                return {}
+            person, key = self._known(rows, name)
+            found = rows.execute("SELECT id, sealed FROM portraits WHERE person = ?", (person,)).fetchall()
+            return {
+                portrait: msgspec.msgpack.decode(self._open(key, sealed, b"portraits", portrait, person), type=Portrait)
+                for portrait, sealed in found
+            }
+
+    def re_embed(self, name: str, model: str, embeddings: dict[bytes, NDArray[np.float32]]) -> None:
+        """Replace the templates of `name` for `model` by `embeddings`, (D,) of each portrait's id; all or nothing."""
+        with self._writing() as rows:
+            found = self._known(rows, name)
+            rows.execute("DELETE FROM templates WHERE person = ? AND model = ?", (found[0], model))
+            for portrait, embedding in embeddings.items():
+                self._keep_template(rows, found, model, embedding, portrait=portrait)
+
+    def badge(self, text: str) -> str:
+        """What is kept of a badge's number: its HMAC, hexadecimal."""
+        with self._reading() as rows:
+            if rows is None:
+                raise Failed("nobody is enrolled yet: enroll the badge's holder first")
+            return self._hmac(rows, b"badge\0" + text.encode()).hex()
+
+    def forget(self, name: str) -> tuple[bytes, dict[str, int]]:
+        """Destroy the key and the rows of `name`: their id, and how many rows of which kind there were.
+
+        Raises Failed where nobody has that name.
+        """
+        if not self.rows.exists():
+            raise _nobody(name)
+        with self._writing() as rows:
+            person, _ = self._known(rows, name)
+            self._key_file(rows).destroy(person)
+            counts = delete_person(rows, person)
+        self.rows.truncate_log()
+        return person, counts
+
+    def key_file(self) -> Keys | None:
+        """The keys of this gallery; None where there is none yet."""
+        with self._reading() as rows:
+            return self._key_file(rows) if rows else None
+
+    def _person(self, rows: sqlite3.Connection, person: bytes, key: bytes, sealed: bytes) -> Person:
+        profile = msgspec.json.decode(self._open(key, sealed, b"people", person), type=Profile)
+        query = "SELECT id, model, sealed FROM templates WHERE person = ? ORDER BY rowid"
+        kept = [
+            (
+                msgspec.msgpack.decode(self._open(key, raw, b"templates", row, person, model.encode()), type=Sealed),
+                model,
+            )
+            for row, model, raw in rows.execute(query, (person,))
+        ]
+        faces = [tuple(one.template(model) for one, model in kept if one.negative is kind) for kind in (False, True)]
+        return Person(person, profile.name, profile.access, *faces)
+
+    def _profile(self, rows: sqlite3.Connection, person: bytes, key: bytes) -> Profile:
+        sealed = rows.execute("SELECT sealed FROM people WHERE id = ?", (person,)).fetchone()[0]
+        return msgspec.json.decode(self._open(key, sealed, b"people", person), type=Profile)
 
     def _find(self, rows: sqlite3.Connection, name: str) -> tuple[bytes, bytes] | None:
-        found = (named for named in self._named(rows) if named[1] == name)
-        return next(((person, key) for person, _, key in found), None)
+        found = rows.execute("SELECT id FROM people WHERE tag = ?", (self._tag(rows, name),)).fetchone()
+        key = self._key_file(rows).get(found[0]) if found else None
+        return (found[0], key) if found and key else None
+
+    def _known(self, rows: sqlite3.Connection, name: str) -> tuple[bytes, bytes]:
+        found = self._find(rows, name)
+        if found is None:
+            raise _nobody(name)
+        return found
 
     def _new(self, rows: sqlite3.Connection, name: str) -> tuple[bytes, bytes]:
-        person, key = secrets.token_bytes(ID_BYTES), AESGCM.generate_key(256)
-        sealed = _seal(key, person, b"name", name.encode().ljust(NAME_BYTES, b"\0"))
-        rows.execute("INSERT INTO people VALUES (?, ?)", (person, sealed))
-        self._key_file(rows).add(person, key)
+        person = secrets.token_bytes(ID_BYTES)
+        key = self._key_file(rows).new(person)
+        rows.execute(
+            "INSERT INTO people VALUES (?, ?, ?)",
+            (person, self._tag(rows, name), _profile(key, person, name, Access())),
+        )
         return person, key
 
-    def _named(self, rows: sqlite3.Connection) -> list[tuple[bytes, str, bytes]]:
-        """(id, name, key) of everybody who still has a key."""
-        sealed = rows.execute("SELECT id, name FROM people").fetchall()
-        keys = self._key_file(rows).read() if sealed else {}
-        return [
-            (person, self._open(keys[person], person, b"name", name).rstrip(b"\0").decode(), keys[person])
-            for person, name in sealed
-            if person in keys
-        ]
+    def _keep_portrait(self, rows: sqlite3.Connection, owner: tuple[bytes, bytes], portrait: Portrait) -> bytes:
+        (person, key), row = owner, secrets.token_bytes(ID_BYTES)
+        sealed = seal(key, msgspec.msgpack.encode(portrait), b"portraits", row, person)
+        rows.execute("INSERT INTO portraits VALUES (?, ?, ?)", (row, person, sealed))
+        return row
 
-    def _template(self, person: bytes, key: bytes, model: str, enrolled_at: str, sealed: bytes) -> Template:
-        embedding = np.frombuffer(self._open(key, person, _template_context(model), sealed), "<f4")
-        return Template(model, datetime.fromisoformat(enrolled_at), embedding.astype(np.float32))
+    def _keep_template(
+        self,
+        rows: sqlite3.Connection,
+        owner: tuple[bytes, bytes],
+        model: str,
+        embedding: NDArray[np.float32],
+        *,
+        portrait: bytes = b"",
+        negative: bool = False,
+    ) -> None:
+        (person, key), row = owner, secrets.token_bytes(ID_BYTES)
+        now = datetime.now(UTC).replace(microsecond=0)
+        kept = msgspec.msgpack.encode(Sealed(now, embedding.astype("<f4").tobytes(), negative, portrait))
+        sealed = seal(key, kept, b"templates", row, person, model.encode())
+        rows.execute("INSERT INTO templates VALUES (?, ?, ?, ?)", (row, person, model, sealed))
 
-    def _key_file(self, rows: sqlite3.Connection) -> KeyFile:
-        gallery: bytes = rows.execute("SELECT id FROM gallery").fetchone()[0]
-        return KeyFile(self._keys / f"gallery-{gallery.hex()}.keys")
+    def _tag(self, rows: sqlite3.Connection, name: str) -> bytes:
+        return self._hmac(rows, b"name\0" + name.encode())
 
-    def _open(self, key: bytes, person: bytes, context: bytes, sealed: bytes) -> bytes:
+    def _hmac(self, rows: sqlite3.Connection, text: bytes) -> bytes:
+        keys = self._key_file(rows)
+        key = keys.get(TAGS)
+        if key is None:
+            raise Failed("the key that names are found by is missing: put back a copy of the key file")
+        return hmac.new(key, text, hashlib.sha256).digest()
+
+    def _key_file(self, rows: sqlite3.Connection) -> Keys:
+        if self._keys is None:
+            gallery: bytes = rows.execute("SELECT id FROM gallery").fetchone()[0]
+            self._keys = Keys(self._folder / f"gallery-{gallery.hex()}.keys", Master.load(self.home))
+        return self._keys
+
+    def _open(self, key: bytes, sealed: bytes, *bound: bytes) -> bytes:
         try:
-            return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], person + context)
-        except InvalidTag as error:
-            raise self._damaged("it does not decrypt") from error
+            return unseal(key, sealed, *bound)
+        except Unreadable as error:
+            raise self.rows.damaged(str(error)) from error
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        try:
-            for folder in (self._path.parent, self._keys):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._path.touch(mode=0o600)
-        except OSError as error:
-            raise Failed(f"cannot write {error.filename}: {error.strerror}") from error
-        with self._rows("IMMEDIATE") as rows:
-            if not _has_schema(rows):
-                for table in TABLES:
-                    rows.execute(table)
-                rows.execute("INSERT INTO gallery VALUES (?)", (secrets.token_bytes(8),))
-                rows.execute(f"PRAGMA user_version = {SCHEMA}")
-            kept = {person for person, _, _ in self._named(rows)}
-            for (person,) in rows.execute("SELECT id FROM people").fetchall():
-                if person not in kept:  # forgotten, but a crash came before the rows were deleted
-                    _delete(rows, person)
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A view of the gallery that does not change; None where there is no gallery yet."""
+        if not self.rows.exists():
+            yield None
+            return
+        with self.rows.transaction("DEFERRED") as rows:
+            version = self.rows.version(rows)
+            if version in (0, SCHEMA):
+                yield rows if version else None
+                return
+        with self._writing() as rows:  # an older one is brought up to date, which is to write
             yield rows
 
     @contextmanager
-    def _rows(self, transaction: str) -> Iterator[sqlite3.Connection]:
-        # mode=rw for readers too: after a writer's crash, the first to come has to roll its journal back.
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        self._make_room()
+        with self.rows.transaction("IMMEDIATE") as rows:
+            if not self.rows.version(rows):
+                self.rows.create(rows, gallery := secrets.token_bytes(8))
+                Keys(self._folder / f"gallery-{gallery.hex()}.keys", Master.load(self.home, create=True)).new(TAGS)
+            elif self.rows.version(rows) < SCHEMA:
+                migrate(self.rows, rows, self._folder, Master.load(self.home, create=True))
+            rows.execute("UPDATE gallery SET generation = generation + 1")
+            if _any(rows):
+                self._sweep(rows)
+            yield rows
+
+    def _make_room(self) -> None:
         try:
-            with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", 10, 0, None, uri=True)) as rows:
-                rows.execute("PRAGMA synchronous = EXTRA")
-                rows.execute("PRAGMA secure_delete = ON")  # deleted rows become zeros ...
-                if not self._path.stat().st_size:
-                    rows.execute("PRAGMA auto_vacuum = FULL")  # ... and no free page stays in the file
-                with rows:
-                    rows.execute(f"BEGIN {transaction}")
-                    yield rows
-        except sqlite3.OperationalError as error:
-            raise Failed(
-                f"cannot use the gallery {self._path} ({error}): see that it can be written, try again"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(str(error)) from error
+            for folder in (self.home, self._folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.rows.path.touch(mode=0o600)
+        except OSError as error:
+            raise Failed(f"cannot write {error.filename}: {error.strerror}") from error
 
-    def _damaged(self, how: str) -> Failed:
-        return Failed(f"the gallery {self._path} is damaged ({how}): put back a copy, or delete it and enroll again")
+    def _sweep(self, rows: sqlite3.Connection) -> None:
+        """Delete the rows of those whose key is destroyed: a crash came before the rows were deleted."""
+        kept = self._key_file(rows).owners()
+        for (person,) in rows.execute("SELECT id FROM people").fetchall():
+            if person not in kept:
+                delete_person(rows, person)
 
 
-def checked_name(name: str) -> str:
-    """`name` in its composed form (Unicode NFC), found again however it is typed; raises Usage if it is no name."""
-    name = unicodedata.normalize("NFC", name).strip()
-    if not (0 < len(name) <= NAME_LENGTH and name.isprintable()):
-        raise Usage(f"{name[:NAME_LENGTH]!r} is no name: a name has 1 to {NAME_LENGTH} printable characters")
-    return name
+def _any(rows: sqlite3.Connection) -> bool:
+    return rows.execute("SELECT 1 FROM people LIMIT 1").fetchone() is not None
 
 
-def _has_schema(rows: sqlite3.Connection) -> bool:
-    version: int = rows.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, SCHEMA):
-        raise Failed("the gallery was made by a newer framewire: update this one")
-    return version == SCHEMA
+def _profile(key: bytes, person: bytes, name: str, access: Access) -> bytes:
+    return seal(key, Profile(name, access).pack(), b"people", person)
 
 
-def _delete(rows: sqlite3.Connection, person: bytes) -> None:
-    rows.execute("DELETE FROM templates WHERE person = ?", (person,))
-    rows.execute("DELETE FROM people WHERE id = ?", (person,))
-
-
-def _template_context(model: str) -> bytes:
-    return b"template\0" + model.encode()
-
-
-def _seal(key: bytes, person: bytes, context: bytes, plain: bytes) -> bytes:
-    nonce = secrets.token_bytes(NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, plain, person + context)
+def _nobody(name: str) -> Failed:
+    return Failed(f"nobody called {name!r} is enrolled: `people` lists who is")

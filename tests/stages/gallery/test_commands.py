@@ -42,7 +42,11 @@ def test_enroll_people_forget(place: Path) -> None:
     assert row["model"][:12] in table
     assert (row["name"], row["photos"]) == ("Zoë [red]", 3)
 
-    assert call("forget", "Zoë [red]").output == "Zoë [red] is forgotten\n"
+    receipt = call("forget", "Zoë [red]").output
+    assert receipt.startswith("Zoë [red] is forgotten at ")
+    assert "the data key, 3 templates, 3 portraits; 0 events" in receipt
+    assert "no running process holds this person" in receipt
+    assert "out of reach: backups of the key database" in receipt
     assert json.loads(call("people", "--json").output) == []
     assert "nobody is enrolled" in call("people").output
     with pytest.raises(Failed, match="nobody called"):

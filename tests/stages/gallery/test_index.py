@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.gallery.index import Gallery
+from stages.gallery.index import Gallery, LiveGallery
+from stages.gallery.people import Access
+from stages.gallery.readers import wait_for
 from stages.gallery.store import Person, Store, Template
+from tests.command import ROOT
 
 
 def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -18,7 +25,11 @@ def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def person(name: str, rows: NDArray[np.float32], model: str = "m") -> Person:
-    return Person(name, tuple(Template(model, datetime.now(UTC), row) for row in rows))
+    return Person(name.ljust(16).encode(), name, Access(), templates(rows, model), ())
+
+
+def templates(rows: NDArray[np.float32], model: str = "m") -> tuple[Template, ...]:
+    return tuple(Template(model, datetime.now(UTC), row) for row in rows)
 
 
 def test_as_the_plain_loop_over_people_and_templates() -> None:
@@ -26,17 +37,18 @@ def test_as_the_plain_loop_over_people_and_templates() -> None:
     people = [person(f"P{count}", unit(random.normal(size=(count, 16)))) for count in (1, 4, 2, 7)]
     faces = unit(random.normal(size=(50, 16)))
 
-    names, similarity = Gallery(people, "m").nearest(faces)
+    ids, names, similarity = Gallery(people, "m").nearest(faces)
 
     for face, name, cosine in zip(faces, names, similarity, strict=True):
         best = {p.name: max(float(face @ t.embedding) for t in p.templates) for p in people}
         assert name == max(best, key=best.__getitem__)
         assert cosine == pytest.approx(best[name], abs=1e-6)
     assert similarity.dtype == np.float32
+    assert ids == tuple(name.ljust(16).encode().hex() for name in names)
 
 
 def test_no_faces() -> None:
-    names, similarity = Gallery([person("A", np.eye(2, 16, dtype=np.float32))], "m").nearest(
+    _, names, similarity = Gallery([person("A", np.eye(2, 16, dtype=np.float32))], "m").nearest(
         np.empty((0, 16), np.float32)
     )
     assert names == ()
@@ -44,7 +56,7 @@ def test_no_faces() -> None:
 
 
 def test_an_empty_gallery_knows_nobody() -> None:
-    names, similarity = Gallery([], "m").nearest(np.eye(3, 16, dtype=np.float32))
+    _, names, similarity = Gallery([], "m").nearest(np.eye(3, 16, dtype=np.float32))
     assert names == ("", "", "")
     assert similarity.dtype == np.float32
     assert np.isnan(similarity).all()
@@ -52,22 +64,73 @@ def test_an_empty_gallery_knows_nobody() -> None:
 
 def test_templates_of_another_model_are_not_matched_and_that_is_said() -> None:
     rows = np.eye(2, 16, dtype=np.float32)
-    both = Person("Both", (*person("", rows[:1]).templates, *person("", rows[1:], "other").templates))
+    both = Person(b"b" * 16, "Both", Access(), (*templates(rows[:1]), *templates(rows[1:], "other")), ())
     gallery = Gallery([both, person("Other", rows[1:], "other")], "m")
 
-    names, similarity = gallery.nearest(rows)
+    _, names, similarity = gallery.nearest(rows)
 
     assert names == ("Both", "Both")
     assert similarity.tolist() == [1, 0]
     assert gallery.note == (
-        "1 of 2 people are enrolled with another model and are not matched: enroll their photos again with this one"
+        "1 of 2 people are enrolled with another model and are not matched: "
+        "run `gallery re-embed`, or enroll their photos again with this one"
     )
     assert Gallery([both], "m").note == ""
 
 
-def test_open_reads_what_was_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRAMEWIRE_KEYS", str(tmp_path / "keys"))
-    assert len(Gallery.open(tmp_path / "home", "m")) == 0
-    Store(tmp_path / "home", tmp_path / "keys").add("Ada", "m", np.eye(1, 16, dtype=np.float32))
-    gallery = Gallery.open(tmp_path / "home", "m")
-    assert gallery.nearest(np.eye(1, 16, dtype=np.float32))[0] == ("Ada",)
+def test_a_face_marked_as_not_theirs_lowers_that_match_and_no_other() -> None:
+    ada, bob = unit(np.random.default_rng(3).normal(size=(2, 128)))
+    lookalike = unit(0.7 * ada + 0.7 * unit(np.random.default_rng(4).normal(size=128)))
+    again = unit(lookalike + 0.02 * np.random.default_rng(5).normal(size=128))
+    people = [person("Ada", ada[None]), person("Bob", bob[None])]
+    marked = msgspec.structs.replace(people[0], negatives=templates(lookalike[None]))
+    before, after = Gallery(people, "m"), Gallery([marked, people[1]], "m")
+    faces = np.stack([again, ada, bob])
+
+    _, names, similarity = before.nearest(faces)
+    assert names == ("Ada", "Ada", "Bob")
+    assert similarity[0] > 0.6
+    lowered = after.similarity(marked.id.hex(), faces)
+    assert lowered[0] < similarity[0] - 0.2
+    np.testing.assert_allclose(lowered[1], 1, atol=1e-6)  # her own face is nearer to her than to the lookalike
+    np.testing.assert_allclose(after.nearest(faces)[2][2], 1, atol=1e-6)
+
+
+def test_nobody_is_alike_to_somebody_who_is_not_here() -> None:
+    gallery = Gallery([person("Ada", np.eye(1, 16, dtype=np.float32))], "m")
+    assert np.isnan(gallery.similarity("00", np.eye(2, 16, dtype=np.float32))).all()
+
+
+def test_a_running_process_follows_the_gallery_and_says_so(tmp_path: Path) -> None:
+    home, face = tmp_path / "home", np.eye(1, 16, dtype=np.float32)
+    store = Store(home, tmp_path / "keys")
+    live = LiveGallery(home, "m", "the door")
+    assert not live.refresh()
+    store.add("Ada", "m", face)
+    assert wait_for(home, store.generation(), 0) == [f"the door (process {os.getpid()})"]
+
+    assert live.refresh()
+
+    assert live.now.nearest(face)[1] == ("Ada",)
+    assert wait_for(home, store.generation(), 0) == []
+    store.forget("Ada")
+    assert live.refresh()
+    assert len(live.now) == 0
+    live.close()
+    assert list((home / "readers").iterdir()) == []
+
+
+def test_a_killed_process_is_not_waited_for(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    program = (
+        "import sys; from pathlib import Path; from stages.gallery.readers import Reader; "
+        "reader = Reader(Path(sys.argv[1]), 'x'); print('ready', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert wait_for(home, 1, 0) == [f"x (process {process.pid})"]
+        process.kill()
+    assert wait_for(home, 1, 5) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -15,7 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
-from stages.gallery.keyfile import EMPTY, SLOT_BYTES, KeyFile
+from stages.gallery.keyfile import EMPTY, SLOT_BYTES
+from stages.gallery.people import PADDED_TO, Access, Portrait
+from stages.gallery.sealing import SEAL_BYTES
 from stages.gallery.store import Store, checked_name
 
 MODEL = "embedder:0123abcd"
@@ -32,6 +33,16 @@ class Place:
     def key_file(self) -> Path:
         (path,) = self.keys.iterdir()
         return path
+
+    def slots(self) -> dict[bytes, bytes]:
+        """Who has a slot in the key file, and what stands there."""
+        content = self.key_file().read_bytes()
+        slots = [content[at : at + SLOT_BYTES] for at in range(SLOT_BYTES, len(content), SLOT_BYTES)]
+        return {slot[:16]: slot[16:] for slot in slots}
+
+    def log(self) -> Path:
+        """The database's write-ahead log."""
+        return self.database.with_name("gallery.sqlite-wal")
 
     def content(self) -> bytes:
         return b"".join(p.read_bytes() for f in (self.home, self.keys) for p in f.rglob("*") if p.is_file())
@@ -88,51 +99,54 @@ def test_nothing_readable_is_on_disk(place: Place) -> None:
 
     assert b"Ada" not in content
     assert face.tobytes()[:16] not in content
-    assert place.query("SELECT length(name) FROM people") == [(12 + 400 + 16,)]  # as long as that of any other name
+    assert place.query("SELECT length(sealed) FROM people") == [(PADDED_TO + SEAL_BYTES,)]  # as long as any other's
 
 
 def test_only_the_owner_may_read_the_files(place: Place) -> None:
     place.store.add("Ada", MODEL, embeddings(1))
-    modes = {p.name: p.stat().st_mode & 0o777 for p in (place.home, place.keys, place.database, place.key_file())}
-    assert modes == {"home": 0o700, "keys": 0o700, "gallery.sqlite": 0o600, place.key_file().name: 0o600}
+    master = place.keys.parent / "master.key"
+    files = (place.home, place.keys, place.database, place.key_file(), master)
+    modes = [path.stat().st_mode & 0o777 for path in files]
+    assert modes == [0o700, 0o700, 0o600, 0o600, 0o400]
 
 
 def test_a_forgotten_person_is_nowhere(place: Place) -> None:
     faces = embeddings(300)
     for index in range(100):  # enough for a tree of several levels, whose inner pages repeat ids
         place.store.add(f"Person {index}", MODEL, faces[3 * index : 3 * index + 3])
-    before = dict(place.query("SELECT id, name FROM people"))
-    sealed = place.query("SELECT person, embedding FROM templates")
-    slots = place.key_file().read_bytes()
-    keys = {slots[at : at + 16]: slots[at + 16 : at + 48] for at in range(0, len(slots), SLOT_BYTES)}
+    before = {row[0]: row[1:] for row in place.query("SELECT id, tag, sealed FROM people")}
+    sealed = place.query("SELECT person, id, sealed FROM templates")
+    slots = place.slots()
 
     place.store.forget("Person 40")
 
-    (gone,) = before.keys() - dict(place.query("SELECT id, name FROM people")).keys()
+    (gone,) = before.keys() - {row[0] for row in place.query("SELECT id FROM people")}
     content = place.content()
-    assert gone in keys
-    for trace in (gone, before[gone], keys[gone], *(row for person, row in sealed if person == gone)):
+    assert gone in slots
+    for trace in (gone, *before[gone], slots[gone], *(part for row in sealed if row[0] == gone for part in row[1:])):
         assert trace not in content
     assert place.query("PRAGMA freelist_count") == [(0,)]
-    assert {path.name for path in place.home.iterdir()} == {"gallery.sqlite"}
+    assert not place.log().exists() or not place.log().stat().st_size
     assert sorted(names(place.store)) == sorted(f"Person {index}" for index in range(100) if index != 40)
 
 
 def test_the_slot_of_a_forgotten_person_is_used_again(place: Place) -> None:
     for name in ("Ada", "Bob", "Cid"):
         place.store.add(name, MODEL, embeddings(1))
+    size = place.key_file().stat().st_size
     place.store.forget("Bob")
-    assert place.key_file().read_bytes()[SLOT_BYTES : 2 * SLOT_BYTES] == EMPTY
+    assert EMPTY in [place.key_file().read_bytes()[at : at + SLOT_BYTES] for at in range(0, size, SLOT_BYTES)]
     place.store.add("Dan", MODEL, embeddings(1))
-    assert place.key_file().stat().st_size == 3 * SLOT_BYTES
+    assert place.key_file().stat().st_size == size
     assert names(place.store) == ["Ada", "Cid", "Dan"]
 
 
 def test_a_person_whose_key_is_gone_is_forgotten_and_swept_out_by_the_next_change(place: Place) -> None:
     place.store.add("Ada", MODEL, embeddings(1))
     place.store.add("Bob", MODEL, embeddings(1))
-    slots = place.key_file().read_bytes()
-    place.key_file().write_bytes(EMPTY + slots[SLOT_BYTES:])  # a crash after the key, before the rows
+    keys = place.store.key_file()
+    assert keys
+    keys.destroy(place.store.people()[0].id)  # a crash after the key, before the rows
 
     assert names(place.store) == ["Bob"]
     place.store.add("Cid", MODEL, embeddings(1))
@@ -156,7 +170,8 @@ def test_damage_is_told_in_one_sentence(place: Place, damage: str) -> None:
     place.store.add("Ada", MODEL, embeddings(1))
     sentence = damage_gallery(place, damage)
     before = place.content()
-    for attempt in (place.store.people, lambda: place.store.add("Bob", MODEL, embeddings(1))):
+    store = Store(place.home, place.keys)
+    for attempt in (store.people, lambda: store.add("Bob", MODEL, embeddings(1))):
         with pytest.raises(Failed, match=sentence):
             attempt()
     assert place.content() == before
@@ -171,7 +186,8 @@ def damage_gallery(place: Place, damage: str) -> str:
         return "newer framewire"
     key_file = place.key_file()
     if damage == "keys":
-        key_file.write_bytes(b"\1" + key_file.read_bytes()[1:])
+        content = key_file.read_bytes()
+        key_file.write_bytes(content[:SLOT_BYTES] + b"\1" + content[SLOT_BYTES + 1 :])
         return "is damaged"
     if damage == "open keys":
         key_file.chmod(0o644)
@@ -242,17 +258,48 @@ def test_a_name_is_the_same_however_it_was_typed() -> None:
     assert checked_name("x" * 100) == "x" * 100
 
 
-def test_a_key_file_without_room(tmp_path: Path) -> None:
-    """A limit on the size of files stands in for a full disk: the same short write, then an error."""
-    keys = KeyFile(tmp_path / "gallery.keys")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    keys.add(bytes([1]) * 16, bytes(32))
-    for room in (SLOT_BYTES, SLOT_BYTES + 7):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
-        try:
-            with pytest.raises(Failed, match=r"cannot write the key file .*; make room"):
-                keys.add(bytes([2]) * 16, bytes(32))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert (tmp_path / "gallery.keys").stat().st_size == SLOT_BYTES
-    assert list(keys.read()) == [bytes([1]) * 16]
+def test_what_is_kept_of_a_person_can_be_changed(place: Place) -> None:
+    place.store.add("Ada", MODEL, embeddings(2))
+    generation = place.store.generation()
+    badge = place.store.badge("4711")
+    access = Access(groups=("staff",), windows=("daily 07:00-19:00",), watch=True, badges=(badge,))
+    place.store.set_access("Ada", access)
+    place.store.rename("Ada", "Ada Lovelace")
+    place.store.add_negative("Ada Lovelace", MODEL, embeddings(1, seed=7)[0])
+
+    (ada,) = Store(place.home, place.keys).people()
+
+    assert (ada.name, ada.access, len(ada.templates), len(ada.negatives)) == ("Ada Lovelace", access, 2, 1)
+    assert place.store.generation() > generation
+    assert b"4711" not in place.content()
+    assert place.store.badge("4711") == badge != place.store.badge("4712")
+    with pytest.raises(Failed, match="nobody called 'Ada'"):
+        place.store.set_access("Ada", access)
+    place.store.add("Bob", MODEL, embeddings(1))
+    with pytest.raises(Failed, match="another name"):
+        place.store.rename("Bob", "Ada Lovelace")
+
+
+def test_portraits_are_kept_encrypted_and_embedded_anew(place: Place) -> None:
+    portraits = [Portrait(b"a picture of a face %d" % index, ((1.0, 2.0),) * 5) for index in range(2)]
+    place.store.add("Ada", MODEL, embeddings(2), portraits)
+
+    kept = place.store.portraits("Ada")
+    place.store.re_embed("Ada", "other", dict(zip(kept, embeddings(2, seed=3), strict=True)))
+
+    assert sorted(kept.values(), key=lambda one: one.image) == portraits
+    assert b"a picture of a face" not in place.content()
+    (ada,) = place.store.people()
+    assert sorted(template.model for template in ada.templates) == [MODEL, MODEL, "other", "other"]
+    place.store.re_embed("Ada", "other", dict(zip(kept, embeddings(2, seed=4), strict=True)))
+    assert len(place.store.people()[0].templates) == 4  # again, as after a crash: not twice
+
+
+def test_names_that_would_be_sql_or_paths_are_names(place: Place) -> None:
+    wild = ["Robert'); DROP TABLE people;--", "../../etc/passwd", 'a"b%_?', "-", "C:\\x"]
+    for name in wild:
+        place.store.add(name, MODEL, embeddings(1))
+    assert names(place.store) == sorted(wild)
+    for name in wild:
+        place.store.forget(name)
+    assert names(place.store) == []
