@@ -1,0 +1,87 @@
+"""The event database: HOME/gate.sqlite, and who may open it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import Failed
+
+SCHEMA = 1
+BUSY_S = 10.0  # how long to wait for another writer
+TABLES = (
+    "CREATE TABLE ledger(id BLOB NOT NULL, public_key BLOB NOT NULL) STRICT",
+    "CREATE TABLE chain(seq INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, camera TEXT NOT NULL, kind TEXT NOT NULL,"
+    " digest BLOB NOT NULL, hash BLOB NOT NULL, signature BLOB NOT NULL) STRICT",
+    # owner: whose key opens it, a person's id or a passage's
+    "CREATE TABLE sealed(seq INTEGER PRIMARY KEY, owner BLOB NOT NULL, body BLOB NOT NULL, snapshot BLOB) STRICT",
+    "CREATE INDEX sealed_of_owner ON sealed(owner)",
+    "CREATE TABLE notes(seq INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT",
+    "CREATE TABLE passages(id BLOB PRIMARY KEY, camera TEXT NOT NULL, decided INTEGER NOT NULL,"
+    " first_ns INTEGER NOT NULL, seen_ns INTEGER NOT NULL, at_ns INTEGER NOT NULL, boot TEXT NOT NULL,"
+    " sealed BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    # badge: HMAC
+    "CREATE TABLE claims(door TEXT PRIMARY KEY, badge TEXT NOT NULL, boot TEXT NOT NULL, expires_ns INTEGER NOT NULL)"
+    " STRICT, WITHOUT ROWID",
+    "CREATE TABLE presence(person BLOB PRIMARY KEY, inside INTEGER NOT NULL, at_ns INTEGER NOT NULL)"
+    " STRICT, WITHOUT ROWID",
+    "CREATE TABLE outbox(id INTEGER PRIMARY KEY AUTOINCREMENT, output TEXT NOT NULL, seq INTEGER NOT NULL,"
+    " attempts INTEGER NOT NULL DEFAULT 0, due_ns INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '') STRICT",
+    "CREATE INDEX outbox_of_output ON outbox(output, id)",
+    "CREATE TABLE commands(id TEXT PRIMARY KEY, door TEXT NOT NULL, seq INTEGER NOT NULL, boot TEXT NOT NULL,"
+    " expires_ns INTEGER NOT NULL, seconds REAL NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL DEFAULT '') STRICT",
+    "CREATE INDEX commands_of_door ON commands(door, state)",
+)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the database, for one thread; it stays open. Raises Failed."""
+    with told(path):
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+        rows = sqlite3.connect(path, BUSY_S, 0, None)
+        rows.execute("PRAGMA synchronous = FULL")  # a decision that was told is on the disk
+        rows.execute("PRAGMA secure_delete = ON")
+        if not path.stat().st_size:
+            rows.execute("PRAGMA auto_vacuum = FULL")
+        rows.execute("PRAGMA journal_mode = WAL")
+        version: int = rows.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA:
+            raise Failed(f"the events in {path} were written by a newer framewire: update this one")
+    return rows
+
+
+def lock(home: Path) -> int:
+    """A descriptor that keeps a second gate away from the data of this one. Raises Failed."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = os.open(home / "gate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(file)
+        raise Failed(
+            f"another gate runs on the data in {home}: stop it, or give this one a $FRAMEWIRE_HOME of its own"
+        ) from error
+    return file
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """What the database or the disk refuses is a sentence for the user."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise Failed(
+            f"cannot use the events in {path} ({error}): see that there is room and that it can be written"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise Failed(
+            f"the events in {path} are damaged ({error}): move the file away, as evidence, and put back a copy"
+        ) from error
+    except OSError as error:
+        raise Failed(f"cannot use the events in {path}: {error.strerror}") from error

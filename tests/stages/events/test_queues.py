@@ -1,0 +1,111 @@
+"""Notices at least once and in order, door commands at most once."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from stages.events.queues import LONGEST_S, Commands, Outbox
+from stages.events.records import Order
+from tests.stages.events.conftest import Office, decision
+
+ADA = "0a" * 16
+
+
+def order(office: Office, within_ns: int = 10**10) -> int:
+    with office.ledger.commit() as commit:
+        return commit.decide(decision("opened", ADA), b"", (), [Order("front", 5.0, within_ns)])
+
+
+def test_notices_come_in_order_and_again_until_they_are_done(office: Office) -> None:
+    seqs = [office.decide("opened", ADA, outputs=("mqtt", "hook")) for _ in range(3)]
+    outbox = Outbox(office.ledger, "mqtt")
+    first = outbox.next()
+    assert first
+    assert first == Outbox(office.again(), "mqtt").next()  # after a restart, with the same key
+    assert (first.notice.seq, first.notice.name) == (seqs[0], "Ada Lovelace")
+    assert first.notice.head.hash == office.ledger.all("SELECT hash FROM chain")[0][0].hex()
+    outbox.done(first.id)
+    told = []
+    while delivery := outbox.next():
+        told.append(delivery.notice.seq)
+        outbox.done(delivery.id)
+    assert told == seqs[1:]
+    assert Outbox(office.ledger, "hook").waiting() == (3, "")
+
+
+def test_what_failed_is_tried_again_when_it_is_due_and_holds_up_what_is_behind_it(office: Office) -> None:
+    for _ in range(2):
+        office.decide("opened", ADA, outputs=("mqtt",))
+    outbox = Outbox(office.ledger, "mqtt")
+    first = outbox.next()
+    assert first
+    outbox.failed(first.id, "nobody answers", LONGEST_S)
+    assert outbox.next() is None
+    assert outbox.waiting() == (2, "nobody answers")
+    outbox.failed(first.id, "nobody answers", -1)
+    again = outbox.next()
+    assert again
+    assert (again.notice, again.attempts) == (first.notice, 2)
+
+
+def test_of_an_erased_person_nobody_is_told(office: Office) -> None:
+    office.decide("opened", ADA, outputs=("mqtt",))
+    seq = office.decide("opened", "0b" * 16, outputs=("mqtt",))
+    office.ledger.erase(bytes.fromhex(ADA))
+    found = Outbox(office.ledger, "mqtt").next()
+    assert found
+    assert found.notice.seq == seq
+
+
+def test_a_command_is_carried_out_once(office: Office) -> None:
+    seq = order(office)
+    commands = Commands(office.ledger, "front")
+    command = commands.take()
+    assert command
+    assert (command.seq, command.seconds) == (seq, 5.0)
+    assert Commands(office.again(), "front").take() is None
+    commands.finish(command)
+    assert commands.recover() == []
+    assert len(office.ledger.events()) == 1
+
+
+def test_a_command_whose_outcome_a_crash_hid_is_not_repeated_and_that_is_written_down(office: Office) -> None:
+    order(office)
+    command = Commands(office.ledger, "front").take()
+    restarted = Commands(office.again(), "front")
+    assert restarted.recover() == [command]
+    assert restarted.take() is None
+    event = office.ledger.events()[0]
+    assert event.kind == "command"
+    assert '"state":"unknown"' in event.note
+
+
+def test_a_command_that_is_late_moves_nothing(office: Office) -> None:
+    order(office, within_ns=0)
+    order(office)
+    with office.ledger.transaction() as rows:
+        rows.execute("UPDATE commands SET boot = 'another' WHERE seq = 2")
+    assert Commands(office.ledger, "front").take() is None
+    assert office.ledger.all("SELECT state FROM commands") == [("expired",), ("expired",)]
+
+
+def test_a_failure_of_the_door_is_written_down(office: Office) -> None:
+    order(office)
+    commands = Commands(office.ledger, "front")
+    command = commands.take()
+    assert command
+    commands.finish(command, "the relay does not answer")
+    assert "the relay does not answer" in office.ledger.events()[0].note
+
+
+def test_a_clock_that_is_set_back_does_not_stop_deliveries(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    office.decide("opened", ADA, outputs=("mqtt",))
+    outbox = Outbox(office.ledger, "mqtt")
+    first = outbox.next()
+    assert first
+    outbox.failed(first.id, "no", 1)
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() - 3600 * 10**9)
+    assert outbox.next() is not None
