@@ -96,6 +96,7 @@ class Picked(Crops, frozen=True, tag="picked"):
 
     quality: NDArray[np.float32]  # (M,) 0..1, of each chip
     live: NDArray[np.float32]  # (M,) 0..1, the live score of each; NaN where none was told
+    live_threshold: float  # a face is taken for live from here on; NaN where nothing tells
     snapshot: bytes  # the frame as a JPEG; b"" where no face was picked
 
     def __post_init__(self) -> None:
@@ -131,6 +132,7 @@ class Faces(Matches, frozen=True, tag="faces"):
     threshold: float  # cosine; a name is given from here on
     quality: NDArray[np.float32]  # (M,) as in Picked
     live: NDArray[np.float32]  # (M,) as in Picked
+    live_threshold: float  # as in Picked
     snapshot: bytes  # as in Picked
 
     def __post_init__(self) -> None:

@@ -1,9 +1,7 @@
 """Is the face live, or a picture of one? What a passive network makes of a face and what is around it.
 
-`Passive` is called from Python so far: no graph has a stage for it yet.
-
-Passive means from one picture, without asking the person for anything. A score says what such a network saw; how far
-it can be trusted is in the card of its file.
+Passive means from one picture, without asking the person for anything; `stages/challenge.py` asks. A score says what
+such a network saw; how far it can be trusted is in the card of its file, and `gate evaluate-pad` measures it.
 """
 
 from __future__ import annotations
@@ -18,7 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline.config import Config
 from pipeline.errors import Failed, Usage
+from pipeline.frames import Frames
 from pipeline.model import Model, ModelConfig, Provider
+from pipeline.types import Picked
 from stages.network import BATCH, Planes
 
 SIDE = 80  # pixels of a crop
@@ -29,12 +29,35 @@ Contexts = Annotated[tuple[Times, ...], Meta(min_length=1)]
 
 
 class PassiveConfig(Config, frozen=True):
-    """`[liveness]`: the networks, whose scores are averaged, and which faces they can tell."""
+    """The networks, whose scores are averaged, and which faces they can tell."""
 
     models: Annotated[tuple[str, ...], Meta(min_length=1)]  # names of `models list`, or paths
     provider: Provider = "auto"
     threshold: Annotated[float, Meta(ge=0, le=1)] | None = None  # None: the mean of the files' own
     min_face: Annotated[int, Meta(ge=1)] = 48  # pixels, shorter side; a smaller face gets no score
+
+
+class LivenessConfig(PassiveConfig, frozen=True):
+    """`[liveness]`: as `PassiveConfig`; off without `models`."""
+
+    models: tuple[str, ...] = ()
+
+
+class Liveness:
+    """Picked -> Picked with the live score of each face; as it came where no network is named."""
+
+    def __init__(self, config: LivenessConfig, frames: Frames) -> None:
+        self._frames = frames
+        self._passive = Passive(config) if config.models else None
+
+    def __call__(self, picked: Picked) -> Picked:
+        if self._passive is None:
+            return picked
+        if not len(picked.rows):
+            return msgspec.structs.replace(picked, live_threshold=self._passive.threshold)
+        with self._frames.view(picked.frame) as pixels:
+            live = self._passive(pixels, picked.found.boxes[picked.rows])
+        return msgspec.structs.replace(picked, live=live, live_threshold=self._passive.threshold)
 
 
 class Passive:

@@ -88,5 +88,6 @@ class Match:
             threshold=self._threshold,
             quality=crops.quality,
             live=crops.live,
+            live_threshold=crops.live_threshold,
             snapshot=crops.snapshot,
         )
