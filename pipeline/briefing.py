@@ -28,6 +28,7 @@ class EngineConfig(Config, frozen=True):
     slots: Annotated[int, Meta(ge=4, le=256)] = 16  # frames in a source's ring; one less may be on the way
     watchdog_s: Annotated[float, Meta(gt=0)] = 60.0  # a stage that is busy with one message for longer is killed
     threads: Annotated[int, Meta(ge=0, le=64)] = 0  # a process; 0: cores / processes, at least 1
+    crashes: Annotated[int, Meta(ge=1, le=1000)] = 5  # of one process within a minute stop the graph
 
 
 @dataclass(frozen=True)

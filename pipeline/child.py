@@ -11,14 +11,14 @@ from pipeline.control import Channel, Order
 from pipeline.graph import Process
 from pipeline.metrics import Page, new_page
 
-CRASHES, IN_SECONDS = 5, 60.0  # a process that crashes more often than this stops the graph
+IN_SECONDS = 60.0  # within which so many crashes of a process stop the graph
 STRIKES = 2  # a message that was in hand at so many crashes is left out
 
 
 class Child:
     """One process: what it is, what runs of it, how it has fared."""
 
-    def __init__(self, process: Process, number: int, sources: int, log_dir: Path) -> None:
+    def __init__(self, process: Process, number: int, sources: int, log_dir: Path, crashes: int) -> None:
         self.process = process
         self.name = process.name
         self.number = number
@@ -31,7 +31,7 @@ class Child:
         self.told_to_abort = False
         self.ended = False
         self.restarts = 0
-        self.crashes: deque[float] = deque(maxlen=CRASHES)
+        self.crashes: deque[float] = deque(maxlen=crashes)
         self.strikes: Tally[tuple[int, int]] = Tally()
 
     def send(self, order: Order) -> None:
@@ -69,4 +69,4 @@ class Child:
     def may_restart(self, now: float) -> bool:
         """Count a crash; whether the budget allows another start."""
         self.crashes.append(now)
-        return len(self.crashes) < CRASHES or now - self.crashes[0] >= IN_SECONDS
+        return len(self.crashes) < (self.crashes.maxlen or 0) or now - self.crashes[0] >= IN_SECONDS

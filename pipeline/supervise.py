@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pipeline.briefing import Briefing, EngineConfig, environment
-from pipeline.child import CRASHES, IN_SECONDS, STRIKES, Child
+from pipeline.child import IN_SECONDS, STRIKES, Child
 from pipeline.config import Config
 from pipeline.control import (
     EXIT_FAILED,
@@ -65,7 +65,9 @@ class Supervisor:
         self.run = RunDirectory()
         self._briefing = Briefing(self.sources, settings, engine, self.run.path, log_file)
         processes = expand(graph, self.sources)
-        self.children = [Child(process, n, len(self.sources), self.run.path) for n, process in enumerate(processes)]
+        self.children = [
+            Child(process, n, len(self.sources), self.run.path, engine.crashes) for n, process in enumerate(processes)
+        ]
 
     def __enter__(self) -> Supervisor:
         try:
@@ -219,7 +221,9 @@ class Supervisor:
             return
         if not child.may_restart(time.monotonic()):
             self._failed(
-                f"{child.name} crashed {CRASHES} times in {IN_SECONDS:.0f} s; the last time it said:\n{said}", 1
+                f"{child.name} crashed {self._engine.crashes} times in {IN_SECONDS:.0f} s; "
+                f"the last time it said:\n{said}",
+                1,
             )
             self._end(child)
             self.abort()
