@@ -1,0 +1,128 @@
+"""Carry out what was decided: each door and each output has a thread, so that none of them waits for another."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from pipeline.config import Config
+from pipeline.errors import Usage
+from pipeline.home import home, keys
+from pipeline.types import Judged
+from stages.act.mqtt import Mqtt, MqttConfig
+from stages.act.output import Output, OutputFailed
+from stages.act.simulated import FileConfig, HeadsFile, Simulated, SimulatedConfig
+from stages.act.webhook import Webhook, WebhookConfig
+from stages.events.ledger import Ledger
+from stages.events.queues import LONGEST_S, Commands, Outbox
+
+AnyOutput = SimulatedConfig | FileConfig | WebhookConfig | MqttConfig
+KINDS: dict[type[Any], Callable[[Any], Output]] = {
+    SimulatedConfig: Simulated,
+    FileConfig: HeadsFile,
+    WebhookConfig: Webhook,
+    MqttConfig: Mqtt,
+}
+LOOK_S = 0.5  # how often a thread looks for work by itself
+STOP_S = 2.0
+
+
+class ActConfig(Config, frozen=True):
+    """`[act]`"""
+
+    outputs: tuple[AnyOutput, ...] = (SimulatedConfig(name="simulated"),)
+    # From the command line, out of `gate`: door -> the output that opens it; the outputs that are told.
+    doors: dict[str, str] = msgspec.field(default_factory=dict)
+    notify: tuple[str, ...] = ()
+
+
+class Act:
+    """Judged -> nothing: a message only wakes the threads; what there is to do is in the ledger."""
+
+    def __init__(self, config: ActConfig) -> None:
+        names = [one.name for one in config.outputs]
+        if len(set(names)) != len(names):
+            raise Usage("two outputs have the same name: give each of act.outputs another")
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._outputs = {one.name: KINDS[type(one)](one) for one in config.outputs}
+        jobs: list[Callable[[], Callable[[], float]]] = [
+            *(
+                lambda door=door, name=name: self._door(door, self._outputs[name])
+                for door, name in config.doors.items()
+            ),
+            *(lambda name=name: self._notices(name, self._outputs[name]) for name in config.notify),
+        ]
+        self._wakes = [threading.Event() for _ in jobs]
+        self._threads = [
+            threading.Thread(target=self._run, args=pair, daemon=True) for pair in zip(jobs, self._wakes, strict=True)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __call__(self, judged: Judged) -> None:
+        self._wake()
+
+    def tick(self, now: float) -> None:
+        """Raises what a thread could not go on after."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Let each thread finish what it is at, for two seconds; what is left to tell is told at the next start."""
+        self._stop.set()
+        self._wake()
+        for thread in self._threads:
+            thread.join(STOP_S)
+        for output in self._outputs.values():
+            output.close()
+
+    def _wake(self) -> None:
+        for wake in self._wakes:
+            wake.set()
+
+    def _run(self, start: Callable[[], Callable[[], float]], wake: threading.Event) -> None:
+        """One thread: work until there is none, then wait to be woken."""
+        try:
+            work = start()
+            while not self._stop.is_set():
+                wake.clear()
+                wake.wait(work())
+        except BaseException as error:  # noqa: BLE001  raised by `tick`, where it stops the process
+            self._error = error
+
+    def _door(self, door: str, output: Output) -> Callable[[], float]:
+        """What the thread of a door does; it opens a ledger of its own, as a connection belongs to one thread."""
+        commands = Commands(Ledger(home(), keys(), create=True), door)
+        commands.recover()
+
+        def work() -> float:
+            while not self._stop.is_set() and (command := commands.take()):
+                try:
+                    output.open(command)
+                except OutputFailed as error:
+                    commands.finish(command, str(error))
+                else:
+                    commands.finish(command)
+            return LOOK_S
+
+        return work
+
+    def _notices(self, name: str, output: Output) -> Callable[[], float]:
+        """What the thread of an output does: the oldest notice first, and again until it is through."""
+        outbox = Outbox(Ledger(home(), keys(), create=True), name)
+
+        def work() -> float:
+            while not self._stop.is_set() and (delivery := outbox.next()):
+                try:
+                    output.tell(delivery.notice)
+                except OutputFailed as error:
+                    outbox.failed(delivery.id, str(error), min(LONGEST_S, 2.0**delivery.attempts))
+                    return LOOK_S
+                outbox.done(delivery.id)
+            return LOOK_S
+
+        return work

@@ -1,0 +1,89 @@
+"""A door that is not there, to try the gate with; and a file of heads, to keep them elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import msgspec
+
+from pipeline.home import home
+from stages.act.output import OutputConfig, OutputFailed, SomePath
+from stages.events.records import Command, Notice
+
+
+class SimulatedConfig(OutputConfig, frozen=True, tag="simulated"):
+    """A door of this name that only a page shows."""
+
+
+class DoorState(msgspec.Struct, frozen=True):
+    """HOME/doors/NAME.json"""
+
+    door: str
+    opened_ns: int  # wall clock
+    until_ns: int
+    seq: int  # of the decision
+
+
+class Simulated:
+    """Writes when the door was opened last into HOME/doors/NAME.json."""
+
+    def __init__(self, config: SimulatedConfig) -> None:
+        self._folder = home() / "doors"
+
+    def open(self, command: Command) -> None:
+        """Write the file beside, and move it into its place."""
+        now = time.time_ns()
+        state = DoorState(command.door, now, now + int(command.seconds * 1e9), command.seq)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            beside = self._folder / f"{command.door}.part"
+            beside.write_bytes(msgspec.json.encode(state))
+            os.replace(beside, self._folder / f"{command.door}.json")
+        except OSError as error:
+            raise OutputFailed(f"{self._folder} cannot be written: {error.strerror}") from error
+
+    def tell(self, notice: Notice) -> None:
+        """There is nobody to tell."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+class FileConfig(OutputConfig, frozen=True, tag="file"):
+    """The heads of the chain, a JSON object a line: best on another machine's disk, for `gate audit --heads`."""
+
+    path: SomePath
+
+
+class HeadsFile:
+    """Appends each decision's head: no name, no time, nothing about anybody."""
+
+    def __init__(self, config: FileConfig) -> None:
+        self._path = Path(config.path)
+
+    def open(self, command: Command) -> None:
+        """A file opens no door."""
+        raise OutputFailed("a file opens no door")
+
+    def tell(self, notice: Notice) -> None:
+        """Append the head, once; a line that a crash has cut short is taken back first."""
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                size = os.fstat(file).st_size
+                tail = os.pread(file, 4096, max(0, size - 4096))
+                size -= len(tail) - tail.rfind(b"\n") - 1
+                line = msgspec.json.encode(notice.head) + b"\n"
+                if not tail[: tail.rfind(b"\n") + 1].endswith(line):
+                    os.ftruncate(file, size)
+                    os.pwrite(file, line, size)
+                    os.fsync(file)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise OutputFailed(f"{self._path} cannot be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        """It is open only while it is written."""

@@ -1,0 +1,82 @@
+"""Tell, or open a door, by an HTTP request that is signed and time-stamped.
+
+The signature is HMAC-SHA256 over "timestamp.body", hexadecimal, as Stripe's webhooks have it: a receiver that knows the
+secret checks it, and takes no request whose time is long past. The same delivery has the same Idempotency-Key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import http.client
+import ssl
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pipeline.errors import Usage
+from stages.act.output import OutputConfig, OutputFailed, Seconds, SomePath, secret
+from stages.events.records import Command, Notice
+
+
+class WebhookConfig(OutputConfig, frozen=True, tag="webhook"):
+    """An address that takes POST requests."""
+
+    url: str
+    secret_file: SomePath  # for the signature; readable by its owner alone
+    timeout_seconds: Seconds = 5.0
+
+
+class Webhook:
+    """POSTs JSON; an answer of 2xx is success. Redirects are not followed: they would be sent what is not for them."""
+
+    def __init__(self, config: WebhookConfig) -> None:
+        self._url = urlsplit(config.url)
+        if self._url.scheme not in ("http", "https") or not self._url.hostname or self._url.username:
+            raise Usage(f"the url of output {config.name!r} has to begin with https:// or http:// and a host")
+        self._secret = secret(config.secret_file, "secret of the web hook")
+        self._timeout = config.timeout_seconds
+
+    def open(self, command: Command) -> None:
+        """Ask the other side to open the door, with {"open": door, "seconds": ..., "event": seq}."""
+        body = {"open": command.door, "seconds": command.seconds, "event": command.seq}
+        self._post(command.id, body)
+
+    def tell(self, notice: Notice) -> None:
+        """Send the notice."""
+        self._post(notice.key, msgspec.to_builtins(notice))
+
+    def close(self) -> None:
+        """A connection lasts for one request."""
+
+    def _post(self, key: str, what: dict[str, Any]) -> None:
+        body, now = msgspec.json.encode(what), str(int(time.time()))
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": key,
+            "Framewire-Timestamp": now,
+            "Framewire-Signature": hmac.new(self._secret, f"{now}.".encode() + body, hashlib.sha256).hexdigest(),
+        }
+        connection = self._connection()
+        try:
+            connection.request("POST", self._target(), body, headers)
+            answer = connection.getresponse()
+            answer.read(1024)
+        except (OSError, http.client.HTTPException) as error:
+            raise OutputFailed(f"{self._url.hostname} does not answer: {error or type(error).__name__}") from error
+        finally:
+            connection.close()
+        if not 200 <= answer.status < 300:
+            raise OutputFailed(f"{self._url.hostname} answers {answer.status} {answer.reason}")
+
+    def _connection(self) -> http.client.HTTPConnection:
+        host, port = self._url.hostname or "", self._url.port
+        if self._url.scheme == "http":
+            return http.client.HTTPConnection(host, port, timeout=self._timeout)
+        context = ssl.create_default_context()
+        return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
+
+    def _target(self) -> str:
+        return (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
