@@ -1,15 +1,25 @@
-# make run: the main job on the bundled clip. make test: the tests. Each sets up what it needs in .venv.
+# make run: the main job on the bundled clip. make gate: the door on it. make test: the tests. Each sets up what it needs
+# in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := FRAMEWIRE_HOME="$(CURDIR)/out/home" FRAMEWIRE_KEYS="$(CURDIR)/out/keys"
 
-.PHONY: run test test-export check bench gpu-check clean
+.PHONY: run gate soak test test-export check bench gpu-check clean
 
 run: .venv/runtime
-	rm -rf out/home out/keys
+	rm -rf out/home out/keys out/master.key
 	$(DEMO) $(BIN)/python run_pipeline.py enroll "Eileen Collins" "samples/enrol/Eileen Collins.jpg"
 	$(DEMO) $(BIN)/python run_pipeline.py run --source samples/gate.mp4 --out out
+
+gate: .venv/runtime
+	rm -rf out/home out/keys out/master.key
+	$(DEMO) $(BIN)/python run_pipeline.py enroll "Eileen Collins" "samples/enrol/Eileen Collins.jpg"
+	$(DEMO) $(BIN)/python run_pipeline.py gate --config samples/gate.toml
+	$(DEMO) $(BIN)/python run_pipeline.py gate audit
+
+soak: .venv/dev  # fifty kills; needs an RTSP server, as the tests do
+	FRAMEWIRE_KILLS=50 $(BIN)/python -m pytest tests/test_gate.py -k kills -s
 
 test: .venv/dev
 	$(BIN)/python -m pytest --ignore=tests/export

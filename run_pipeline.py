@@ -27,7 +27,8 @@ from pipeline.briefing import EngineConfig
 from pipeline.config import Config, load
 from pipeline.doctor import doctor
 from pipeline.errors import Failed, Usage
-from pipeline.graph import Process, Source, every, fuse, head, spread
+from pipeline.graph import Process, Source, every, fuse, head, latest, spread
+from pipeline.home import home
 from pipeline.logs import log_to
 from pipeline.model import Provider
 from pipeline.supervise import Supervisor
@@ -35,14 +36,21 @@ from pipeline.view import Snapshot, View
 from pipeline.watch import Watch
 
 try:
+    from stages.act.act import Act
     from stages.capture import Capture, CaptureConfig, check_name, masked, parse_sources
     from stages.crop import Crop, CropConfig
     from stages.detect import Detect, DetectConfig
     from stages.draw import Draw, DrawConfig
     from stages.gallery.commands import enroll, forget, people
+    from stages.gate import commands as gate_commands
+    from stages.gate.gate import Gate
+    from stages.gate.settings import GateSettings, completed
+    from stages.liveness import Liveness
     from stages.match import Match, MatchConfig
     from stages.nms import Nms, NmsConfig
+    from stages.pick import Pick
     from stages.record import SUMMARY, Record, RecordConfig, is_complete
+    from stages.track import Track
 except ImportError as error:
     print(f"framewire: {libraries.explained(error)}", file=sys.stderr)  # noqa: T201
     raise SystemExit(1) from None
@@ -60,6 +68,14 @@ LIVE_VIEW_ON_GPU = [
     Process("capture", (Capture,), per_source=True),
     Process("detect", (Detect, Nms, Crop, Match), hears=(head("capture"),)),
     Process("show", (Draw, Record), hears=(every("detect"),)),
+]
+
+# From a camera to a door. `latest` for files, too, which are played at their own speed: a late frame opens nothing.
+GATE = [
+    Process("capture", (Capture,), per_source=True),
+    Process("detect", (Detect, Nms, Track, Pick, Liveness), hears=(latest("capture"),)),
+    Process("match", (Match,), hears=(every("detect"),)),
+    Process("gate", (Gate, Act), hears=(every("match"),)),
 ]
 
 SAMPLE = Path(__file__).parent / "samples" / "gate.mp4"
@@ -130,8 +146,44 @@ def run(
     _report(settings.record, last, supervisor, as_json)
 
 
+gate_app = typer.Typer(rich_markup_mode="rich", no_args_is_help=False)
+
+
+@gate_app.callback(invoke_without_command=True)
+def gate(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option(help="TOML file with source and tables gate, act, match, ...")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Camera index, address, or a file, played as one.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop reading so long after all has loaded.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Events and a summary as lines of JSON.")] = False,
+) -> None:
+    """Decide who may come in: one decision a passage, written down before the door moves.
+
+    [bold]Example[/bold]: python run_pipeline.py gate --config gate.toml
+    """
+    if context.invoked_subcommand:
+        return
+    given = load(config, GateSettings) if config else GateSettings()
+    sources = parse_sources(source or given.source or [str(SAMPLE)])
+    settings = completed(given, [one.name for one in sources])
+    log = home() / "gate.log"
+    home().mkdir(mode=0o700, parents=True, exist_ok=True)
+    log_to(log, "supervisor")
+    signals = _heard()
+    report = gate_commands.Announcer(settings, as_json)
+    with Supervisor(GATE, sources, settings.by_stage(), settings.engine, log) as supervisor:
+        _follow(supervisor, report, seconds, signals)
+    report.end()
+    for sentence in supervisor.failures:
+        typer.echo(f"framewire: {sentence}", err=True)
+    raise typer.Exit(supervisor.code)
+
+
 for command in (enroll, people, forget, doctor):
     app.command()(command)
+for name, command in gate_commands.COMMANDS.items():
+    gate_app.command(name)(command)
+app.add_typer(gate_app, name="gate")
 app.add_typer(catalogue.app, name="models")
 
 
@@ -190,7 +242,9 @@ def _heard() -> list[int]:
     return signals
 
 
-def _follow(supervisor: Supervisor, view: View, seconds: float | None, signals: Sequence[int]) -> Snapshot:
+def _follow(
+    supervisor: Supervisor, view: View | gate_commands.Announcer, seconds: float | None, signals: Sequence[int]
+) -> Snapshot:
     """Show the run until it ends; the first of the signals finishes it, a second one aborts it. The last numbers."""
     watch = Watch(supervisor, masked)
     ends = float("inf")

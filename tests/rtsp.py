@@ -20,6 +20,11 @@ def pattern(width: int = 320, height: int = 240) -> str:
     return f"videotestsrc is-live=true ! video/x-raw,width={width},height={height},framerate=30/1 ! {H264}"
 
 
+def coded(path: Path) -> str:
+    """An MP4 of H.264 at its own speed, as it is coded."""
+    return f'filesrc location="{path}" ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1'
+
+
 def clip(path: Path) -> str:
     """A clip at its own speed, from its beginning for each who connects."""
     return f'filesrc location="{path}" ! decodebin ! videoconvert ! video/x-raw,format=I420 ! {H264}'
@@ -46,9 +51,9 @@ def missing() -> str:
 class RtspServer:
     """gst-rtsp-server in a process of its own. `mounts` maps a path ("/test") to a GStreamer launch line."""
 
-    def __init__(self, mounts: Mapping[str, str], login: str = "") -> None:
+    def __init__(self, mounts: Mapping[str, str], login: str = "", shared: bool = False) -> None:
         self._mounts = mounts
-        self._login = ["--login", login] if login else []
+        self._options = [*(["--login", login] if login else []), *(["--shared"] if shared else [])]
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
 
@@ -57,7 +62,7 @@ class RtspServer:
         script = Path(__file__).with_name("rtsp_server.py")
         mounts = [f"{path}={launch}" for path, launch in self._mounts.items()]
         self._process = subprocess.Popen(
-            [PYTHON, "-B", str(script), str(self.port), *self._login, *mounts],
+            [PYTHON, "-B", str(script), str(self.port), *self._options, *mounts],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -87,11 +92,11 @@ class RtspServer:
 
 
 @contextmanager
-def serving(mounts: Mapping[str, str], login: str = "") -> Iterator[RtspServer]:
+def serving(mounts: Mapping[str, str], login: str = "", shared: bool = False) -> Iterator[RtspServer]:
     """A running server; skips the test where the machine has none."""
     if missing():
         pytest.skip(missing())
-    server = RtspServer(mounts, login)
+    server = RtspServer(mounts, login, shared)
     server.start()
     try:
         yield server

@@ -1,6 +1,6 @@
 """A real RTSP server, Debian's gst-rtsp-server. Run by the system's Python, which has its bindings:
 
-python3 rtsp_server.py PORT [--login NAME:PASSWORD] PATH=LAUNCH...
+python3 rtsp_server.py PORT [--login NAME:PASSWORD] [--shared] PATH=LAUNCH...
 
 Prints the port it listens at (PORT may be 0) once it does.
 """
@@ -21,6 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port")
     parser.add_argument("--login")
+    parser.add_argument("--shared", action="store_true", help="one stream for all clients, like a camera's")
     parser.add_argument("mounts", nargs="+")
     arguments = parser.parse_args()
     Gst.init(None)
@@ -33,6 +34,7 @@ def main() -> None:
         path, _, launch = mount.partition("=")
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(f"( {launch} )")
+        factory.set_shared(arguments.shared)
         if arguments.login:
             factory.add_role_from_structure(Gst.Structure.from_string(PERMIT)[0])
         server.get_mount_points().add_factory(path, factory)

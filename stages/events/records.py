@@ -31,14 +31,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     person: str  # id, hexadecimal; "" for a stranger
     name: str  # as enrolled then
     score: float | None  # cosine
-    threshold: float  # cosine
+    threshold: float | None  # cosine; None where no face of a run was compared yet
     far: float | None  # what the threshold was calibrated for; None: not calibrated
     live: float | None
     live_threshold: float | None
     passage: str  # id, hexadecimal
     frame_seq: int
     pts_ns: int  # the stream's own time
-    age_ms: float  # from capture to decision
+    age_ms: float | None  # from capture to decision; None where it came after the last frame
     ballots: tuple[Ballot, ...]
     models: dict[str, str]  # what it does -> sha256 of the file
     frame_sha256: str  # of the snapshot, a JPEG; "" without one

@@ -44,6 +44,12 @@ class EnrolConfig(Config, frozen=True):
     crop: dict[str, Any] | None = None
     draw: dict[str, Any] | None = None
     record: dict[str, Any] | None = None
+    source: tuple[str, ...] = ()
+    track: dict[str, Any] | None = None
+    pick: dict[str, Any] | None = None
+    liveness: dict[str, Any] | None = None
+    gate: dict[str, Any] | None = None
+    act: dict[str, Any] | None = None
 
 
 class Enrol:
@@ -62,6 +68,13 @@ class Enrol:
         """(N, D) of unit length, and the faces; Failed at the first photo that does not show one face, large enough."""
         found = [self._face(path) for path in photos]
         return self._embed(np.concatenate([chips for chips, _ in found])), [portrait for _, portrait in found]
+
+    def everybody(self, photo: Path) -> NDArray[np.float32]:
+        """(K, D) of unit length: all faces of a photo that are large enough. Raises Failed for what is no photo."""
+        found = self._faces(read(photo))
+        large = (found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1, initial=np.inf) >= SMALLEST
+        crops: Crops = self._crop(found)
+        return self._embed(crops.chips[large[crops.rows]])
 
     def embed(self, portraits: Sequence[Portrait]) -> NDArray[np.float32]:
         """(N, D) of unit length, of faces that are kept from an enrolment."""

@@ -1,0 +1,1 @@
+"""The door: passages, rules, the decision, and the threshold it rests on."""

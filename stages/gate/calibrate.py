@@ -1,0 +1,162 @@
+"""`gate calibrate`: from the false accept rate that a site wants to the cosine that keeps it.
+
+A passage takes up to N faces, and a person is recognized where two of them reach the threshold. By Markov's inequality
+the chance of that for a stranger, against one person, is at most N / 2 times that of one face, however the faces hang
+together; against G enrolled people at most G times as much. So that a passage keeps the rate F, a comparison may have
+F * 2 / (N * G), or F * 2 / N where a badge says whom to compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.progress import track
+
+from pipeline import config as toml
+from pipeline.errors import Failed, Usage
+from pipeline.home import home, keys
+from stages.gallery.enrol import Enrol, EnrolConfig
+from stages.gallery.people import Template
+from stages.gallery.store import Store
+from stages.gate.calibration import Calibration, Point, store
+from stages.gate.comparisons import LEAST, Comparisons
+from stages.gate.curves import det
+from stages.gate.passages import NEEDED
+from stages.gate.settings import GateSettings
+from stages.sources.images import is_image
+
+POINTS = 200  # of the curve
+ALIKE = 3  # pairs of people that are shown
+FEWEST = 10  # people
+
+
+def calibrate(
+    impostors: Annotated[Path, typer.Option(help="Photos of people who are not enrolled; see below.")],
+    far: Annotated[float, typer.Option(help="False accept rate of a passage.", min=1e-9, max=0.5)] = 0.01,
+    config: Annotated[Path | None, typer.Option(help="The TOML file that the gate is given.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Where the DET curve goes, a PNG.")] = None,
+) -> None:
+    """Measure the threshold for a false accept rate, on who is enrolled and on photos of other people.
+
+    In the folder of IMPOSTORS a folder is a person and holds their photos; of a photo beside these every face is taken
+    for another person. Somebody in it twice makes the threshold higher than it needs to be, never lower.
+
+    [bold]Example[/bold]: python run_pipeline.py gate calibrate --far 1e-2 --impostors strangers/ --plot det.png
+    """
+    settings = toml.load(config, GateSettings) if config else GateSettings()
+    enrol = Enrol(EnrolConfig(detect=settings.detect, nms=settings.nms, match=settings.match))
+    people = Store(home(), keys()).people()
+    gallery = {one.name: faces for one in people if len(faces := _of(one.templates, enrol.identity))}
+    if not gallery:
+        raise Failed("nobody is enrolled with this embedder: enroll people first, best with two photos or more each")
+    strangers = dict(_strangers(impostors, enrol))
+    compared = Comparisons.of([*gallery.values(), *strangers.values()])
+    names = [*gallery, *strangers]
+    for near, one, other in compared.nearest(ALIKE):
+        typer.echo(
+            f"most alike: {names[one]} and {names[other]}, {near:.2f}; are they one person? Then say so, see --help"
+        )
+    found = measure(compared, len(gallery), far, settings.gate.mode, settings.pick.most, enrol.identity)
+    path = store(home(), found)
+    for text in told(found):
+        typer.echo(text)
+    if plot:
+        picture = det(found)
+        if not cv2.imwrite(str(plot), picture):
+            raise Usage(f"{plot} cannot be written as a picture: give a name that ends with .png")
+        typer.echo(f"DET curve: {plot}")
+    typer.echo(f"stored in {path}; a gate that is running takes it at its next start")
+
+
+def measure(compared: Comparisons, gallery: int, far: float, mode: str, most: int, model: str) -> Calibration:
+    """The calibration, with so many people in the gallery. Raises Failed where there are too few for the rate."""
+    if compared.people < FEWEST:
+        raise Failed(f"{compared.people} people say nothing: give photos of {FEWEST} or more")
+    if not len(compared.genuine):
+        raise Failed(
+            "nobody has two photos: enroll a second photo of some people, or put people's folders into IMPOSTORS"
+        )
+    times = most / NEEDED * (gallery if mode == "1:N" else 1)
+    wanted, least = far / times, compared.smallest_rate()
+    if wanted < least:
+        raise Failed(
+            f"these {compared.people} people cannot support a false accept rate of {far:g} a passage: a comparison may "
+            f"have {wanted:.2g}, which takes {LEAST} false accepts of {LEAST} pairs of people to measure; the smallest "
+            f"rate that they support is {least * times:.2g}: give photos of more people, or ask for that"
+        )
+    threshold = compared.threshold(wanted)
+    measured, tar = compared.far(threshold), compared.tar(threshold)
+    return Calibration(
+        model=model,
+        mode="1:N" if mode == "1:N" else "1:1",
+        far=far,
+        comparison_far=wanted,
+        threshold=threshold,
+        measured_far=measured.value,
+        measured_far_span=(measured.low, measured.high),
+        optimistic_far=3 / len(compared.impostor),
+        tar=tar.value,
+        tar_span=(tar.low, tar.high),
+        genuine=len(compared.genuine),
+        impostor=len(compared.impostor),
+        people=compared.people,
+        gallery=gallery,
+        most=most,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        curve=tuple(_curve(compared)),
+    )
+
+
+def told(found: Calibration) -> list[str]:
+    """The figures, for a terminal."""
+    (low, high), (tar_low, tar_high) = found.measured_far_span, found.tar_span
+    against = f"{found.gallery} enrolled people" if found.mode == "1:N" else "the badge's holder"
+    return [
+        f"threshold {found.threshold:.3f} (cosine), for a false accept rate of {found.far:g} a passage",
+        f"  that is {found.comparison_far:.2g} a comparison: of up to {found.most} faces {NEEDED} have to match, "
+        f"against {against}",
+        f"false accepts of a comparison {found.measured_far:.2g}, 95 % [{low:.2g}, {high:.2g}] (people resampled)",
+        f"  no rate below {found.optimistic_far:.2g} could be seen at all (3/n, optimistic: all independent)",
+        f"true accepts of a comparison {found.tar:.3f}, 95 % [{tar_low:.3f}, {tar_high:.3f}] (people resampled)",
+        f"{found.people} people, {found.genuine} genuine and {found.impostor} impostor comparisons",
+    ]
+
+
+def _of(templates: Sequence[Template], model: str) -> NDArray[np.float32]:
+    rows = [one.embedding for one in templates if one.model == model]
+    return np.stack(rows) if rows else np.empty((0, 0), np.float32)
+
+
+def _strangers(folder: Path, enrol: Enrol) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """What to call each person, and their faces (T, D)."""
+    if not folder.is_dir():
+        raise Usage(f"there is no folder {folder}: give one with photos of people who are not enrolled")
+    for path in track(sorted(folder.iterdir()), description="photos", transient=True):
+        if path.is_dir():
+            faces = [enrol.everybody(photo) for photo in sorted(path.iterdir()) if is_image(photo)]
+            rows = np.concatenate(faces) if faces else np.empty((0, 0), np.float32)
+            if len(rows):
+                yield f"{path.name}/", rows
+        elif is_image(path):
+            yield from ((f"{path.name} {place}", face[None]) for place, face in enumerate(enrol.everybody(path), 1))
+
+
+def _curve(compared: Comparisons) -> Iterator[Point]:
+    """Points from all accepted to all refused, evenly over what the rates are seen by."""
+    genuine, impostor = np.sort(compared.genuine), np.sort(compared.impostor)
+    shares = np.unique(
+        np.concatenate([np.geomspace(1 / len(impostor), 1, POINTS // 2), np.linspace(0, 1, POINTS // 2)])
+    )
+    for threshold in np.unique(np.quantile(impostor, 1 - shares)):
+        yield Point(
+            threshold=float(threshold),
+            far=float(1 - np.searchsorted(impostor, threshold) / len(impostor)),
+            frr=float(np.searchsorted(genuine, threshold) / len(genuine)),
+        )

@@ -1,0 +1,90 @@
+"""The threshold that a site has measured, and whether it still holds. Numbers only: no face is in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from pipeline.errors import Failed
+from stages.gallery.master import sync_directory
+
+NAME = "calibration.json"
+Span = tuple[float, float]  # 95 %
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One point of the DET curve."""
+
+    threshold: float
+    far: float  # of a comparison
+    frr: float
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """What `gate calibrate` found. Rates are shares of 1."""
+
+    model: str  # identity of the embedder
+    mode: Literal["1:N", "1:1"]
+    far: float  # of a passage, as asked for
+    comparison_far: float  # that a comparison may have, so that a passage keeps `far`
+    threshold: float  # cosine
+    measured_far: float  # of a comparison, at the threshold
+    measured_far_span: Span  # people resampled
+    optimistic_far: float  # 3/n, as if the comparisons were independent
+    tar: float
+    tar_span: Span  # people resampled
+    genuine: int  # comparisons
+    impostor: int  # comparisons
+    people: int  # that were compared
+    gallery: int  # people enrolled, then
+    most: int  # embeddings of a passage
+    made_at: str  # ISO 8601
+    curve: tuple[Point, ...]
+
+    def objection(self, model: str, mode: str, far: float, threshold: float, people: int, most: int) -> str:
+        """Why this does not hold for a gate that runs so, as a sentence; "" where it does."""
+        again = "run gate calibrate again"
+        if self.model != model:
+            return f"the threshold was calibrated for another embedder: {again}"
+        if self.mode != mode:
+            return f"the threshold was calibrated for {self.mode}, and the gate runs {mode}: {again}"
+        if self.far > far:
+            return f"the threshold was calibrated for a false accept rate of {self.far:g}, not {far:g}: {again}"
+        if threshold < self.threshold - 1e-6:
+            return f"match.threshold is {threshold:.3f}, and {self.threshold:.3f} was calibrated: leave it out"
+        if mode == "1:N" and people > self.gallery:
+            return f"the threshold was calibrated for {self.gallery} people, and {people} are enrolled: {again}"
+        if most > self.most:
+            return f"the threshold was calibrated for {self.most} faces a passage, not {most}: {again}"
+        return ""
+
+
+def load(home: Path) -> Calibration | None:
+    """The calibration in the data directory; None where there is none. Raises Failed for one that cannot be read."""
+    path = home / NAME
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Calibration)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise Failed(f"the calibration {path} cannot be read ({error}): run gate calibrate again") from error
+
+
+def store(home: Path, calibration: Calibration) -> Path:
+    """Write it, whole or not at all."""
+    path = home / NAME
+    beside = path.with_name(f"{NAME}.part")
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(calibration)))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        sync_directory(home)
+    except OSError as error:
+        raise Failed(f"cannot write {path}: {error.strerror}") from error
+    return path

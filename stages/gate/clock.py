@@ -1,0 +1,50 @@
+"""The wall clock, watched: rules about hours rest on it, and a door must not open because it was set."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+JUMP_NS = 30_000_000_000  # more than NTP slews, or a leap second does; less than any window is about
+SETTLE_NS = 600_000_000_000  # a clock that was set, as after booting without one, is believed after so long
+
+
+class Clock:
+    """Wall time, and whether to believe it: not after it jumped against the time since boot, until it has settled.
+
+    Nor while it is behind what the log has recorded already.
+    """
+
+    def __init__(self, newest_ns: int, zone: ZoneInfo | None = None) -> None:
+        """`newest_ns` is the wall time of the newest row of the log; `zone` None is this machine's own."""
+        self._newest_ns = newest_ns
+        self._zone = zone
+        self._offset_ns = wall_ns() - boot_ns()
+        self._doubted_since: int | None = None
+        self.jumped_ns = 0  # the last jump; 0 where there was none
+
+    def believed(self) -> bool:
+        """Look at both clocks; whether rules may rest on the wall clock now."""
+        now = boot_ns()
+        jump = wall_ns() - now - self._offset_ns
+        if abs(jump) > JUMP_NS:
+            self._offset_ns += jump
+            self._doubted_since, self.jumped_ns = now, jump
+        if self._doubted_since is not None and now - self._doubted_since >= SETTLE_NS:
+            self._doubted_since = None
+        return self._doubted_since is None and wall_ns() > self._newest_ns - JUMP_NS
+
+    def moment(self) -> datetime:
+        """Now, in the door's time zone."""
+        return datetime.fromtimestamp(wall_ns() / 1e9, self._zone).astimezone(self._zone)
+
+
+def wall_ns() -> int:
+    """The wall clock, ns since the epoch."""
+    return time.time_ns()
+
+
+def boot_ns() -> int:
+    """Time since this machine started, ns; asleep or not, and not to be set."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -1,0 +1,58 @@
+"""What `gate` says while it runs, and the commands below it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from pipeline.home import home, keys
+from stages.events.audit import audit_command
+from stages.events.ledger import Ledger
+from stages.gate.calibrate import calibrate
+from stages.gate.report import Report, line
+from stages.gate.settings import GateSettings, warnings
+
+LOOK_S = 0.2
+COLORS = {"opened": "bold green", "refused": "yellow", "held": "cyan", "alarm": "bold red"}
+
+COMMANDS: dict[str, Callable[..., None]] = {"audit": audit_command, "calibrate": calibrate}
+
+
+class Announcer:
+    """Prints what is decided, as it is decided."""
+
+    def __init__(self, settings: GateSettings, as_json: bool) -> None:
+        self._report = Report(Ledger(home(), keys(), create=True))
+        self._console, self._as_json = Console(), as_json
+        self._due = 0.0
+        if not as_json:
+            for sentence in warnings(settings):
+                self._console.print(Text(f"WARNING: {sentence}", style="bold red"), soft_wrap=True)
+
+    def show(self, _snapshot: Callable[[], Any], *, last: bool = False) -> None:
+        """Call as often as you like."""
+        now = time.monotonic()
+        if now < self._due and not last:
+            return
+        self._due = now + LOOK_S
+        for event in self._report.news():
+            if self._as_json:
+                typer.echo(msgspec.json.encode(event))
+            else:
+                self._console.print(Text(line(event), style=COLORS.get(event.kind, "dim")), soft_wrap=True)
+
+    def end(self) -> None:
+        """What the whole run came to."""
+        summary = self._report.summary()
+        if self._as_json:
+            typer.echo(msgspec.json.encode(summary))
+            return
+        ages = ", ".join(f"{name} {age:.0f} ms" for name, age in summary.age_ms.items())
+        told = f"{summary.opened} opened, {summary.refused} refused, {summary.held} held, {summary.alarms} alarms"
+        self._console.print(f"{told}; from capture to decision: {ages or 'none was made in time'}")

@@ -1,0 +1,304 @@
+"""The gate: faces in, one decision a passage out, written down before anything moves."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from pipeline.home import home, keys
+from pipeline.types import Faces, Judged
+from stages.challenge import Challenge
+from stages.events import schema
+from stages.events.ledger import Ledger
+from stages.events.records import Ballot, Decision, Order
+from stages.events.retention import retain
+from stages.gallery.index import LiveGallery
+from stages.gate import calibration
+from stages.gate.clock import Clock, boot_ns, wall_ns
+from stages.gate.config import DoorConfig, GateConfig
+from stages.gate.health import Pulse
+from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, judge
+from stages.gate.passages import GAP_NS, Passage, Passages
+
+SECOND = 1_000_000_000
+COMMAND_NS = 2 * SECOND  # a door command that was not carried out by then is not carried out
+STORED_NS = SECOND  # how far the database may be behind in when a passage was seen last
+LOOK_S = 0.25
+DAY_S = 86_400.0
+SAID = {"opened": "come in", "refused": "no entry", "held": "wait for a second person", "alarm": "no entry"}
+UNKNOWN = Verdict("refused", "unknown", "nobody who is enrolled was recognized")
+NOT_THE_HOLDER = Verdict("refused", "not-the-holder", "the face is not that of the badge's holder")
+
+
+class Gate:
+    """Faces -> Judged. What fails here stops the process: a gate that cannot write its log opens nothing."""
+
+    def __init__(self, config: GateConfig) -> None:
+        self._config = config
+        self._groups = config.windows()
+        zone = config.zone()
+        self._home = home()
+        self._lock = schema.lock(self._home)
+        self._pulse = Pulse(self._home)
+        self._ledger = Ledger(self._home, keys(), create=True)
+        self._ledger.sweep()
+        self._ledger.tidy()
+        self._clock = Clock(self._ledger.newest_ns(), zone)
+        self._jumped_ns = 0
+        restored = [self._restored(kept) for kept in self._ledger.passages()]
+        self._passages = Passages(config.most, math.inf, restored)
+        self._challenges: dict[str, Challenge] = {}
+        self._turned: dict[str, int] = {}  # passage -> when its challenge was passed, monotonic
+        self._held = self._held_before()
+        self._gallery: LiveGallery | None = None
+        self._objection = "nothing was calibrated: run gate calibrate"
+        self._calibration: calibration.Calibration | None = None
+        self._live_threshold = math.nan
+        self._looked = self._retained = -math.inf
+        with self._ledger.commit() as commit:
+            commit.note("started", models=config.models, liveness=config.liveness, mode=config.mode)
+
+    def __call__(self, faces: Faces) -> Judged:
+        self._follow(faces)
+        self._pulse.see(faces.frame)
+        now = boot_ns()
+        voted, merged = self._passages.see(faces, now)
+        verdicts = [self._consider(faces, row, now) for row in range(len(faces.names))]
+        stale = [one for one in self._passages.open if one.seen_ns - one.stored_ns >= STORED_NS]
+        if voted or merged or stale:
+            with self._ledger.commit() as commit:
+                for passage in dict.fromkeys([*voted, *stale]):
+                    if passage not in merged:
+                        commit.keep(self._kept(passage))
+                for passage in merged:
+                    commit.drop(passage.id)
+        fields: dict[str, Any] = {name: getattr(faces, name) for name in Faces.__struct_fields__}
+        return Judged(**fields, verdicts=tuple(verdicts))
+
+    def tick(self, now: float) -> None:
+        """Decide about those who have gone, forget passages that are over, follow clock and gallery."""
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        self._pulse.beat(len(self._passages.open), self._objection)
+        self._watch_clock()
+        if self._gallery:
+            self._gallery.refresh()
+        boot = boot_ns()
+        for passage in list(self._passages.open):
+            quiet = boot - passage.seen_ns
+            if not passage.decided and quiet >= self._config.settle_seconds * SECOND:
+                self._settle(passage)
+            if quiet >= GAP_NS:
+                self._close(passage)
+        if now - self._retained >= DAY_S:
+            self._retained = now
+            retain(self._ledger, self._config.retention)
+
+    def close(self) -> None:
+        """Let go of the files; passages that are open are taken up at the next start."""
+        if self._gallery:
+            self._gallery.close()
+        self._ledger.close()
+        os.close(self._lock)
+
+    def _follow(self, faces: Faces) -> None:
+        """The gallery of the model that these faces were embedded with, and whether its threshold was measured."""
+        if self._gallery is None:
+            self._gallery = LiveGallery(self._home, faces.model, "the gate")
+            self._calibration = calibration.load(self._home)
+        self._passages.threshold = faces.threshold
+        self._live_threshold = faces.live_threshold
+        if self._calibration:
+            asked = (faces.model, self._config.mode, self._config.far, faces.threshold)
+            self._objection = self._calibration.objection(*asked, len(self._gallery.now), self._config.most)
+
+    def _consider(self, faces: Faces, row: int, now: int) -> str:
+        """Decide about the passage that a face belongs to, if there is enough to decide on; what to say to it."""
+        assert faces.found.tracks is not None
+        assert self._gallery is not None
+        track = int(faces.found.tracks[row])
+        passage = self._passages.of(track) if track >= 0 else None
+        if passage is None or passage.decided:
+            return passage.said if passage else ""
+        door = self._config.door_of(passage.camera)
+        if door is None:
+            return ""
+        self._watch_turn(passage, faces, row, track)
+        found = self._found(passage, door, faces.frame.captured_ns, now)
+        rule = self._gallery.rules.get(found.person) if found else None
+        if found is None or rule is None:
+            return self._wait(passage, door, now, "", UNKNOWN if self._config.mode == "1:N" else NOT_THE_HOLDER)
+        around = self._surroundings(passage, door, found.person, now)
+        verdict = judge(found, *rule, self._config, self._groups, around)
+        if verdict == "live?":
+            refused = Verdict("refused", "not-live", f"a face like {rule[0]}'s was not found to be live")
+            return self._wait(passage, door, now, "look at the camera", refused)
+        if verdict == "turn?":
+            return self._ask(passage, now)
+        age_ms = (time.monotonic_ns() - faces.frame.captured_ns) / 1e6
+        if verdict.outcome == "opened" and age_ms > self._config.deadline_ms:
+            return ""  # too old to open anything; the next frame may be in time
+        return self._decide(passage, door, verdict, found, age_ms)
+
+    def _found(self, passage: Passage, door: DoorConfig, captured_ns: int, now: int) -> Accepted | None:
+        """Whom the votes are for: 1:N whoever is nearest, 1:1 the holder of the badge that was shown."""
+        if self._config.mode == "1:N":
+            return accepted(passage, self._passages.threshold, captured_ns)
+        assert self._gallery is not None
+        badge = self._ledger.claimed(door.name, now)
+        holder = next((id_ for id_, (_, access) in self._gallery.rules.items() if badge in access.badges), None)
+        if badge is None or holder is None or not passage.votes:
+            return None
+        likeness = self._gallery.now.similarity(holder, np.stack([vote.face for vote in passage.votes]))
+        votes = [
+            msgspec.structs.replace(vote, person=holder, similarity=None if math.isnan(near) else near)
+            for vote, near in zip(passage.votes, likeness.tolist(), strict=True)
+        ]
+        claimed = Passage(passage.camera, votes=votes)
+        return accepted(claimed, self._passages.threshold, captured_ns)
+
+    def _surroundings(self, passage: Passage, door: DoorConfig, person: str, now: int) -> Surroundings:
+        was = self._ledger.presence(person) if door.passback != "off" else None
+        challenge = self._challenges.get(passage.id)
+        since = now - int(door.two_person_seconds * SECOND)
+        held = [one for one in self._held if one[0] == door.name and one[1] >= since and one[2] != person]
+        return Surroundings(
+            door=door,
+            calibrated=not self._objection,
+            moment=self._clock.moment(),
+            clock_believed=self._clock.believed(),
+            live_threshold=self._live_threshold,
+            presence=(was[0], (wall_ns() - was[1]) / (60 * SECOND)) if was else None,
+            companion=held[-1][3] if held else "",
+            turned_ns=self._turned.get(passage.id),
+            turn_failed=challenge.reason if challenge else "",
+        )
+
+    def _ask(self, passage: Passage, now: int) -> str:
+        """Ask for a turn of the head."""
+        if passage.id not in self._challenges:
+            self._challenges[passage.id] = Challenge(now, self._config.challenge_seconds)
+        passage.said = self._challenges[passage.id].request or "look at the camera"
+        return passage.said
+
+    def _watch_turn(self, passage: Passage, faces: Faces, row: int, track: int) -> None:
+        challenge = self._challenges.get(passage.id)
+        if challenge is None or faces.found.keypoints is None or passage.id in self._turned:
+            return
+        if challenge.see(track, faces.found.keypoints[row], boot_ns()) == "passed":
+            self._turned[passage.id] = faces.frame.captured_ns
+
+    def _wait(self, passage: Passage, door: DoorConfig, now: int, say: str, verdict: Verdict) -> str:
+        """Wait for more, but not for ever: then `verdict`."""
+        full = len(passage.votes) >= self._config.most
+        late = now - passage.first_seen_ns >= self._config.patience_seconds * SECOND
+        waits_for_badge = self._config.mode == "1:1" and self._ledger.claimed(door.name, now) is None
+        if passage.after_another or waits_for_badge or not (full or late):
+            passage.said = "show your badge" if waits_for_badge else say
+            return passage.said
+        return self._decide(passage, door, verdict, None, None)
+
+    def _settle(self, passage: Passage) -> None:
+        """Somebody has gone who was not decided about."""
+        door = self._config.door_of(passage.camera)
+        if passage.after_another or door is None or not passage.votes:
+            passage.decided = True
+            return
+        found = accepted(passage, self._passages.threshold, passage.votes[-1].captured_ns)
+        if found is None or self._gallery is None or found.person not in self._gallery.rules:
+            self._decide(passage, door, UNKNOWN, None, None)
+        elif self._config.mode == "1:1":
+            verdict = Verdict("refused", "no-badge", "no badge was shown that goes with this face")
+            self._decide(passage, door, verdict, found, None)
+        else:
+            verdict = Verdict("refused", "gone", "somebody was recognized and went before all was sure")
+            self._decide(passage, door, verdict, found, None)
+
+    def _decide(
+        self, passage: Passage, door: DoorConfig, verdict: Verdict, found: Accepted | None, age_ms: float | None
+    ) -> str:
+        """Write the decision down with all that follows; from then on it is made."""
+        decision = self._decision(passage, door, verdict, found, age_ms)
+        opens = verdict.outcome == "opened"
+        passage.decided, passage.person, passage.said = True, decision.person, SAID[verdict.outcome]
+        orders = [Order(door.name, door.seconds, COMMAND_NS)] if opens else []
+        with self._ledger.commit() as commit:
+            commit.decide(decision, passage.snapshot, self._config.notify, orders)
+            commit.keep(self._kept(passage))
+            if opens and found:
+                commit.move(found.person, door.direction == "in", decision.at_ns)
+            commit.spend(door.name)
+        if verdict.outcome == "held":
+            self._held.append((door.name, boot_ns(), decision.person, decision.name))
+        self._challenges.pop(passage.id, None)
+        return passage.said
+
+    def _decision(
+        self, passage: Passage, door: DoorConfig, verdict: Verdict, found: Accepted | None, age_ms: float | None
+    ) -> Decision:
+        rules = self._gallery.rules if self._gallery else {}
+        name = rules[found.person][0] if found and found.person in rules else ""
+        best = max((vote.similarity for vote in passage.votes if vote.similarity is not None), default=None)
+        return Decision(
+            at_ns=wall_ns(),
+            camera=passage.camera,
+            door=door.name,
+            outcome=verdict.outcome,
+            reason=verdict.reason,
+            why=verdict.why,
+            person=found.person if found and name else "",
+            name=name,
+            score=found.score if found else best,
+            threshold=None if math.isinf(self._passages.threshold) else self._passages.threshold,
+            far=self._calibration.far if self._calibration and not self._objection else None,
+            live=found.live if found else None,
+            live_threshold=None if math.isnan(self._live_threshold) else self._live_threshold,
+            passage=passage.id,
+            frame_seq=passage.frame[0],
+            pts_ns=passage.frame[1],
+            age_ms=age_ms,
+            ballots=tuple(Ballot(vote.similarity, vote.quality, vote.live) for vote in passage.votes),
+            models=self._config.models,
+            frame_sha256=hashlib.sha256(passage.snapshot).hexdigest() if passage.snapshot else "",
+            simulated=door.output in self._config.simulated,
+        )
+
+    def _close(self, passage: Passage) -> None:
+        self._passages.close(passage)
+        self._challenges.pop(passage.id, None)
+        self._turned.pop(passage.id, None)
+        with self._ledger.commit() as commit:
+            commit.drop(passage.id)
+
+    def _watch_clock(self) -> None:
+        self._clock.believed()
+        if self._clock.jumped_ns != self._jumped_ns:
+            self._jumped_ns = self._clock.jumped_ns
+            with self._ledger.commit() as commit:
+                commit.note("clock", jumped_s=round(self._jumped_ns / SECOND))
+
+    def _kept(self, passage: Passage) -> Any:
+        passage.stored_ns = passage.seen_ns
+        return passage.kept(wall_ns(), self._ledger.boot)
+
+    def _restored(self, kept: Any) -> Passage:
+        """A passage from before this start; after a reboot only the wall clock knows how long ago it was."""
+        now = boot_ns()
+        ago = now - kept.seen_ns if kept.boot == self._ledger.boot else wall_ns() - kept.at_ns
+        return Passage.of(kept, now - max(0, ago))
+
+    def _held_before(self) -> list[tuple[str, int, str, str]]:
+        """Who was held before this start: door, boot time, id and name."""
+        found = []
+        for event in reversed(self._ledger.events(limit=50)):
+            ago = wall_ns() - event.at_ns
+            if event.kind == "held" and event.decision and ago >= 0:
+                found.append((event.decision.door, boot_ns() - ago, event.decision.person, event.decision.name))
+        return found

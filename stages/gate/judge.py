@@ -1,0 +1,120 @@
+"""What the evidence of a passage comes to: no clock, no database and no door, only what they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from stages.events.records import Outcome
+from stages.gallery.people import Access
+from stages.gate.config import ACTIVE, PASSIVE, DoorConfig, GateConfig
+from stages.gate.passages import EVIDENCE_NS, NEEDED, Passage, Vote, near
+from stages.gate.rules import Window, depends_on_time, refusal
+
+
+class Verdict(NamedTuple):
+    """A decision in the making."""
+
+    outcome: Outcome
+    reason: str  # one word, for programs; "" where the door opens
+    why: str  # a sentence
+
+
+class Accepted(NamedTuple):
+    """Whom a passage's votes are for."""
+
+    person: str
+    votes: tuple[Vote, ...]
+
+    @property
+    def score(self) -> float:
+        """The similarity that `NEEDED` of the votes reach: what the threshold was calibrated for."""
+        return sorted((vote.similarity or 0.0 for vote in self.votes), reverse=True)[NEEDED - 1]
+
+    @property
+    def live(self) -> float | None:
+        """The median live score of these votes; None with less than `NEEDED` scores."""
+        scores = [vote.live for vote in self.votes if vote.live is not None]
+        return float(np.median(scores)) if len(scores) >= NEEDED else None
+
+
+class Surroundings(NamedTuple):
+    """What is so at the moment of a decision."""
+
+    door: DoorConfig
+    calibrated: bool  # the threshold was measured for this model and gallery
+    moment: datetime  # in the door's time zone
+    clock_believed: bool
+    live_threshold: float  # NaN where nothing tells live faces
+    presence: tuple[bool, float] | None  # whether the person came in last, and how many minutes ago
+    companion: str  # name of somebody who may come in, too, and was seen just before; "" for nobody
+    turned_ns: int | None  # when the head had been turned as asked, monotonic; None where it has not been
+    turn_failed: str  # why it will not be any more, or ""
+
+
+def accepted(passage: Passage, threshold: float, captured_ns: int) -> Accepted | None:
+    """Whom at least `NEEDED` votes that are not too old at `captured_ns` are for; None where there is nobody."""
+    person = passage.leader(threshold)
+    votes = tuple(
+        vote
+        for vote in passage.votes
+        if vote.person == person and near(vote, threshold) and captured_ns - vote.captured_ns <= EVIDENCE_NS
+    )
+    return Accepted(person, votes) if person and len(votes) >= NEEDED else None
+
+
+def judge(
+    found: Accepted,
+    name: str,
+    access: Access,
+    config: GateConfig,
+    groups: Mapping[str, Sequence[Window]],
+    now: Surroundings,
+) -> Verdict | Literal["live?", "turn?"]:
+    """The verdict on somebody who was recognized, or what it still waits for."""
+    if access.watch:
+        return Verdict("alarm", "watch-list", f"{name} is on the watch list")
+    if not now.clock_believed and depends_on_time(access, groups):
+        return Verdict("refused", "clock", f"the clock has jumped, and {name} may come in at certain times only")
+    if not_now := refusal(access, groups, now.moment):
+        return Verdict("refused", not_now.reason, f"{name} {not_now.why}")
+    if config.liveness in PASSIVE and not is_live(found, now.live_threshold):
+        return "live?"
+    if config.liveness in ACTIVE:
+        if now.turn_failed:
+            return Verdict("refused", "challenge", f"{name} did not turn the head as asked ({now.turn_failed})")
+        # The face that comes back from the turn has to be the one that was recognized, and not only its track.
+        if now.turned_ns is None or all(vote.captured_ns < now.turned_ns for vote in found.votes):
+            return "turn?"
+    if passed := _passback(now, name):
+        return passed
+    if not now.calibrated and now.door.output not in config.simulated:
+        return Verdict("refused", "uncalibrated", "no threshold is calibrated for this model and gallery")
+    if now.door.two_person_seconds and not now.companion:
+        return Verdict("held", "second-person", f"{name} may come in with a second person")
+    beside = f" together with {now.companion}" if now.companion else ""
+    return Verdict("opened", "", f"{name} may come in{beside}")
+
+
+def is_live(found: Accepted, threshold: float) -> bool:
+    """Whether the network that tells live faces lets this one pass; without one, or without scores, no."""
+    return found.live is not None and not math.isnan(threshold) and found.live >= threshold
+
+
+def _passback(now: Surroundings, name: str) -> Verdict | None:
+    """Why somebody who came in already may not come in again."""
+    door = now.door
+    if door.passback == "off" or now.presence is None:
+        return None
+    inside, minutes = now.presence
+    if door.passback == "timed":
+        if inside and door.direction == "in" and minutes < door.passback_minutes:
+            return Verdict("refused", "passback", f"{name} came in {minutes:.0f} minutes ago")
+        return None
+    if inside == (door.direction == "in"):
+        return Verdict("refused", "passback", f"{name} has gone {door.direction} already, and not back")
+    return None

@@ -1,0 +1,246 @@
+"""Passages: one person's presence in front of a camera, over frames, tracks and restarts; each gets one decision.
+
+The faces of a passage belong together by their track, by the person they are near to, or by their likeness to each
+other. A passage ends once nobody of it has been seen for `GAP_NS`.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.types import Faces
+from stages.events.records import Kept
+
+GAP_NS = 10_000_000_000
+NEEDED = 2  # votes for a person; so the second-best similarity is the score of a passage
+EVIDENCE_NS = 10_000_000_000  # votes older than this say nothing about who stands there now
+# Below the threshold of a match, cosine: strangers of one camera within seconds are one and the same rather than two.
+JOIN_BELOW = 0.15
+
+
+class Vote(msgspec.Struct, frozen=True):
+    """What one picked face says."""
+
+    embedding: bytes  # (D,) little-endian float32 of unit length
+    person: str  # the nearest person's id, "" where nobody is enrolled
+    similarity: float | None  # to that person
+    quality: float
+    live: float | None
+    captured_ns: int  # this host's monotonic clock
+    track: int
+
+    @property
+    def face(self) -> NDArray[np.float32]:
+        """(D,) float32."""
+        return np.frombuffer(self.embedding, "<f4")
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What is kept of an open passage in the database, sealed."""
+
+    votes: list[Vote]
+    tracks: list[int]
+    after_another: bool
+    frame: tuple[int, int]
+    snapshot: bytes
+
+
+@dataclass(eq=False)
+class Passage:
+    """One passage; `votes` grow until it is decided."""
+
+    camera: str
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    person: str = ""  # once decided: whom it was decided about, "" for a stranger
+    decided: bool = False
+    # The same tracks have a decision already: this one counts only if it finds out who it is.
+    after_another: bool = False
+    first_seen_ns: int = 0  # boot clock
+    seen_ns: int = 0  # boot clock
+    stored_ns: int = 0  # `seen_ns` as the database has it
+    votes: list[Vote] = field(default_factory=list)
+    tracks: set[int] = field(default_factory=set)
+    frame: tuple[int, int] = (0, 0)  # seq and pts, ns, of the newest one
+    snapshot: bytes = b""  # of the best vote's frame, JPEG
+    said: str = ""  # to the person in front of the camera
+
+    @classmethod
+    def of(cls, kept: Kept, seen_ns: int) -> Passage:
+        """As it was kept; it was last seen at boot time `seen_ns`."""
+        found = msgspec.msgpack.decode(kept.evidence, type=Evidence)
+        return cls(
+            camera=kept.camera,
+            id=kept.id,
+            person=kept.person,
+            decided=kept.decided,
+            after_another=found.after_another,
+            first_seen_ns=min(kept.first_ns, seen_ns),
+            seen_ns=seen_ns,
+            votes=found.votes,
+            tracks=set(found.tracks),
+            frame=found.frame,
+            snapshot=found.snapshot,
+        )
+
+    def kept(self, wall_ns: int, boot: str) -> Kept:
+        """As it is to be kept at wall time `wall_ns`."""
+        snapshot = b"" if self.decided else self.snapshot
+        evidence = Evidence(self.votes, sorted(self.tracks), self.after_another, self.frame, snapshot)
+        return Kept(
+            id=self.id,
+            camera=self.camera,
+            person=self.person,
+            decided=self.decided,
+            first_ns=self.first_seen_ns,
+            seen_ns=self.seen_ns,
+            at_ns=wall_ns,
+            boot=boot,
+            evidence=msgspec.msgpack.encode(evidence),
+        )
+
+    def leader(self, threshold: float) -> str:
+        """The person that most votes are for, near enough; once decided, whom it was decided about."""
+        if self.decided:
+            return self.person
+        counts = Counter(vote.person for vote in self.votes if near(vote, threshold))
+        best = {vote.person: vote.similarity or 0.0 for vote in sorted(self.votes, key=lambda v: v.similarity or 0.0)}
+        return max(counts, key=lambda person: (counts[person], best[person]), default="")
+
+    def likeness(self, face: NDArray[np.float32]) -> float:
+        """Cosine of `face` (D,) to the nearest face of this passage; -1 where it has none."""
+        return max((float(vote.face @ face) for vote in self.votes), default=-1.0)
+
+
+def near(vote: Vote, threshold: float) -> bool:
+    """Whether a vote is for its person. NaN, or nobody enrolled, is not."""
+    return bool(vote.person) and vote.similarity is not None and vote.similarity >= threshold
+
+
+class Passages:
+    """The open passages of all cameras."""
+
+    def __init__(self, most: int, threshold: float, passages: Iterable[Passage] = ()) -> None:
+        """`most` embeddings of a passage count, `threshold` is cosine; `passages` are those before a restart."""
+        self._most = most
+        self.threshold = threshold
+        self.open: list[Passage] = list(passages)
+        self._of_track = {track: passage for passage in self.open for track in passage.tracks}
+
+    def see(self, faces: Faces, now_ns: int) -> tuple[list[Passage], list[Passage]]:
+        """Take in a frame at boot time `now_ns`: the passages with a new vote, and those merged into others.
+
+        The passage of each face is then `of(track)`.
+        """
+        tracks = _tracks(faces)
+        voted, gone = [], []
+        for row, vote in zip(faces.rows.tolist(), _votes(faces, tracks), strict=True):
+            if tracks[row] < 0:
+                continue
+            passage, merged = self._place(faces.frame.source, tracks[row], vote, set(tracks), now_ns)
+            gone += merged
+            told = any((old.captured_ns, old.track) == (vote.captured_ns, vote.track) for old in passage.votes)
+            if not passage.decided and not told and len(passage.votes) < self._most:  # told: a message sent again
+                if not passage.votes or vote.quality >= max(old.quality for old in passage.votes):
+                    passage.snapshot = faces.snapshot
+                passage.votes.append(vote)
+                voted.append(passage)
+        for track in tracks:
+            if seen := self._of_track.get(track):
+                seen.seen_ns, seen.frame = now_ns, (faces.frame.seq, faces.frame.pts_ns)
+        return list(dict.fromkeys(voted)), gone
+
+    def of(self, track: int) -> Passage | None:
+        """The passage that a track belongs to; None where no face of it was good enough yet."""
+        return self._of_track.get(track)
+
+    def close(self, passage: Passage) -> None:
+        """Forget a passage that is over."""
+        self.open.remove(passage)
+        for track in passage.tracks:
+            self._of_track.pop(track, None)
+
+    def _place(
+        self, camera: str, track: int, vote: Vote, visible: set[int], now_ns: int
+    ) -> tuple[Passage, list[Passage]]:
+        """The passage that `vote` belongs to, and what was merged into it."""
+        mine = self._of_track.get(track)
+        person = vote.person if near(vote, self.threshold) else ""
+        theirs = self._led_by(camera, person, visible - {track}) if person else None
+        merged = []
+        if theirs is not None and (mine is None or not mine.decided):
+            if mine is not None and mine is not theirs:
+                merged = [self._merge(mine, theirs)]
+            passage = theirs
+        elif mine is not None and not (mine.decided and person and mine.person != person):
+            passage = mine
+        else:
+            passage = (None if mine else self._alike(camera, vote, visible - {track})) or self._begin(
+                camera, now_ns, after_another=mine is not None
+            )
+        passage.tracks.add(track)
+        self._of_track[track] = passage
+        return passage, merged
+
+    def _begin(self, camera: str, now_ns: int, after_another: bool) -> Passage:
+        passage = Passage(camera, after_another=after_another, first_seen_ns=now_ns, seen_ns=now_ns)
+        self.open.append(passage)
+        return passage
+
+    def _candidates(self, camera: str, others: set[int]) -> list[Passage]:
+        """Passages of the camera that are not in the picture by another track: nobody is in two places."""
+        return [one for one in self.open if one.camera == camera and not one.tracks & others]
+
+    def _led_by(self, camera: str, person: str, others: set[int]) -> Passage | None:
+        found = (one for one in self._candidates(camera, others) if one.leader(self.threshold) == person)
+        return next(found, None)
+
+    def _alike(self, camera: str, vote: Vote, others: set[int]) -> Passage | None:
+        found = [(one.likeness(vote.face), one) for one in self._candidates(camera, others)]
+        likeness, nearest = max(found, key=lambda pair: pair[0], default=(-1.0, None))
+        return nearest if likeness >= self.threshold - JOIN_BELOW else None
+
+    def _merge(self, old: Passage, into: Passage) -> Passage:
+        self.open.remove(old)
+        into.tracks |= old.tracks
+        into.first_seen_ns = min(into.first_seen_ns, old.first_seen_ns)
+        if not into.decided:
+            into.votes = (old.votes + into.votes)[-self._most :]
+        self._of_track |= dict.fromkeys(old.tracks, into)
+        return old
+
+
+def _tracks(faces: Faces) -> Sequence[int]:
+    if faces.found.tracks is None:
+        raise ValueError("faces without tracks: the gate's graph needs Track before it")
+    tracks: Sequence[int] = faces.found.tracks.tolist()
+    return tracks
+
+
+def _votes(faces: Faces, tracks: Sequence[int]) -> list[Vote]:
+    """One for each picked face. Of two faces near to one person the nearer is theirs: nobody is there twice."""
+    votes = []
+    rows = faces.rows.tolist()
+    for index, row in enumerate(rows):
+        person, mine = faces.people[row], float(faces.similarity[row])
+        twins = [float(faces.similarity[other]) for other in rows if faces.people[other] == person]
+        live = float(faces.live[index])
+        votes.append(
+            Vote(
+                embedding=faces.embeddings[index].astype("<f4").tobytes(),
+                person=person if mine == max(twins) else "",
+                similarity=None if math.isnan(mine) else mine,
+                quality=float(faces.quality[index]),
+                live=None if math.isnan(live) else live,
+                captured_ns=faces.frame.captured_ns,
+                track=tracks[row],
+            )
+        )
+    return votes

@@ -1,0 +1,113 @@
+"""The config file of a gate, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from pipeline.briefing import EngineConfig
+from pipeline.config import Config
+from pipeline.errors import Usage
+from pipeline.home import home
+from pipeline.model import candidates
+from pipeline.registry import DETECTORS, resolve, sha256_of
+from stages.act.act import ActConfig
+from stages.act.simulated import SimulatedConfig
+from stages.capture import CaptureConfig
+from stages.detect import DetectConfig
+from stages.gate import calibration
+from stages.gate.config import ACTIVE, PASSIVE, GateConfig
+from stages.liveness import LivenessConfig
+from stages.match import MatchConfig
+from stages.nms import NmsConfig
+from stages.pick import PickConfig
+from stages.track import TrackConfig
+
+
+class GateSettings(Config, frozen=True):
+    """What the config file may set: the sources, a table for the engine, and one for each stage."""
+
+    source: tuple[str, ...] = ()  # as --source
+    engine: EngineConfig = EngineConfig()
+    capture: CaptureConfig = CaptureConfig(realtime=True)
+    detect: DetectConfig = DetectConfig()
+    nms: NmsConfig = NmsConfig()
+    track: TrackConfig = TrackConfig()
+    pick: PickConfig = PickConfig()
+    liveness: LivenessConfig = LivenessConfig()
+    match: MatchConfig = MatchConfig()
+    gate: GateConfig = GateConfig()
+    act: ActConfig = ActConfig()
+
+    def by_stage(self) -> dict[str, Config]:
+        """The config of each stage under its class's name, as the supervisor wants it."""
+        tables = set(self.__struct_fields__) - {"source", "engine"}
+        return {name.capitalize(): getattr(self, name) for name in tables}
+
+
+def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
+    """`given` with what follows from it, for these cameras. Raises Usage for what does not go together."""
+    gate = given.gate
+    simulated = tuple(one.name for one in given.act.outputs if isinstance(one, SimulatedConfig))
+    gate.zone()
+    gate.windows()
+    _check(gate, given.act, given.liveness, cameras, simulated)
+    most = given.pick.most
+    found = calibration.load(home())
+    threshold = given.match.threshold
+    if threshold is None and found is not None and found.mode == gate.mode:
+        threshold = found.threshold
+    return replace(
+        given,
+        capture=replace(given.capture, realtime=True),
+        match=replace(given.match, threshold=threshold),
+        gate=replace(gate, models=_hashes(given), simulated=simulated, most=most),
+        act=replace(given.act, doors={door.name: door.output for door in gate.doors}, notify=gate.notify),
+    )
+
+
+def _check(
+    gate: GateConfig, act: ActConfig, liveness: LivenessConfig, cameras: Sequence[str], simulated: Sequence[str]
+) -> None:
+    names = [door.name for door in gate.doors]
+    if len(set(names)) != len(names):
+        raise Usage("two doors have the same name: give each of gate.doors another")
+    for camera in cameras:
+        if gate.door_of(camera) is None:
+            raise Usage(f"no door has the camera {camera!r}: put it into cameras of one of gate.doors")
+    if gate.liveness in PASSIVE and not liveness.models:
+        raise Usage(
+            f"gate.liveness is {gate.liveness!r} and no network tells live faces: set liveness.models, "
+            'or gate.liveness to "active" or "none"'
+        )
+    outputs = [one.name for one in act.outputs]
+    for name in (*(door.output for door in gate.doors), *gate.notify):
+        if name not in outputs:
+            raise Usage(f"there is no output {name!r}: act.outputs has {', '.join(outputs)}")
+    real = [door.name for door in gate.doors if door.output not in simulated]
+    if gate.liveness == "none" and real and not gate.accept_photos:
+        raise Usage(
+            f"without liveness a photo opens the door {real[0]!r}: set gate.liveness, simulate that door, "
+            "or set gate.accept_photos = true"
+        )
+
+
+def warnings(settings: GateSettings) -> list[str]:
+    """What a person should know before relying on this gate."""
+    said = []
+    if settings.gate.liveness == "none":
+        said.append("no liveness: a photo of somebody who is enrolled is taken for them")
+    if settings.gate.liveness in ACTIVE:
+        said.append("a film of somebody turning their head passes an active challenge one time in two")
+    if calibration.load(home()) is None:
+        said.append("not calibrated: only simulated doors open; run gate calibrate")
+    return said
+
+
+def _hashes(given: GateSettings) -> dict[str, str]:
+    """The sha256 of each model by what it does."""
+    detector = given.detect.model or DETECTORS[candidates(given.detect.provider)[0]]
+    models = {"detector": detector, "embedder": given.match.model}
+    models |= {f"liveness-{place}": name for place, name in enumerate(given.liveness.models, 1)}
+    return {what: sha256_of(resolve(name)) for what, name in models.items()}

@@ -1,0 +1,145 @@
+"""Whose presence a face belongs to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.events.records import Kept
+from stages.gate.judge import accepted
+from stages.gate.passages import EVIDENCE_NS, GAP_NS, Passage, Passages
+from tests.stages.gate.scene import Camera, Seen, embedding
+
+ADA, BOB = "0a" * 16, "0b" * 16
+SECOND = 1_000_000_000
+
+
+def passages(most: int = 8) -> Passages:
+    return Passages(most, 0.6)
+
+
+def of(open_: Passages, track: int) -> Passage:
+    found = open_.of(track)
+    assert found
+    return found
+
+
+def test_the_faces_of_a_track_are_one_passage() -> None:
+    now, camera, face = passages(), Camera(), embedding(1)
+    for _ in range(3):
+        now.see(camera(Seen(1, face, ADA, 0.7)), 0)
+    assert len(now.open) == 1
+    assert len(of(now, 1).votes) == 3
+
+
+def test_a_new_track_of_the_same_person_joins_and_one_of_another_does_not() -> None:
+    now, camera = passages(), Camera()
+    now.see(camera(Seen(1, embedding(1), ADA, 0.7)), 0)
+    now.see(camera(Seen(2, embedding(2), ADA, 0.7)), SECOND)
+    now.see(camera(Seen(3, embedding(3), BOB, 0.7)), SECOND)
+    assert of(now, 1) is of(now, 2)
+    assert of(now, 3) is not of(now, 1)
+
+
+def test_a_stranger_who_comes_back_is_known_by_the_face() -> None:
+    now, camera, face = passages(), Camera(), embedding(1)
+    now.see(camera(Seen(1, face, ADA, 0.1)), 0)
+    now.see(camera(Seen(2, face, ADA, 0.1)), SECOND)
+    now.see(camera(Seen(3, embedding(2), ADA, 0.1)), SECOND)
+    assert of(now, 1) is of(now, 2)
+    assert of(now, 3) is not of(now, 1)
+
+
+def test_two_faces_in_one_picture_are_two_however_alike() -> None:
+    now, camera, face = passages(), Camera(), embedding(1)
+    now.see(camera(Seen(1, face, ADA, 0.1), Seen(2, face, ADA, 0.1)), 0)
+    assert of(now, 1) is not of(now, 2)
+
+
+def test_of_two_faces_near_one_person_only_the_nearer_votes_for_them() -> None:
+    now, camera = passages(), Camera()
+    now.see(camera(Seen(1, embedding(1), ADA, 0.9), Seen(2, embedding(2), ADA, 0.7)), 0)
+    assert [of(now, track).leader(0.6) for track in (1, 2)] == [ADA, ""]
+
+
+def test_cameras_are_apart() -> None:
+    now, face = passages(), embedding(1)
+    now.see(Camera("a")(Seen(1, face, ADA, 0.7)), 0)
+    now.see(Camera("b")(Seen(2, face, ADA, 0.7)), 0)
+    assert of(now, 1) is not of(now, 2)
+
+
+def test_a_poor_look_before_a_good_one_is_merged_into_the_persons_passage() -> None:
+    now, camera = passages(), Camera()
+    now.see(camera(Seen(1, embedding(1), ADA, 0.7)), 0)
+    now.see(camera(Seen(2, embedding(2), ADA, 0.3)), 0)
+    stranger = of(now, 2)
+    _, gone = now.see(camera(Seen(2, embedding(3), ADA, 0.8)), 0)
+    assert gone == [stranger]
+    assert of(now, 2) is of(now, 1)
+    assert len(of(now, 1).votes) == 3
+
+
+def test_somebody_recognized_after_being_refused_as_a_stranger_gets_a_passage_that_may_only_open() -> None:
+    now, camera = passages(), Camera()
+    now.see(camera(Seen(1, embedding(1), ADA, 0.3)), 0)
+    of(now, 1).decided = True
+    now.see(camera(Seen(1, embedding(2), ADA, 0.8)), 0)
+    assert not of(now, 1).decided
+    assert of(now, 1).after_another
+
+
+def test_a_decided_passage_goes_on_while_its_person_is_seen() -> None:
+    now, camera = passages(), Camera()
+    now.see(camera(Seen(1, embedding(1), ADA, 0.8)), 0)
+    of(now, 1).decided, of(now, 1).person = True, ADA
+    now.see(camera(Seen(1, embedding(1), ADA, 0.8)), SECOND)
+    now.see(camera(Seen(2, embedding(2), ADA, 0.8, picked=False)), SECOND)
+    now.see(camera(Seen(2, embedding(2), ADA, 0.8)), 2 * SECOND)
+    assert len(now.open) == 1
+    assert now.open[0].seen_ns == 2 * SECOND
+    now.close(now.open[0])
+    assert now.of(1) is None
+
+
+def test_no_more_than_so_many_faces_count_and_none_twice() -> None:
+    now, camera = passages(most=3), Camera()
+    frames = [camera(Seen(1, embedding(n), ADA, 0.7)) for n in range(5)]
+    for frame in [frames[0], *frames]:
+        now.see(frame, 0)
+    assert len(of(now, 1).votes) == 3
+    assert len({vote.captured_ns for vote in of(now, 1).votes}) == 3
+
+
+def test_two_votes_are_needed_and_the_score_is_the_lower() -> None:
+    now, camera = passages(), Camera()
+    first = camera(Seen(1, embedding(1), ADA, 0.9))
+    now.see(first, 0)
+    assert accepted(of(now, 1), 0.6, first.frame.captured_ns) is None
+    second = camera(Seen(1, embedding(1), ADA, 0.65))
+    now.see(second, 0)
+    found = accepted(of(now, 1), 0.6, second.frame.captured_ns)
+    assert found
+    assert (found.person, round(found.score, 2)) == (ADA, 0.65)
+    assert accepted(of(now, 1), 0.6, second.frame.captured_ns + EVIDENCE_NS + 1) is None
+
+
+def test_votes_for_two_people_do_not_add_up() -> None:
+    now, camera = passages(), Camera()
+    for person in (ADA, BOB):
+        frame = camera(Seen(1, embedding(1), person, 0.7))
+        now.see(frame, 0)
+    assert all(accepted(one, 0.6, frame.frame.captured_ns) is None for one in now.open)
+
+
+def test_a_passage_comes_back_out_of_what_was_kept() -> None:
+    now, camera = passages(), Camera()
+    now.see(camera(Seen(5, embedding(1), ADA, 0.7, live=0.9)), 3)
+    before = of(now, 5)
+    kept: Kept = before.kept(100, "boot")
+    after = Passage.of(kept, seen_ns=3)
+    assert (after.id, after.camera, after.tracks, after.snapshot) == (before.id, "cam0", {5}, before.snapshot)
+    assert after.votes == before.votes
+    np.testing.assert_array_equal(after.votes[0].face, embedding(1))
+    again = Passages(8, 0.6, [after])
+    again.see(camera(Seen(5, embedding(9), ADA, 0.2, picked=False)), GAP_NS)
+    assert after.seen_ns == GAP_NS
