@@ -1,0 +1,187 @@
+"""From a rate to a threshold: does it hold on faces that it has not seen, and does it know what it cannot know?"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import typer
+from numpy.typing import NDArray
+from typer.testing import CliRunner, Result
+
+from pipeline.errors import Failed, Usage
+from pipeline.home import home, keys
+from stages.gallery.enrol import Enrol, EnrolConfig
+from stages.gallery.store import Store
+from stages.gate import calibration
+from stages.gate.calibrate import calibrate, measure
+from stages.gate.comparisons import Comparisons
+from stages.gate.curves import det
+
+MODEL = "embedder:0123"
+app = typer.Typer()
+app.command()(calibrate)
+
+
+def crowd(people: int, photos: int, spread: float, seed: int, size: int = 16) -> list[NDArray[np.float32]]:
+    """Made-up people, (photos, size) of unit length each: a direction, and `spread` around it."""
+    random = np.random.default_rng(seed)
+    middles = random.normal(size=(people, 1, size))
+    faces = middles / np.linalg.norm(middles, axis=-1, keepdims=True)
+    faces = faces + spread * random.normal(size=(people, photos, size)) / np.sqrt(size)
+    return list((faces / np.linalg.norm(faces, axis=-1, keepdims=True)).astype(np.float32))
+
+
+def test_comparisons_are_those_of_a_plain_loop() -> None:
+    people = [faces[:count] for faces, count in zip(crowd(5, 4, 0.5, 1), (4, 1, 2, 3, 1), strict=True)]
+    found = Comparisons.of(people)
+    genuine, impostor = [], []
+    for one, mine in enumerate(people):
+        for place, face in enumerate(mine):
+            rest = np.delete(mine, place, axis=0)
+            if len(rest):
+                genuine.append(float((rest @ face).max()))
+            impostor += [float((theirs @ face).max()) for other, theirs in enumerate(people) if other != one]
+    np.testing.assert_allclose(np.sort(found.genuine), np.sort(genuine), atol=1e-6)
+    np.testing.assert_allclose(np.sort(found.impostor), np.sort(impostor), atol=1e-6)
+    threshold = 0.3
+    assert found.far(threshold).value == pytest.approx(np.mean(np.array(impostor) >= threshold))
+    assert found.tar(threshold).value == pytest.approx(np.mean(np.array(genuine) >= threshold))
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.002])
+def test_a_threshold_keeps_its_rate_on_people_it_has_not_seen(rate: float) -> None:
+    threshold = Comparisons.of(crowd(200, 2, 0.5, seed=1)).threshold(rate)
+    seen, unseen = (Comparisons.of(crowd(200, 2, 0.5, seed)).far(threshold) for seed in (1, 2))
+    assert seen.value <= rate
+    assert unseen.value == pytest.approx(rate, rel=0.6)
+    assert unseen.low <= rate <= 2 * unseen.high
+
+
+def test_people_hang_together_and_the_bounds_know_it() -> None:
+    """Ten of 60 people look alike: hundreds of comparisons, and all because of ten people."""
+    faces = crowd(60, 2, 0.3, 3, size=64)
+    alike = [(faces[0] + 0.4 * one).astype(np.float32) for one in faces[:10]]
+    found = Comparisons.of([row / np.linalg.norm(row, axis=1, keepdims=True) for row in (*alike, *faces[10:])])
+    rate = found.far(0.6)
+    pairs = 1.96 * np.sqrt(rate.value * (1 - rate.value) / len(found.impostor))
+    assert rate.high - rate.low > 4 * 2 * pairs
+
+
+def test_what_the_data_cannot_support_is_refused_with_what_they_can() -> None:
+    compared = Comparisons.of(crowd(40, 2, 0.5, 1))
+    with pytest.raises(Failed, match="cannot support a false accept rate of 1e-06") as caught:
+        measure(compared, 2, 1e-6, "1:N", 8, MODEL)
+    smallest = float(str(caught.value).split("the smallest rate that they support is ")[1].split(":")[0])
+    assert measure(compared, 2, smallest * 1.1, "1:N", 8, MODEL).far == smallest * 1.1
+
+
+def test_a_larger_gallery_more_faces_and_no_badge_each_ask_for_a_higher_threshold() -> None:
+    compared = Comparisons.of(crowd(200, 2, 0.5, 1))
+
+    def threshold(gallery: int = 2, mode: str = "1:N", most: int = 8) -> float:
+        found = measure(compared, gallery, 0.05, mode, most, MODEL)
+        assert found.comparison_far == pytest.approx(0.05 * 2 / (most * (gallery if mode == "1:N" else 1)))
+        return found.threshold
+
+    assert threshold(gallery=20) > threshold() > threshold(mode="1:1")
+    assert threshold(most=16) > threshold()
+    assert threshold(mode="1:1", gallery=20) == threshold(mode="1:1")
+
+
+def test_too_few_people_and_nobody_twice() -> None:
+    with pytest.raises(Failed, match="9 people say nothing"):
+        measure(Comparisons.of(crowd(9, 2, 0.5, 1)), 2, 0.01, "1:N", 8, MODEL)
+    with pytest.raises(Failed, match="nobody has two photos"):
+        measure(Comparisons.of(crowd(20, 1, 0.5, 1)), 2, 0.01, "1:N", 8, MODEL)
+
+
+def test_where_nobody_was_rejected_the_bound_is_of_people() -> None:
+    tar = Comparisons.of(crowd(30, 2, 0.01, 1)).tar(0.5)
+    assert (tar.value, tar.low) == (1, pytest.approx(0.9))
+
+
+def test_a_calibration_is_kept_and_says_when_it_does_not_hold(places: Path) -> None:
+    assert calibration.load(home()) is None
+    found = measure(Comparisons.of(crowd(200, 2, 0.5, 1)), 20, 0.05, "1:N", 8, MODEL)
+    calibration.store(home(), found)
+    kept = calibration.load(home())
+    assert kept == found
+    holds = (MODEL, "1:N", 0.05, found.threshold, 20, 8)
+    assert kept
+    assert kept.objection(*holds) == ""
+    assert kept.objection(MODEL, "1:N", 0.1, found.threshold + 0.1, 3, 4) == ""
+    for place, worse in enumerate(("other", "1:1", 0.01, found.threshold - 0.1, 21, 9)):
+        changed = [*holds[:place], worse, *holds[place + 1 :]]
+        assert kept.objection(*changed), changed  # type: ignore[arg-type]
+    assert "embedder" in kept.objection("other", *holds[1:])
+
+
+def test_the_curve_is_drawn(places: Path) -> None:
+    found = measure(Comparisons.of(crowd(200, 2, 0.7, 1)), 2, 0.05, "1:N", 8, MODEL)
+    far, frr = ([getattr(point, name) for point in found.curve] for name in ("far", "frr"))
+    assert far == sorted(far, reverse=True)
+    assert frr == sorted(frr)
+    picture = det(found)
+    assert picture.shape == (900, 1200, 3)
+    blue = (picture == (170, 92, 30)).all(axis=2)
+    assert blue.any(axis=0).sum() > 300  # the curve goes over a good part of the width
+
+
+def call(*words: object) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def strangers(shared: Path, tmp_path: Path) -> Path:
+    """People of the photos that are not enrolled: group photos, and folders of those who are there twice."""
+    photos, folder = shared / "photos", tmp_path / "strangers"
+    folder.mkdir()
+    for name in ("010_2", "011_3", "012_4", "013_4", "014_5", "016_8"):
+        shutil.copy(photos / "compreface_samples" / f"{name}.jpg", folder)
+    for path in sorted((photos / "dlib_faces").glob("200*.jpg")):
+        shutil.copy(path, folder)
+    for who in ("lennon", "clapton"):
+        (folder / who).mkdir()
+        for path in (photos / "openface_examples").glob(f"{who}-*.jpg"):
+            shutil.copy(path, folder / who)
+    return folder
+
+
+def test_real_photos_support_five_in_a_hundred_and_not_one_in_ten_thousand(
+    places: Path, shared: Path, strangers: Path
+) -> None:
+    examples = shared / "photos" / "face_recognition_examples"
+    enrol = Enrol(EnrolConfig())
+    store = Store(home(), keys())
+    for name, paths in (("Obama", ["obama.jpg", "train/obama/obama2.jpg"]), ("Biden", ["train/biden/biden2.jpg"])):
+        embeddings, portraits = enrol([examples / path for path in paths])
+        store.add(name, enrol.identity, embeddings, portraits)
+    with pytest.raises(Failed, match=r"cannot support a false accept rate of 0\.0001"):
+        call("--far", "1e-4", "--impostors", strangers)
+    assert calibration.load(home()) is None
+
+    done = call("--far", "0.05", "--impostors", strangers, "--plot", places / "det.png")
+
+    assert "threshold 0." in done.output
+    assert "people resampled" in done.output
+    assert "optimistic" in done.output
+    found = calibration.load(home())
+    assert found
+    assert (found.model, found.gallery) == (enrol.identity, 2)
+    assert 0.4 < found.threshold < 0.7
+    assert cv2.imread(str(places / "det.png")) is not None
+
+
+def test_calibrating_nothing(places: Path, tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="nobody is enrolled"):
+        call("--impostors", tmp_path)
+    Store(home(), keys()).add("Ada", Enrol(EnrolConfig()).identity, crowd(1, 2, 0.1, 1, 128)[0])
+    with pytest.raises(Usage, match="there is no folder"):
+        call("--impostors", tmp_path / "nothing")
