@@ -41,6 +41,7 @@ try:
     from stages.crop import Crop, CropConfig
     from stages.detect import Detect, DetectConfig
     from stages.draw import Draw, DrawConfig
+    from stages.gallery import management
     from stages.gallery.commands import enroll, forget, people
     from stages.gate import commands as gate_commands
     from stages.gate.gate import Gate
@@ -184,6 +185,7 @@ for command in (enroll, people, forget, doctor):
 for name, command in gate_commands.COMMANDS.items():
     gate_app.command(name)(command)
 app.add_typer(gate_app, name="gate")
+app.add_typer(management.app, name="gallery")
 app.add_typer(catalogue.app, name="models")
 
 

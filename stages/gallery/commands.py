@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import config as toml
+from pipeline.errors import Failed
 from pipeline.home import home, keys
 from stages.events.ledger import Ledger
 from stages.gallery.enrol import Enrol, EnrolConfig
@@ -30,6 +31,9 @@ def enroll(
     name: Name,
     photos: Annotated[list[Path], typer.Argument(help="Photos that show this person's face and no other.")],
     config: ConfigFile = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if somebody else who is enrolled looks like this.")
+    ] = False,
 ) -> None:
     """Make a person known by one photo or more; the same name again adds photos.
 
@@ -39,10 +43,13 @@ def enroll(
     [bold]Example[/bold]: python run_pipeline.py enroll "Ada Lovelace" ada-1.jpg ada-2.jpg
     """
     name = checked_name(name)
-    settings = _settings(config)
+    settings = settings_of(config)
     enrol = Enrol(settings)
     embeddings, portraits = enrol(photos)
-    count = _store(settings).add(name, enrol.identity, embeddings, portraits)
+    store = store_of(settings)
+    if not force and (twin := enrol.twin(store.people(), name, embeddings)):
+        raise Failed(f"this looks like {twin}: enroll it under that name, or say --force if it is somebody else")
+    count = store.add(name, enrol.identity, embeddings, portraits)
     Console().print(Text(f"{name} is enrolled with {count} photo{'s' if count > 1 else ''}"), soft_wrap=True)
 
 
@@ -54,7 +61,7 @@ def people(
 
     [bold]Example[/bold]: python run_pipeline.py people --json
     """
-    rows = [row for person in _store(_settings(config)).people() for row in _rows(person)]
+    rows = [row for person in store_of(settings_of(config)).people() for row in _rows(person)]
     if as_json:
         typer.echo(msgspec.json.encode(rows))
         return
@@ -73,7 +80,7 @@ def forget(name: Annotated[str, typer.Argument(help="Whom to forget.")], config:
     [bold]Example[/bold]: python run_pipeline.py forget "Ada Lovelace"
     """
     name = checked_name(name)
-    store = _store(_settings(config))
+    store = store_of(settings_of(config))
     person, counts = store.forget(name)
     late = wait_for(store.home, store.generation(), FOLLOW_S)
     rows = Ledger(store.home, keys()).erase(person) if (store.home / "gate.sqlite").exists() else []
@@ -111,9 +118,11 @@ def _rows(person: Person) -> list[Row]:
     return [Row(person.name, len(group), model, min(t.enrolled_at for t in group)) for model, group in groups]
 
 
-def _settings(path: Path | None) -> EnrolConfig:
+def settings_of(path: Path | None) -> EnrolConfig:
+    """What the config file says of enrolment. Raises Usage."""
     return toml.load(path, EnrolConfig) if path else EnrolConfig()
 
 
-def _store(settings: EnrolConfig) -> Store:
+def store_of(settings: EnrolConfig) -> Store:
+    """The gallery that the config names, or the user's."""
     return Store(Path(settings.match.gallery) if settings.match.gallery else home(), keys())

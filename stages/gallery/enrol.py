@@ -19,7 +19,8 @@ from pipeline.types import Crops, Detections, Frame
 from stages.crop import TEMPLATES, Crop, CropConfig, cut
 from stages.detect import Detect, DetectConfig
 from stages.embed import Embedder
-from stages.gallery.people import Portrait
+from stages.gallery.index import Gallery
+from stages.gallery.people import Person, Portrait
 from stages.match import MatchConfig
 from stages.nms import Nms, NmsConfig
 
@@ -68,6 +69,13 @@ class Enrol:
         """(N, D) of unit length, and the faces; Failed at the first photo that does not show one face, large enough."""
         found = [self._face(path) for path in photos]
         return self._embed(np.concatenate([chips for chips, _ in found])), [portrait for _, portrait in found]
+
+    def twin(self, people: Sequence[Person], name: str, embeddings: NDArray[np.float32]) -> str:
+        """Who of the enrolled but `name` has a face like one of `embeddings` (N, D), and how alike; "" for nobody."""
+        others = Gallery([person for person in people if person.name != name], self.identity)
+        _, names, near = others.nearest(embeddings)
+        best = int(np.nan_to_num(near, nan=-1).argmax())
+        return f"{names[best]}, {near[best]:.2f}" if near[best] >= self._embed.threshold else ""
 
     def everybody(self, photo: Path) -> NDArray[np.float32]:
         """(K, D) of unit length: all faces of a photo that are large enough. Raises Failed for what is no photo."""

@@ -114,7 +114,10 @@ class Keys:
 
     def _key(self, slot: _Slot) -> bytes:
         if slot.master != self._master.fingerprint:
-            raise Failed(f"the keys in {self._path} are wrapped by another master key: put back the one they belong to")
+            raise Failed(
+                f"the keys in {self._path} are wrapped by another master key: put back the one they belong to, "
+                "or finish `gallery rotate`"
+            )
         try:
             return self._master.unwrap(slot.wrapped, *self._bound(slot.owner))
         except Unreadable as error:

@@ -1,0 +1,258 @@
+"""The commands below `gallery`: many people at once, rules, one person's data out and in, another model, a new key."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.text import Text
+
+from pipeline.errors import Failed, Usage
+from pipeline.home import home, keys
+from stages.events.ledger import Ledger
+from stages.events.records import Decision
+from stages.gallery.commands import ConfigFile, settings_of, store_of
+from stages.gallery.enrol import Enrol
+from stages.gallery.keyfile import Keys
+from stages.gallery.master import Master, make_master, master_path, sync_directory
+from stages.gallery.people import Access, Person, Portrait
+from stages.gallery.readers import wait_for
+from stages.gallery.store import Store, checked_name
+from stages.gate.rules import window
+from stages.sources.images import is_image
+
+NEVER = 1 << 62  # a generation that no running process can have
+
+app = typer.Typer(help="Many people at once, rules, export and import, another model, a new master key.")
+Name = Annotated[str, typer.Argument(help="Who.")]
+
+
+@app.command("enroll-all")
+def enroll_all(
+    source: Annotated[Path, typer.Argument(help="A folder of folders, NAME/photo.jpg; or a CSV with name,photo.")],
+    config: ConfigFile = None,
+    force: Annotated[bool, typer.Option("--force", help="Even those who look like somebody else.")] = False,
+) -> None:
+    """Enroll many people; says of each photo that could not be used why, and ends with exit code 1 if there was one.
+
+    [bold]Example[/bold]: python run_pipeline.py gallery enroll-all staff/
+    """
+    people = _folders(source) if source.is_dir() else _listed(source)
+    settings = settings_of(config)
+    enrol, store = Enrol(settings), store_of(settings)
+    known = store.people()
+    problems, added = [], 0
+    for name, photos in track(people.items(), description="people", transient=True):
+        faces = []
+        for photo in photos:
+            try:
+                faces.append(enrol([photo]))
+            except Failed as error:
+                problems.append(f"{name}: {error}")
+        for embeddings, portraits in faces:
+            if not force and (twin := enrol.twin(known, name, embeddings)):
+                problems.append(f"{name}: one photo looks like {twin}")
+                continue
+            store.add(name, enrol.identity, embeddings, portraits)
+            added += 1
+        known = store.people()
+    for problem in problems:
+        Console().print(Text(problem), soft_wrap=True)
+    Console().print(f"{added} photos of {len(people)} people enrolled, {len(problems)} not")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def access(
+    name: Name,
+    group: Annotated[list[str] | None, typer.Option(help="A group of the gate's config; several times.")] = None,
+    window_: Annotated[list[str] | None, typer.Option("--window", help='Like "Mon-Fri 07:00-19:00".')] = None,
+    since: Annotated[datetime | None, typer.Option("--from", help="May come in from then on.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="May come in until then.")] = None,
+    watch: Annotated[bool, typer.Option(help="Raise an alarm in place of opening.")] = False,
+    badge: Annotated[list[str] | None, typer.Option(help="The number of a badge; several times.")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Say when somebody may come in; what was said before is replaced. Without options, no rules are left.
+
+    [bold]Example[/bold]: python run_pipeline.py gallery access "Ada Lovelace" --group staff --until 2027-01-31
+    """
+    for text in window_ or ():
+        window(text)
+    store = store_of(settings_of(config))
+    rules = Access(
+        groups=tuple(group or ()),
+        windows=tuple(window_ or ()),
+        valid_from=since.astimezone(UTC) if since else None,
+        valid_until=until.astimezone(UTC) if until else None,
+        watch=watch,
+        badges=tuple(store.badge(text) for text in badge or ()),
+    )
+    store.set_access(checked_name(name), rules)
+    Console().print(Text(f"{name}: the rules are set"), soft_wrap=True)
+
+
+@app.command("re-embed")
+def re_embed(config: ConfigFile = None) -> None:
+    """Make templates for the embedder of the config out of the faces that are kept; stopped, it goes on when run again.
+
+    [bold]Example[/bold]: python run_pipeline.py gallery re-embed --config framewire.toml
+    """
+    settings = settings_of(config)
+    enrol, store = Enrol(settings), store_of(settings)
+    done, without = 0, []
+    for person in track(store.people(), description="people", transient=True):
+        portraits = store.portraits(person.name)
+        have = sum(template.model == enrol.identity for template in person.templates)
+        if not portraits:
+            without += [] if have else [person.name]
+        elif have < len(portraits):
+            faces = enrol.embed(list(portraits.values()))
+            store.re_embed(person.name, enrol.identity, dict(zip(portraits, faces, strict=True)))
+            done += 1
+    for name in without:
+        Console().print(Text(f"{name}: no face is kept, from an older framewire: enroll a photo again"), soft_wrap=True)
+    Console().print(f"{done} people embedded anew")
+    raise typer.Exit(1 if without else 0)
+
+
+class _Exported(msgspec.Struct, frozen=True):
+    """person.json"""
+
+    name: str
+    access: Access
+    points: tuple[tuple[tuple[float, float], ...], ...]  # of portrait-N.png
+    embeddings: tuple[tuple[str, datetime, tuple[float, ...]], ...]  # model, when, and the numbers
+    decisions: tuple[Decision, ...]  # of the gate, about this person
+
+
+@app.command("export")
+def export_(
+    name: Name, folder: Annotated[Path, typer.Argument(help="A new folder.")], config: ConfigFile = None
+) -> None:
+    """Write all that is kept of one person, readable by anybody who has the folder: person.json and photos.
+
+    [bold]Example[/bold]: python run_pipeline.py gallery export "Ada Lovelace" ada/
+    """
+    store = store_of(settings_of(config))
+    person = next((one for one in store.people() if one.name == checked_name(name)), None)
+    if person is None:
+        raise Failed(f"nobody called {name!r} is enrolled: `people` lists who is")
+    if folder.exists():
+        raise Usage(f"{folder} is there already: give the name of a new folder")
+    portraits = list(store.portraits(person.name).values())
+    what = _Exported(
+        name=person.name,
+        access=person.access,
+        points=tuple(portrait.points for portrait in portraits),
+        embeddings=tuple((t.model, t.enrolled_at, tuple(t.embedding.tolist())) for t in person.templates),
+        decisions=tuple(_decisions(person)),
+    )
+    beside = folder.with_name(f"{folder.name}.part")
+    beside.mkdir(mode=0o700)
+    (beside / "person.json").write_bytes(msgspec.json.format(msgspec.json.encode(what)))
+    for number, portrait in enumerate(portraits):
+        (beside / f"portrait-{number}.png").write_bytes(portrait.image)
+    os.replace(beside, folder)
+    Console().print(Text(f"{person.name} is in {folder}, not encrypted: keep it safe"), soft_wrap=True)
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="A folder that `export` wrote.")], config: ConfigFile = None
+) -> None:
+    """Enroll the person of an export, from the photos, with their rules.
+
+    [bold]Example[/bold]: python run_pipeline.py gallery import ada/
+    """
+    try:
+        what = msgspec.json.decode((folder / "person.json").read_bytes(), type=_Exported)
+        images = [(folder / f"portrait-{number}.png").read_bytes() for number in range(len(what.points))]
+    except OSError as error:
+        raise Failed(f"cannot read {error.filename}: {error.strerror}; give a folder that `export` wrote") from error
+    except msgspec.DecodeError as error:
+        raise Failed(f"{folder / 'person.json'} is none that `export` wrote: {error}") from error
+    if not images:
+        raise Failed(f"{folder} holds no photo: enroll one in place of it")
+    settings = settings_of(config)
+    store, enrol, name = store_of(settings), Enrol(settings), checked_name(what.name)
+    if any(person.name == name for person in store.people()):
+        raise Failed(f"{name} is enrolled already: forget them first, or enroll the photos")
+    portraits = [Portrait(image, points) for image, points in zip(images, what.points, strict=True)]
+    store.add(name, enrol.identity, enrol.embed(portraits), portraits)
+    store.set_access(name, what.access)
+    Console().print(Text(f"{name} is enrolled with {len(portraits)} photos"), soft_wrap=True)
+
+
+@app.command()
+def rotate() -> None:
+    """Make a new master key and wrap every data key with it; the old one opens nothing any more.
+
+    Nothing else may run on these data meanwhile. Stopped half way, it goes on when run again.
+
+    [bold]Example[/bold]: python run_pipeline.py gallery rotate
+    """
+    path = master_path()
+    if path != keys().parent / "master.key" and os.environ.get("FRAMEWIRE_MASTER") is None:
+        raise Usage("the master key is a credential of systemd: set $FRAMEWIRE_MASTER to the file and rotate there")
+    running = wait_for(home(), NEVER, 0)
+    if running:
+        raise Failed(f"{running[0]} runs on these data: stop it, then rotate")
+    Store(home(), keys()).generation()  # brings a gallery of an older framewire up to date
+    old, fresh = Master.load(home()), path.with_name(f"{path.name}.new")
+    if not fresh.exists():
+        make_master(fresh)
+    new, count = Master(fresh.read_bytes()), 0
+    for file in sorted(keys().glob("*.keys")):
+        count += Keys(file, old).rewrap(new)
+    os.replace(fresh, path)
+    sync_directory(path.parent)
+    Console().print(f"{count} keys are wrapped by a new master key: {path}; put a copy of it in a safe place")
+
+
+def _folders(source: Path) -> dict[str, list[Path]]:
+    """Name -> photos."""
+    found = {
+        checked_name(folder.name): [path for path in sorted(folder.iterdir()) if is_image(path)]
+        for folder in sorted(source.iterdir())
+        if folder.is_dir()
+    }
+    if not found:
+        raise Usage(f"{source} holds no folders: put each person's photos into one that has their name")
+    return found
+
+
+def _listed(source: Path) -> dict[str, list[Path]]:
+    """Name -> photos, from a CSV whose paths are beside it."""
+    found: dict[str, list[Path]] = {}
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file):
+                if not row.get("name") or not row.get("photo"):
+                    raise Usage(f"{source} needs the columns name and photo, both filled in every row")
+                found.setdefault(checked_name(row["name"]), []).append(source.parent / row["photo"])
+    except OSError as error:
+        raise Failed(f"cannot read {source}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Usage(f"{source} is no CSV in UTF-8: {error}") from error
+    if not found:
+        raise Usage(f"{source} lists nobody: give it a line name,photo and one for each photo")
+    return found
+
+
+def _decisions(person: Person) -> Iterator[Decision]:
+    """What the gate has decided about somebody, the newest first."""
+    if not (home() / "gate.sqlite").exists():
+        return
+    ledger, before = Ledger(home(), keys()), None
+    while events := ledger.events(before=before, limit=500):
+        before = events[-1].seq
+        yield from (event.decision for event in events if event.decision and event.decision.person == person.id.hex())

@@ -1,0 +1,219 @@
+"""The commands below `gallery`, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from pipeline.errors import Failed, Usage
+from pipeline.home import home, keys
+from stages.events.ledger import Ledger
+from stages.gallery import management
+from stages.gallery.commands import enroll, forget
+from stages.gallery.master import Master, master_path
+from stages.gallery.readers import Reader
+from stages.gallery.store import Store
+from tests.stages.events.conftest import SNAPSHOT, decision
+
+SAMPLE = next((Path(__file__).parents[3] / "samples" / "enrol").glob("*.jpg"))
+app = typer.Typer()
+app.add_typer(management.app, name="gallery")
+for command in (enroll, forget):
+    app.command()(command)
+
+
+def call(*words: object) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def store() -> Store:
+    return Store(home(), keys())
+
+
+@pytest.fixture
+def photos(shared: Path) -> Path:
+    return shared / "photos" / "face_recognition_examples"
+
+
+def test_a_folder_of_people_is_enrolled_and_what_cannot_be_is_told(photos: Path, tmp_path: Path) -> None:
+    staff = tmp_path / "staff"
+    shutil.copytree(photos / "train", staff)
+    (staff / "obama" / "none.jpg").write_bytes(b"no photo")
+    (staff / "twin").mkdir()
+    shutil.copy(photos / "obama.jpg", staff / "twin" / "1.jpg")
+    (staff / "README.txt").touch()
+
+    done = call("gallery", "enroll-all", staff)
+
+    assert done.exit_code == 1
+    people = {person.name: len(person.templates) for person in store().people()}
+    assert people == {"alex_lacamoire": 1, "biden": 2, "kit_harington": 2, "obama": 2, "rose_leslie": 2}
+    assert "none.jpg is no photo" in done.output
+    assert "twin: one photo looks like obama" in done.output
+    assert "9 photos of 6 people enrolled, 2 not" in done.output
+
+
+def test_a_list_of_people_is_enrolled(photos: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "obama.jpg", tmp_path / "o.jpg")
+    shutil.copy(photos / "biden.jpg", tmp_path / "b.jpg")
+    table = tmp_path / "people.csv"
+    table.write_text('name,photo,room\nBarack Obama,o.jpg,1\n"Biden, Joe",b.jpg,2\n', encoding="utf-8-sig")
+    assert call("gallery", "enroll-all", table).exit_code == 0
+    assert [person.name for person in store().people()] == ["Barack Obama", "Biden, Joe"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"", "lists nobody"), (b"who,what\na,b\n", "needs the columns"), (b"name,photo\na,\n", "needs the columns")],
+)
+def test_a_list_that_is_none(tmp_path: Path, content: bytes, sentence: str) -> None:
+    (tmp_path / "people.csv").write_bytes(content)
+    with pytest.raises(Usage, match=sentence):
+        call("gallery", "enroll-all", tmp_path / "people.csv")
+    with pytest.raises(Usage, match="holds no folders"):
+        call("gallery", "enroll-all", tmp_path)
+
+
+def test_somebody_who_looks_like_another_is_asked_about(photos: Path) -> None:
+    call("enroll", "Obama", photos / "obama.jpg")
+    with pytest.raises(Failed, match=r"this looks like Obama, 0\.\d\d"):
+        call("enroll", "Twin", photos / "train" / "obama" / "obama2.jpg")
+    assert len(store().people()) == 1
+    call("enroll", "Obama", photos / "train" / "obama" / "obama2.jpg")
+    call("enroll", "Twin", photos / "train" / "obama" / "obama2.jpg", "--force")
+    assert [len(person.templates) for person in store().people()] == [2, 1]
+
+
+def test_rules_are_set_and_replaced() -> None:
+    call("enroll", "Eileen", SAMPLE)
+    words = ("--group", "staff", "--window", "Mon-Fri 07:00-19:00", "--until", "2027-01-31", "--badge", "4711")
+    call("gallery", "access", "Eileen", *words)
+    (eileen,) = store().people()
+    assert eileen.access.groups == ("staff",)
+    assert eileen.access.valid_until
+    assert eileen.access.badges == (store().badge("4711"),)
+    call("gallery", "access", "Eileen", "--watch")
+    (eileen,) = store().people()
+    assert (eileen.access.watch, eileen.access.groups, eileen.access.valid_until) == (True, (), None)
+    with pytest.raises(Usage, match="weekly time window"):
+        call("gallery", "access", "Eileen", "--window", "always")
+
+
+def mobilefacenet(shared: Path, tmp_path: Path) -> Path:
+    config = tmp_path / "other.toml"
+    model = shared / "weights" / "mobilefacenet_foamliu.onnx"
+    config.write_text(f'[match]\nmodel = "{model}"\nlayout = "mobilefacenet"\n')
+    return config
+
+
+def test_another_model_embeds_the_faces_that_are_kept(
+    shared: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("obama", "biden"):
+        call("enroll", name, photos / f"{name}.jpg")
+    config = mobilefacenet(shared, tmp_path)
+    real, calls = Store.re_embed, []
+
+    def stopped(*given: object) -> None:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(given)
+        real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "re_embed", stopped)
+    call("gallery", "re-embed", "--config", config)
+    monkeypatch.setattr(Store, "re_embed", real)
+    assert sorted(len(person.templates) for person in store().people()) == [1, 2]
+
+    assert "1 people embedded anew" in call("gallery", "re-embed", "--config", config).output
+    assert "0 people embedded anew" in call("gallery", "re-embed", "--config", config).output
+
+    models = {template.model for person in store().people() for template in person.templates}
+    assert len(models) == 2
+    assert all(len(person.templates) == 2 for person in store().people())
+
+
+def test_somebody_without_a_kept_face_is_told_of(shared: Path, tmp_path: Path) -> None:
+    store().add("Old", "m", np.eye(1, 128, dtype=np.float32))
+    done = call("gallery", "re-embed", "--config", mobilefacenet(shared, tmp_path))
+    assert done.exit_code == 1
+    assert "Old: no face is kept" in done.output
+
+
+def test_one_persons_data_go_out_and_come_in(photos: Path, tmp_path: Path) -> None:
+    call("enroll", "Obama", photos / "obama.jpg", photos / "train" / "obama" / "obama2.jpg")
+    call("gallery", "access", "Obama", "--group", "staff")
+    (before,) = store().people()
+    ledger = Ledger(home(), keys(), create=True)
+    with ledger.commit() as commit:
+        commit.decide(decision("opened", before.id.hex()), SNAPSHOT, ())
+        commit.decide(decision("opened", "0b" * 16), SNAPSHOT, ())
+    ledger.close()
+
+    call("gallery", "export", "Obama", tmp_path / "out")
+
+    what = json.loads((tmp_path / "out" / "person.json").read_text())
+    assert (what["name"], len(what["embeddings"]), len(what["decisions"])) == ("Obama", 2, 1)
+    assert len(list((tmp_path / "out").glob("portrait-*.png"))) == 2
+    with pytest.raises(Usage, match="is there already"):
+        call("gallery", "export", "Obama", tmp_path / "out")
+    with pytest.raises(Failed, match="enrolled already"):
+        call("gallery", "import", tmp_path / "out")
+    call("forget", "Obama")
+    call("gallery", "import", tmp_path / "out")
+    (after,) = store().people()
+    assert (after.name, after.access) == ("Obama", before.access)
+    for old, new in zip(before.templates, after.templates, strict=True):
+        assert old.embedding @ new.embedding > 0.97
+
+
+def test_an_import_of_what_is_no_export(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="cannot read"):
+        call("gallery", "import", tmp_path)
+    (tmp_path / "person.json").write_text("{}")
+    with pytest.raises(Failed, match="is none that `export` wrote"):
+        call("gallery", "import", tmp_path)
+
+
+def test_a_new_master_key_opens_everything_and_the_old_one_nothing() -> None:
+    call("enroll", "Eileen", SAMPLE)
+    ledger = Ledger(home(), keys(), create=True)
+    with ledger.commit() as commit:
+        seq = commit.decide(decision("opened", "0a" * 16), SNAPSHOT, ())
+    ledger.close()
+    old = master_path().read_bytes()
+
+    call("gallery", "rotate")
+
+    assert master_path().read_bytes() != old
+    assert [person.name for person in store().people()] == ["Eileen"]
+    assert Ledger(home(), keys()).snapshot(seq) == SNAPSHOT
+    master_path().chmod(0o600)
+    master_path().write_bytes(old)
+    with pytest.raises(Failed, match="another master key"):
+        store().people()
+
+
+def test_a_rotation_waits_for_nobody_but_says_who_runs() -> None:
+    call("enroll", "Eileen", SAMPLE)
+    reader = Reader(home(), "the gate")
+    with pytest.raises(Failed, match=r"the gate .* runs on these data"):
+        call("gallery", "rotate")
+    reader.close()
+    fingerprint = Master.load(home()).fingerprint
+    call("gallery", "rotate")
+    assert Master.load(home()).fingerprint != fingerprint
+
+
+@pytest.mark.parametrize("name", ["enroll-all", "access", "re-embed", "export", "import", "rotate"])
+def test_help_has_an_example(name: str) -> None:
+    assert f"Example: python run_pipeline.py gallery {name}" in call("gallery", name, "--help").output
