@@ -35,6 +35,7 @@ def main() -> None:
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(f"( {launch} )")
         factory.set_shared(arguments.shared)
+        factory.set_stop_on_disconnect(not arguments.shared)
         if arguments.login:
             factory.add_role_from_structure(Gst.Structure.from_string(PERMIT)[0])
         server.get_mount_points().add_factory(path, factory)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
 import os
 import random
@@ -30,6 +32,7 @@ KILLS = int(os.environ.get("FRAMEWIRE_KILLS", "5"))  # make soak: 50
 PAUSE_S = 10.0  # of nobody behind the clip, so that the next time round is another passage
 HERS = 0.5  # a decision whose best face is so near to hers is about her, whatever it says
 BACK_S = 3.0
+FPS = 25
 PROCESSES = ("supervisor", "capture", "detect", "match", "gate")
 
 
@@ -105,11 +108,11 @@ def looped(path: Path, times: int) -> float:
     """The clip and its last picture for `PAUSE_S`, so many times over; how long one time is, seconds."""
     with av.open(str(GATE)) as clip:
         pictures = [frame.to_ndarray(format="yuv420p") for frame in clip.decode(video=0)]
-    pictures += [pictures[-1]] * round(PAUSE_S * 25)
+    pictures += [pictures[-1]] * round(PAUSE_S * FPS)
     once = path.with_name("once.mp4")
     with av.open(str(once), "w") as target:
         options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "20", "g": "25"}
-        stream = target.add_stream("libx264", rate=25, options=options)
+        stream = target.add_stream("libx264", rate=FPS, options=options)
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = pictures[0].shape[0] * 2 // 3, pictures[0].shape[1]
         stream.pix_fmt = "yuv420p"
@@ -123,29 +126,39 @@ def looped(path: Path, times: int) -> float:
                 video = part.streams.video[0]
                 copy = copy or target.add_stream_from_template(video)
                 assert video.time_base
-                shift = round(turn * len(pictures) / 25 / video.time_base)
+                shift = round(turn * len(pictures) / FPS / video.time_base)
                 for packet in part.demux(video):
                     if packet.dts is not None and packet.pts is not None:
                         packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, copy
                         target.mux(packet)
-    return len(pictures) / 25
+    return len(pictures) / FPS
 
 
 class Spectator:
-    """Somebody else who watches: so the stream goes on while the gate is away. Its first picture starts the clock."""
+    """Somebody else who watches: so the stream goes on while the gate is away. Its pictures say how far it has come."""
 
     def __init__(self, address: str) -> None:
-        self.began = 0.0
+        self.seen: list[float] = []  # wall clock of each picture, seconds; the times in the stream jump with RTCP
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, args=(address,), daemon=True)
         self._thread.start()
 
     def _watch(self, address: str) -> None:
         with av.open(address, options={"rtsp_transport": "tcp"}) as stream:
-            for _ in stream.demux(video=0):
-                self.began = self.began or time.time()
+            for packet in stream.demux(video=0):
+                if packet.size:
+                    self.seen.append(time.time())
                 if self._stop.is_set():
                     return
+
+    def at(self, wall_s: float) -> float:
+        """How far the stream has come at a moment, seconds."""
+        count = bisect.bisect(self.seen, wall_s)
+        return (count - 1) / FPS + wall_s - self.seen[count - 1]
+
+    def check(self) -> None:
+        """The stream has come without a pause: else nothing can be said of what was seen when."""
+        assert max(later - wall for wall, later in itertools.pairwise(self.seen)) < 2, "the stream has paused"
 
     def close(self) -> None:
         self._stop.set()
@@ -236,12 +249,12 @@ def _name(user: User, pid: int) -> str:
 @pytest.mark.timeout(120 + 15 * KILLS)
 def test_kills_lose_no_event_and_open_nothing_twice(user: User, ledger: Ledger, tmp_path: Path) -> None:
     luck = random.Random(KILLS)
-    seconds = looped(tmp_path / "loop.mp4", times=2 + KILLS // 3)
+    seconds = looped(tmp_path / "loop.ts", times=2 + KILLS // 3)
     engine = "[engine]\ncrashes = 1000\n"
-    with serving({"/door": coded(tmp_path / "loop.mp4")}, shared=True) as server:
+    with serving({"/door": coded(tmp_path / "loop.ts")}, shared=True) as server:
         server_address = server.address("/door")
         spectator = Spectator(server_address)
-        until(lambda: spectator.began, 20)
+        until(lambda: spectator.seen, 20)
         unit = Unit(user, config(user, f'source = ["{server_address}"]\n{engine}{OPEN}'))
         follower = Follower(user)
         began_ns = time.monotonic_ns()
@@ -260,25 +273,31 @@ def test_kills_lose_no_event_and_open_nothing_twice(user: User, ledger: Ledger, 
         unit.stop()
         spectator.close()
     follower.look()
-    _check(ledger, follower, spectator.began, seconds)
+    spectator.check()
+    _check(ledger, follower, spectator, seconds)
     slow = [(name, round(back, 1)) for name, back in times if back > BACK_S]
     print(f"killed: {[(name, round(back, 2)) for name, back in times]}; over {BACK_S} s: {slow}")
 
 
 def _watch_on(spectator: Spectator, follower: Follower, seconds: float) -> None:
     """Until this time round is over, and the next one's pause."""
-    turn = (time.time() - spectator.began) // seconds + 1
-    until(lambda: (follower.look() or True) and time.time() > spectator.began + turn * seconds, 2 * seconds)
+    ends = (spectator.at(time.time()) // seconds + 1) * seconds
+
+    def over() -> bool:
+        follower.look()
+        return spectator.at(time.time()) > ends
+
+    until(over, 2 * seconds)
 
 
-def _check(ledger: Ledger, follower: Follower, began: float, seconds: float) -> None:
+def _check(ledger: Ledger, follower: Follower, spectator: Spectator, seconds: float) -> None:
     report = audit(ledger, [])
     assert report.findings == ()
     assert {event.seq for event in ledger.events(limit=100_000)} >= set(follower.events)
     hers: dict[int, list[Decision]] = {}
     others: dict[int, list[Decision]] = {}
     for made in follower.decisions():
-        turn = int((made.at_ns / 1e9 - began) // seconds)
+        turn = int(spectator.at(made.at_ns / 1e9) // seconds)
         about_her = made.name == EILEEN or (made.score or 0) >= HERS
         (hers if about_her else others).setdefault(turn, []).append(made)
     assert hers, "she was never decided about"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,22 +14,28 @@ from pipeline.config import Config
 from pipeline.errors import Usage
 from pipeline.home import home, keys
 from pipeline.types import Judged
+from stages.act.gpio import Gpio, GpioConfig
 from stages.act.mqtt import Mqtt, MqttConfig
+from stages.act.osdp import Osdp, OsdpConfig
 from stages.act.output import Output, OutputFailed
 from stages.act.simulated import FileConfig, HeadsFile, Simulated, SimulatedConfig
 from stages.act.webhook import Webhook, WebhookConfig
 from stages.events.ledger import Ledger
 from stages.events.queues import LONGEST_S, Commands, Outbox
+from stages.gallery.store import Store
 
-AnyOutput = SimulatedConfig | FileConfig | WebhookConfig | MqttConfig
+AnyOutput = SimulatedConfig | FileConfig | WebhookConfig | MqttConfig | GpioConfig | OsdpConfig
 KINDS: dict[type[Any], Callable[[Any], Output]] = {
     SimulatedConfig: Simulated,
     FileConfig: HeadsFile,
     WebhookConfig: Webhook,
-    MqttConfig: Mqtt,
+    GpioConfig: Gpio,
 }
+READERS: dict[type[Any], Callable[[Any, Callable[[str, str], None]], Output]] = {MqttConfig: Mqtt, OsdpConfig: Osdp}
 LOOK_S = 0.5  # how often a thread looks for work by itself
 STOP_S = 2.0
+
+log = logging.getLogger(__name__)
 
 
 class ActConfig(Config, frozen=True):
@@ -37,6 +45,7 @@ class ActConfig(Config, frozen=True):
     # From the command line, out of `gate`: door -> the output that opens it; the outputs that are told.
     doors: dict[str, str] = msgspec.field(default_factory=dict)
     notify: tuple[str, ...] = ()
+    badge_seconds: float = 15.0
 
 
 class Act:
@@ -48,7 +57,9 @@ class Act:
             raise Usage("two outputs have the same name: give each of act.outputs another")
         self._stop = threading.Event()
         self._error: BaseException | None = None
-        self._outputs = {one.name: KINDS[type(one)](one) for one in config.outputs}
+        self._doors = frozenset(config.doors)
+        self._badge_ns = int(config.badge_seconds * 1e9)
+        self._outputs = {one.name: self._made(one) for one in config.outputs}
         jobs: list[Callable[[], Callable[[], float]]] = [
             *(
                 lambda door=door, name=name: self._door(door, self._outputs[name])
@@ -79,6 +90,17 @@ class Act:
             thread.join(STOP_S)
         for output in self._outputs.values():
             output.close()
+
+    def _made(self, config: AnyOutput) -> Output:
+        reads = READERS.get(type(config))
+        return reads(config, self._badge) if reads else KINDS[type(config)](config)
+
+    def _badge(self, door: str, number: str) -> None:
+        """A badge was shown; called by an output's own thread, and seldom: it opens what it needs."""
+        if door not in self._doors:
+            log.warning("a badge was shown at a door that is none of the gate's", extra={"door": door})
+            return
+        claim(door, number, self._badge_ns)
 
     def _wake(self) -> None:
         for wake in self._wakes:
@@ -126,3 +148,11 @@ class Act:
             return LOOK_S
 
         return work
+
+
+def claim(door: str, number: str, for_ns: int) -> None:
+    """Note that the badge with this number was shown at a door; it counts for so long. Raises Failed."""
+    hashed = Store(home(), keys()).badge(number)
+    ledger = Ledger(home(), keys(), create=True)
+    ledger.claim(door, hashed, time.clock_gettime_ns(time.CLOCK_BOOTTIME) + for_ns)
+    ledger.close()

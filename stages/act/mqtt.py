@@ -39,7 +39,7 @@ class MqttConfig(OutputConfig, frozen=True, tag="mqtt"):
 class Mqtt:
     """One connection, kept by paho's own thread, which connects again by itself."""
 
-    def __init__(self, config: MqttConfig, on_badge: Callable[[str, str], None] | None = None) -> None:
+    def __init__(self, config: MqttConfig, on_badge: Callable[[str, str], None]) -> None:
         """`on_badge` is called with a door and a badge's number, in paho's thread."""
         self._config, self._on_badge = config, on_badge
         self._root = f"framewire/{config.name}"
@@ -108,5 +108,5 @@ class Mqtt:
 
     def _heard(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         badge = message.payload.decode(errors="replace").strip()
-        if self._on_badge and badge and not message.retain:
+        if badge and not message.retain:
             self._on_badge(message.topic.rpartition("/")[2], badge)

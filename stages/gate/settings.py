@@ -63,7 +63,12 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
         capture=replace(given.capture, realtime=True),
         match=replace(given.match, threshold=threshold),
         gate=replace(gate, models=_hashes(given), simulated=simulated, most=most),
-        act=replace(given.act, doors={door.name: door.output for door in gate.doors}, notify=gate.notify),
+        act=replace(
+            given.act,
+            doors={door.name: door.output for door in gate.doors},
+            notify=gate.notify,
+            badge_seconds=gate.badge_seconds,
+        ),
     )
 
 

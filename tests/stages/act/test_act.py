@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from pipeline.errors import Usage
@@ -22,6 +23,7 @@ from stages.act.simulated import FileConfig
 from stages.events.audit import read_heads
 from stages.events.queues import Commands, Outbox
 from stages.events.records import Command, Notice, Order
+from stages.gallery.store import Store
 from tests.command import ROOT
 from tests.stages.act.test_outputs import until
 from tests.stages.events.conftest import SNAPSHOT, Office, decision
@@ -137,3 +139,16 @@ def test_two_outputs_of_one_name(places: Path) -> None:
 def test_an_output_that_is_none_is_named_by_its_key(outputs: list[dict[str, str]]) -> None:
     with pytest.raises(msgspec.ValidationError, match=r"\$\.outputs\[0\]"):
         msgspec.convert({"outputs": outputs}, ActConfig)
+
+
+def test_a_badge_that_is_shown_becomes_a_claim(office: Office, places: Path) -> None:
+    store = Store(home(), places / "keys")
+    store.add("Ada", "m", np.eye(1, 8, dtype=np.float32))
+    act = acting(doors={"front": "simulated"}, badge_seconds=30)
+    act._badge("front", "4711")
+    act._badge("nowhere", "4711")
+    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    assert office.ledger.claimed("front", now) == store.badge("4711")
+    assert office.ledger.claimed("front", now + 31 * 10**9) is None
+    assert office.ledger.claimed("nowhere", now) is None
+    act.close()

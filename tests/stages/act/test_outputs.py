@@ -249,7 +249,7 @@ def test_mqtt_tells_opens_hears_badges_and_is_found_by_home_assistant(broker: Br
 
 
 def test_mqtt_without_a_broker_fails_and_comes_back_with_it(broker: Broker) -> None:
-    mqtt = Mqtt(MqttConfig(name="gate", host="127.0.0.1", port=broker.port, timeout_seconds=1))
+    mqtt = Mqtt(MqttConfig(name="gate", host="127.0.0.1", port=broker.port, timeout_seconds=1), lambda *_: None)
     until(lambda: delivered(mqtt, 1))
     broker.stop()
     until(lambda: not delivered(mqtt, 2))

@@ -1,0 +1,55 @@
+"""A relay at a pin of this machine, by gpiozero (BSD-3); tried with gpiozero's mock pins, not on hardware yet."""
+
+from __future__ import annotations
+
+import threading
+
+from pipeline.errors import Failed
+from stages.act.output import OutputConfig, OutputFailed
+from stages.events.records import Command, Notice
+
+
+class GpioConfig(OutputConfig, frozen=True, tag="gpio"):
+    """A pin, as gpiozero names it ("GPIO17", "BOARD11")."""
+
+    pin: str
+    active_high: bool = True  # False for relays that switch on when the pin is low
+
+
+class Gpio:
+    """On while the door is open; off from the start, at the end, and when nobody says otherwise."""
+
+    def __init__(self, config: GpioConfig) -> None:
+        try:
+            import gpiozero
+        except ImportError as error:
+            raise Failed("GPIO needs gpiozero and lgpio: pip install framewire[gpio]") from error
+        try:
+            self._relay = gpiozero.OutputDevice(config.pin, active_high=config.active_high, initial_value=False)
+        except (gpiozero.GPIOZeroError, OSError) as error:
+            raise Failed(f"the pin {config.pin} cannot be used: {error}; check gpio and this user's groups") from error
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def open(self, command: Command) -> None:
+        """Switch on, and off after `command.seconds`; a door that is open already stays so for longer."""
+        with self._lock:
+            if self._timer:
+                self._timer.cancel()
+            try:
+                self._relay.on()
+            except OSError as error:
+                raise OutputFailed(f"the pin does not switch: {error}") from error
+            self._timer = threading.Timer(command.seconds, self._relay.off)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def tell(self, notice: Notice) -> None:
+        """A relay tells nobody."""
+
+    def close(self) -> None:
+        """Switch off and let go of the pin."""
+        with self._lock:
+            if self._timer:
+                self._timer.cancel()
+            self._relay.close()

@@ -1,0 +1,215 @@
+"""OSDP against libosdp's peripheral device on a pair of pseudo-terminals; GPIO with gpiozero's own mock pins."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+import tty
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gpiozero
+import osdp
+import pytest
+from gpiozero.pins.mock import MockFactory
+
+from pipeline.errors import Failed, Usage
+from stages.act.gpio import Gpio, GpioConfig
+from stages.act.osdp import Osdp, OsdpConfig
+from stages.act.output import OutputFailed
+from stages.events.records import Command
+from tests.stages.act.test_outputs import notice, until
+
+COMMAND = Command("c0ffee", "front", 3, 2.5)
+
+
+class Wire(osdp.Channel):
+    """The device's end of a line."""
+
+    def __init__(self, file: int) -> None:
+        self.id = 0
+        self.file = file
+
+    def read(self, max_bytes: int) -> bytes:
+        try:
+            return os.read(self.file, max_bytes)
+        except OSError:
+            return b""
+
+    def write(self, buf: bytes) -> int:
+        try:
+            return os.write(self.file, buf)
+        except OSError:
+            return 0
+
+    def flush(self) -> None:
+        pass
+
+
+class Device:
+    """A door controller with a reader, as libosdp plays it; its line keeps its name when it is plugged in again."""
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        self.path, self._key = folder / "ttyDOOR", key
+        self.commands: list[dict[str, Any]] = []
+        self.accept = True
+        self.plug()
+
+    def plug(self) -> None:
+        self.ours, self.theirs = os.openpty()
+        for end in (self.ours, self.theirs):
+            tty.setraw(end)
+        os.set_blocking(self.ours, False)
+        self.path.unlink(missing_ok=True)
+        self.path.symlink_to(os.ttyname(self.theirs))
+        abilities = osdp.PDCapabilities(
+            [
+                (osdp.Capability.OutputControl, 1, 1),
+                (osdp.Capability.LEDControl, 1, 1),
+                (osdp.Capability.CardDataFormat, 1, 1),
+                (osdp.Capability.CommunicationSecurity, 1, 1),
+            ]
+        )
+        info = osdp.PDInfo(0, Wire(self.ours), self._key, "door", [osdp.LibFlag.EnforceSecure])
+        self.pd = osdp.PeripheralDevice(info, abilities, osdp.LogLevel.Critical, self._commanded)
+        self.pd.start()
+
+    def unplug(self) -> None:
+        self.pd.teardown()
+        os.close(self.ours)
+        os.close(self.theirs)
+
+    def _commanded(self, command: dict[str, Any]) -> tuple[int, Any]:
+        self.commands.append(command)
+        return (0 if self.accept else -1), None
+
+    def read_card(self, data: bytes) -> None:
+        event = {
+            "event": osdp.Event.CardRead,
+            "reader_no": 0,
+            "direction": 0,
+            "length": 8 * len(data),
+            "format": osdp.CardFormat.Wiegand,
+            "data": data,
+        }
+        self.pd.submit_event(event)
+
+
+@pytest.fixture
+def key() -> bytes:
+    return secrets.token_bytes(16)
+
+
+@pytest.fixture
+def device(tmp_path: Path, key: bytes) -> Iterator[Device]:
+    device = Device(tmp_path, key)
+    yield device
+    device.unplug()
+
+
+def panel(device: Device, key: bytes, badges: list[tuple[str, str]]) -> Osdp:
+    path = device.path.with_name("scbk")
+    path.unlink(missing_ok=True)
+    path.write_text(key.hex())
+    path.chmod(0o400)
+    config = OsdpConfig(name="relay", device=str(device.path), scbk_file=str(path), door="front")
+    return Osdp(config, lambda *badge: badges.append(badge))
+
+
+def opens(osdp_panel: Osdp) -> bool:
+    try:
+        osdp_panel.open(COMMAND)
+    except OutputFailed:
+        return False
+    return True
+
+
+def test_a_door_is_opened_and_a_badge_is_read_over_the_secure_channel(device: Device, key: bytes) -> None:
+    badges: list[tuple[str, str]] = []
+    relay = panel(device, key, badges)
+    until(lambda: opens(relay), 20)
+    (command,) = [one for one in device.commands if one["command"] == osdp.Command.Output]
+    assert (command["output_no"], command["control_code"], command["timer_count"]) == (0, 5, 25)
+    device.read_card(b"\x12\x34")
+    until(lambda: badges)
+    assert badges == [("front", "1234")]
+    now = notice()
+    relay.tell(type(now)(**{name: getattr(now, name) for name in now.__struct_fields__} | {"at_ns": time.time_ns()}))
+    until(lambda: any(one["command"] == osdp.Command.LED for one in device.commands))
+    relay.tell(notice())  # of long ago
+    assert sum(one["command"] == osdp.Command.LED for one in device.commands) == 1
+    relay.close()
+
+
+def test_a_device_that_refuses_is_a_failure(device: Device, key: bytes) -> None:
+    relay = panel(device, key, [])
+    until(lambda: opens(relay), 20)
+    device.accept = False
+    with pytest.raises(OutputFailed, match="refuses"):
+        relay.open(COMMAND)
+    relay.close()
+
+
+def test_a_device_with_another_key_is_not_talked_to(device: Device) -> None:
+    relay = panel(device, bytes(16), [])
+    ends = time.monotonic() + 3
+    while time.monotonic() < ends:
+        with pytest.raises(OutputFailed, match="is away, or has another key"):
+            relay.open(COMMAND)
+        time.sleep(0.1)
+    assert device.commands == []
+    relay.close()
+
+
+def test_a_device_that_goes_away_comes_back(device: Device, key: bytes) -> None:
+    relay = panel(device, key, [])
+    until(lambda: opens(relay), 20)
+    device.unplug()
+    until(lambda: not opens(relay), 20)
+    device.plug()
+    until(lambda: opens(relay), 30)
+    began = time.monotonic()
+    relay.close()
+    assert time.monotonic() - began < 10  # it does not wait for a line that is silent
+
+
+def test_keys_and_lines_that_are_none(device: Device, tmp_path: Path) -> None:
+    path = tmp_path / "short"
+    path.write_text("abcd")
+    path.chmod(0o400)
+    with pytest.raises(Usage, match="32 hexadecimal digits"):
+        Osdp(OsdpConfig(name="x", device=str(device.path), scbk_file=str(path)), lambda *_: None)
+    with pytest.raises(Failed, match="cannot read the key"):
+        Osdp(OsdpConfig(name="x", device=str(device.path), scbk_file=str(tmp_path / "no")), lambda *_: None)
+    with pytest.raises(Usage, match="baud"):
+        Osdp(OsdpConfig(name="x", device=str(device.path), scbk_file=str(path), baud=300), lambda *_: None)
+
+
+@pytest.fixture
+def pins(monkeypatch: pytest.MonkeyPatch) -> Iterator[MockFactory]:
+    """gpiozero's mock pins: a fake, as no machine here has real ones."""
+    factory = MockFactory()
+    monkeypatch.setattr(gpiozero.Device, "pin_factory", factory)
+    yield factory
+    factory.reset()
+
+
+@pytest.mark.parametrize("active_high", [True, False])
+def test_a_relay_is_off_then_on_for_a_time_then_off(pins: MockFactory, active_high: bool) -> None:
+    relay = Gpio(GpioConfig(name="relay", pin="GPIO17", active_high=active_high))
+    pin = pins.pin("GPIO17")
+    assert pin.state != active_high
+    relay.open(Command("1", "front", 1, 0.2))
+    assert pin.state == active_high
+    until(lambda: pin.state != active_high)
+    relay.open(Command("2", "front", 1, 30))
+    assert pin.state == active_high
+    relay.close()
+    assert pin.function == "input"  # let go of: no relay is driven any more
+
+
+def test_a_pin_that_is_none(pins: MockFactory) -> None:
+    with pytest.raises(Failed, match="the pin GPIO99 cannot be used"):
+        Gpio(GpioConfig(name="relay", pin="GPIO99"))
