@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from stages.events.audit import audit
 from stages.events.ledger import Ledger
 from stages.events.records import Decision, Event
+from stages.gallery.store import Store
 from stages.gate.health import health
 from tests.command import GATE, ROOT, User, alive
 from tests.rtsp import coded, serving
@@ -83,8 +84,35 @@ def test_the_enrolled_person_is_let_in_and_the_stranger_kept_out(user: User, led
     assert seen.get(decisions[0]["frame_seq"], 0) == 1, "opened while she was not in view"
     assert json.loads((user.folder / "home" / "doors" / "front.json").read_text())["seq"] == lines[1]["seq"]
     assert user("gate", "audit").code == 0
-    assert "1 opened" in user("forget", EILEEN).out or audit(ledger, []).erased == 1
-    assert audit(ledger, []).findings == ()
+    assert "1 events of the gate" in user("forget", EILEEN).out
+    report = audit(ledger, [])
+    assert (report.findings, report.erased) == ((), 1)
+
+
+def test_who_is_forgotten_while_the_gate_runs_is_nowhere(user: User, ledger: Ledger) -> None:
+    home, keys = user.folder / "home", user.folder / "keys"
+    (person,) = Store(home, keys).people()
+    key_file = Store(home, keys).key_file()
+    assert key_file
+    key = key_file.get(person.id)
+    assert key
+    traces = [person.id, person.id.hex().encode(), key, person.templates[0].embedding.tobytes()[:32], EILEEN.encode()]
+    gate = user.start("gate", "--config", config(user, OPEN), "--source", GATE)
+    until(lambda: (found := health(home)) is not None and found.cameras, 30)
+
+    done = user("forget", EILEEN)
+
+    assert done.code == 0, done.out
+    assert "no running process holds this person" in done.out
+    out, _ = gate.communicate(timeout=60)
+    assert "0 opened" in out
+    decisions = [event.decision for event in ledger.events() if event.decision]
+    assert {made.outcome for made in decisions} == {"refused"}
+    assert not any(made.person or made.name for made in decisions)
+    for folder in (home, keys):
+        for path in folder.rglob("*"):
+            content = path.read_bytes() if path.is_file() else b""
+            assert not [trace for trace in traces if trace in content], path
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,12 @@ from stages.events.ledger import Ledger
 from stages.gate.calibrate import calibrate
 from stages.gate.report import Report, line
 from stages.gate.settings import GateSettings, warnings
+from stages.gate.wrong import wrong
 
 LOOK_S = 0.2
 COLORS = {"opened": "bold green", "refused": "yellow", "held": "cyan", "alarm": "bold red"}
 
-COMMANDS: dict[str, Callable[..., None]] = {"audit": audit_command, "calibrate": calibrate}
+COMMANDS: dict[str, Callable[..., None]] = {"audit": audit_command, "calibrate": calibrate, "wrong": wrong}
 
 
 class Announcer:

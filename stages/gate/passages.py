@@ -11,6 +11,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,6 +25,10 @@ NEEDED = 2  # votes for a person; so the second-best similarity is the score of 
 EVIDENCE_NS = 10_000_000_000  # votes older than this say nothing about who stands there now
 # Below the threshold of a match, cosine: strangers of one camera within seconds are one and the same rather than two.
 JOIN_BELOW = 0.15
+# A face that comes up where another was lost moments ago, as after a restart, needs to be less like it.
+NEAR_NS = 3_000_000_000
+NEAR_SIDES = 1.5  # of the face's own size
+NEAR_BELOW = 0.4
 
 
 class Vote(msgspec.Struct, frozen=True):
@@ -50,6 +55,7 @@ class Evidence(msgspec.Struct, frozen=True):
     tracks: list[int]
     after_another: bool
     frame: tuple[int, int]
+    box: tuple[float, ...]
     snapshot: bytes
 
 
@@ -69,6 +75,7 @@ class Passage:
     votes: list[Vote] = field(default_factory=list)
     tracks: set[int] = field(default_factory=set)
     frame: tuple[int, int] = (0, 0)  # seq and pts, ns, of the newest one
+    box: tuple[float, ...] = ()  # xyxy, pixels, where it was seen last
     snapshot: bytes = b""  # of the best vote's frame, JPEG
     said: str = ""  # to the person in front of the camera
 
@@ -87,13 +94,14 @@ class Passage:
             votes=found.votes,
             tracks=set(found.tracks),
             frame=found.frame,
+            box=found.box,
             snapshot=found.snapshot,
         )
 
     def kept(self, wall_ns: int, boot: str) -> Kept:
         """As it is to be kept at wall time `wall_ns`."""
         snapshot = b"" if self.decided else self.snapshot
-        evidence = Evidence(self.votes, sorted(self.tracks), self.after_another, self.frame, snapshot)
+        evidence = Evidence(self.votes, sorted(self.tracks), self.after_another, self.frame, self.box, snapshot)
         return Kept(
             id=self.id,
             camera=self.camera,
@@ -124,6 +132,24 @@ def near(vote: Vote, threshold: float) -> bool:
     return bool(vote.person) and vote.similarity is not None and vote.similarity >= threshold
 
 
+class _Face(NamedTuple):
+    """A picked face of a frame."""
+
+    camera: str
+    track: int
+    vote: Vote
+    box: NDArray[np.float32]  # (4,) xyxy, pixels
+    others: set[int]  # tracks in the same frame
+
+    def is_where(self, box: tuple[float, ...]) -> bool:
+        """Whether it is near a place, by its own size."""
+        if not box:
+            return False
+        middle, side = (self.box[:2] + self.box[2:]) / 2, float((self.box[2:] - self.box[:2]).max())
+        away = np.abs(middle - (np.array(box[:2]) + np.array(box[2:])) / 2)
+        return bool((away <= NEAR_SIDES * side).all())
+
+
 class Passages:
     """The open passages of all cameras."""
 
@@ -144,7 +170,8 @@ class Passages:
         for row, vote in zip(faces.rows.tolist(), _votes(faces, tracks), strict=True):
             if tracks[row] < 0:
                 continue
-            passage, merged = self._place(faces.frame.source, tracks[row], vote, set(tracks), now_ns)
+            face = _Face(faces.frame.source, tracks[row], vote, faces.found.boxes[row], set(tracks) - {tracks[row]})
+            passage, merged = self._place(face, now_ns)
             gone += merged
             told = any((old.captured_ns, old.track) == (vote.captured_ns, vote.track) for old in passage.votes)
             if not passage.decided and not told and len(passage.votes) < self._most:  # told: a message sent again
@@ -152,9 +179,10 @@ class Passages:
                     passage.snapshot = faces.snapshot
                 passage.votes.append(vote)
                 voted.append(passage)
-        for track in tracks:
+        for track, box in zip(tracks, faces.found.boxes.tolist(), strict=True):
             if seen := self._of_track.get(track):
                 seen.seen_ns, seen.frame = now_ns, (faces.frame.seq, faces.frame.pts_ns)
+                seen.box = tuple(box)
         return list(dict.fromkeys(voted)), gone
 
     def of(self, track: int) -> Passage | None:
@@ -167,13 +195,11 @@ class Passages:
         for track in passage.tracks:
             self._of_track.pop(track, None)
 
-    def _place(
-        self, camera: str, track: int, vote: Vote, visible: set[int], now_ns: int
-    ) -> tuple[Passage, list[Passage]]:
-        """The passage that `vote` belongs to, and what was merged into it."""
-        mine = self._of_track.get(track)
-        person = vote.person if near(vote, self.threshold) else ""
-        theirs = self._led_by(camera, person, visible - {track}) if person else None
+    def _place(self, face: _Face, now_ns: int) -> tuple[Passage, list[Passage]]:
+        """The passage that a face belongs to, and what was merged into it."""
+        mine = self._of_track.get(face.track)
+        person = face.vote.person if near(face.vote, self.threshold) else ""
+        theirs = self._led_by(face, person) if person else None
         merged = []
         if theirs is not None and (mine is None or not mine.decided):
             if mine is not None and mine is not theirs:
@@ -182,11 +208,12 @@ class Passages:
         elif mine is not None and not (mine.decided and person and mine.person != person):
             passage = mine
         else:
-            passage = (None if mine else self._alike(camera, vote, visible - {track})) or self._begin(
-                camera, now_ns, after_another=mine is not None
-            )
-        passage.tracks.add(track)
-        self._of_track[track] = passage
+            found = None if mine else self._alike(face, now_ns)
+            if found is not None and found.decided and person:
+                found = None  # a stranger's decision is not that of somebody who is recognized
+            passage = found or self._begin(face.camera, now_ns, after_another=mine is not None)
+        passage.tracks.add(face.track)
+        self._of_track[face.track] = passage
         return passage, merged
 
     def _begin(self, camera: str, now_ns: int, after_another: bool) -> Passage:
@@ -194,18 +221,21 @@ class Passages:
         self.open.append(passage)
         return passage
 
-    def _candidates(self, camera: str, others: set[int]) -> list[Passage]:
+    def _candidates(self, face: _Face) -> list[Passage]:
         """Passages of the camera that are not in the picture by another track: nobody is in two places."""
-        return [one for one in self.open if one.camera == camera and not one.tracks & others]
+        return [one for one in self.open if one.camera == face.camera and not one.tracks & face.others]
 
-    def _led_by(self, camera: str, person: str, others: set[int]) -> Passage | None:
-        found = (one for one in self._candidates(camera, others) if one.leader(self.threshold) == person)
+    def _led_by(self, face: _Face, person: str) -> Passage | None:
+        found = (one for one in self._candidates(face) if one.leader(self.threshold) == person)
         return next(found, None)
 
-    def _alike(self, camera: str, vote: Vote, others: set[int]) -> Passage | None:
-        found = [(one.likeness(vote.face), one) for one in self._candidates(camera, others)]
+    def _alike(self, face: _Face, now_ns: int) -> Passage | None:
+        found = [(one.likeness(face.vote.face), one) for one in self._candidates(face)]
         likeness, nearest = max(found, key=lambda pair: pair[0], default=(-1.0, None))
-        return nearest if likeness >= self.threshold - JOIN_BELOW else None
+        if nearest is None:
+            return None
+        here = now_ns - nearest.seen_ns <= NEAR_NS and face.is_where(nearest.box)
+        return nearest if likeness >= self.threshold - (NEAR_BELOW if here else JOIN_BELOW) else None
 
     def _merge(self, old: Passage, into: Passage) -> Passage:
         self.open.remove(old)

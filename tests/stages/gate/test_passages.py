@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.events.records import Kept
 from stages.gate.judge import accepted
@@ -47,6 +48,23 @@ def test_a_stranger_who_comes_back_is_known_by_the_face() -> None:
     now.see(camera(Seen(3, embedding(2), ADA, 0.1)), SECOND)
     assert of(now, 1) is of(now, 2)
     assert of(now, 3) is not of(now, 1)
+
+
+def somewhat_like(face: NDArray[np.float32], likeness: float) -> NDArray[np.float32]:
+    other = embedding(99)
+    across = other - (other @ face) * face
+    mixed: NDArray[np.float32] = likeness * face + np.sqrt(1 - likeness**2) * across / np.linalg.norm(across)
+    return mixed.astype(np.float32)
+
+
+def test_a_face_that_comes_up_where_one_was_just_lost_needs_to_be_less_like_it() -> None:
+    """As after a restart: a blurred look before it, a good one of somebody who is recognized after it."""
+    face = embedding(1)
+    for seconds, joined in ((2, True), (4, False)):
+        now, camera = passages(), Camera()
+        now.see(camera(Seen(1, somewhat_like(face, 0.3), ADA, 0.3)), 0)
+        now.see(camera(Seen(2, face, ADA, 0.8)), seconds * SECOND)
+        assert (of(now, 1) is of(now, 2)) is joined
 
 
 def test_two_faces_in_one_picture_are_two_however_alike() -> None:
