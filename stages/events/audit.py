@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -17,6 +18,18 @@ from stages.events.ledger import Ledger
 from stages.events.records import Decision, Head
 from stages.gallery.sealing import Unreadable, unseal
 
+EVERYTHING = (
+    "SELECT chain.*, sealed.owner, sealed.body, sealed.snapshot, notes.body"
+    " FROM chain LEFT JOIN sealed USING (seq) LEFT JOIN notes USING (seq) ORDER BY chain.seq"
+)
+SAYINGS = (
+    "SELECT seq, kind, body FROM chain JOIN notes USING (seq) WHERE kind IN ('tombstone', 'checkpoint') ORDER BY seq"
+)
+STRAYS = (
+    "SELECT seq FROM (SELECT seq FROM sealed UNION SELECT seq FROM notes UNION SELECT seq FROM outbox"
+    " UNION SELECT seq FROM commands) WHERE seq NOT IN (SELECT seq FROM chain) ORDER BY seq"
+)
+
 
 class Report(NamedTuple):
     """What an audit has found."""
@@ -28,80 +41,150 @@ class Report(NamedTuple):
     head: Head | None
 
 
-class _Erased(msgspec.Struct, frozen=True):
+class Content(NamedTuple):
+    """What belongs to a row: the first three where it is a decision, else the note."""
+
+    owner: bytes | None
+    body: bytes | None
+    snapshot: bytes | None
+    note: str | None
+
+
+class _Tombstone(msgspec.Struct, frozen=True):
     erased: tuple[int, ...] = ()
+    snapshots_to: int = 0
 
 
 class _Cut(msgspec.Struct, frozen=True):
-    cut: int
+    cut: int  # the last row that was removed
     hash: str
 
 
+class _Said(NamedTuple):
+    """What tombstones and checkpoints say."""
+
+    erased: set[int]  # rows
+    snapshots_to: int  # up to here they were removed
+    cuts: tuple[_Cut, ...]
+
+
 def audit(ledger: Ledger, outside: Sequence[Head]) -> Report:
-    """Read all rows; `outside` are heads that were kept elsewhere."""
-    notes = dict(ledger.all("SELECT seq, body FROM notes"))
-    kinds = dict(ledger.all("SELECT seq, kind FROM chain WHERE kind IN ('tombstone', 'checkpoint')"))
-    told = [msgspec.json.decode(notes[seq], type=_Erased) for seq, kind in kinds.items() if kind == "tombstone"]
-    erased = {seq for one in told for seq in one.erased}
-    cuts = [msgspec.json.decode(notes[seq], type=_Cut) for seq, kind in kinds.items() if kind == "checkpoint"]
+    """Read all rows as they are at one moment, the gate may go on; `outside` are heads that were kept elsewhere."""
     findings: list[str] = []
-    hashes: dict[int, bytes] = {}
-    gone = 0
-    previous: tuple[int, bytes] | None = None
-    for row in map(Row._make, ledger.all("SELECT * FROM chain ORDER BY seq")):
-        findings += _linked(row, previous, cuts)
-        if not signed(ledger.public_key, row.hash, row.signature):
-            findings.append(f"row {row.seq} is not signed by this gate's key")
-        wrong, is_erased = _content(ledger, row, notes.get(row.seq), row.seq in erased)
-        findings += wrong
-        gone += is_erased
-        hashes[row.seq] = row.hash
-        previous = row.seq, row.hash
-    findings += list(_outside(ledger, hashes, outside, cuts))
-    return Report(len(hashes), gone, tuple(findings), tuple(_remarks(gone, outside, cuts)), ledger.head())
+    doubts: dict[int, str] = {}
+    named, hashes = {head.seq for head in outside}, {}
+    previous: Row | None = None
+    count = gone = 0
+    with ledger.transaction("DEFERRED") as rows:
+        said = _said(rows)
+        findings += _around(ledger, rows)
+        for values in rows.execute(EVERYTHING):
+            row, content = Row(*values[:7]), Content(*values[7:])
+            findings += [*_linked(row, previous, said.cuts), *_fits(row, content, said)]
+            if not signed(ledger.public_key, row.hash, row.signature):
+                findings.append(f"row {row.seq} is not signed by this gate's key")
+            if doubt := _opens(ledger, row, content, said):
+                doubts[row.seq] = doubt
+            if row.seq in named:
+                hashes[row.seq] = row.hash
+            gone += row.seq in said.erased and content.body is None
+            count, previous = count + 1, row if row.seq > 0 else None
+    # A key is no part of that moment: what was erased since is no finding.
+    findings += [doubt for seq, doubt in doubts.items() if ledger.one("SELECT 1 FROM sealed WHERE seq = ?", (seq,))]
+    findings += _outside(ledger, previous.seq if previous else 0, hashes, outside, said.cuts)
+    head = Head(previous.seq, previous.hash.hex(), previous.signature.hex()) if previous else None
+    return Report(count, gone, tuple(findings), tuple(_remarks(gone, outside, said)), head)
 
 
-def _linked(row: Row, previous: tuple[int, bytes] | None, cuts: Sequence[_Cut]) -> Iterator[str]:
+def _said(rows: sqlite3.Connection) -> _Said:
+    """Forged ones may be among them: each is found out at its own row."""
+    erased: set[int] = set()
+    snapshots_to, cuts = 0, []
+    for seq, kind, body in rows.execute(SAYINGS):
+        try:
+            if kind == "checkpoint":
+                cuts.append(msgspec.json.decode(body, type=_Cut))
+                continue
+            tombstone = msgspec.json.decode(body, type=_Tombstone)
+        except msgspec.DecodeError:
+            continue
+        erased |= {row for row in tombstone.erased if row < seq}
+        snapshots_to = max(snapshots_to, min(tombstone.snapshots_to, seq))
+    return _Said(erased, snapshots_to, tuple(cuts))
+
+
+def _around(ledger: Ledger, rows: sqlite3.Connection) -> Iterator[str]:
+    """What is wrong beside the rows."""
+    if rows.execute("SELECT public_key FROM ledger").fetchone()[0] != ledger.public_key:
+        yield "the public key in the data is not that of the key that signs"
+    strays = [seq for (seq,) in rows.execute(STRAYS)]
+    if strays:
+        yield f"something here belongs to rows that are missing: {len(strays)}, from row {strays[0]} to {strays[-1]}"
+
+
+def _linked(row: Row, previous: Row | None, cuts: Sequence[_Cut]) -> Iterator[str]:
     """How a row does not follow the one before."""
-    last, hashed = previous or (0, FIRST)
+    if row.seq < 1:
+        yield f"row {row.seq} has a number that no gate gives"
+        return
+    last, hashed = (previous.seq, previous.hash.hex()) if previous else (0, FIRST.hex())
     if previous is None and row.seq > 1:
         cut = next((cut for cut in cuts if cut.cut == row.seq - 1), None)
         if cut is None:
             yield f"rows 1 to {row.seq - 1} are missing, and no checkpoint says that they were cut off"
             return
-        last, hashed = cut.cut, bytes.fromhex(cut.hash)
+        last, hashed = cut.cut, cut.hash
     if row.seq != last + 1:
         yield f"rows {last + 1} to {row.seq - 1} are missing"
-    elif row_hash(hashed, row.seq, row.at_ns, row.camera, row.kind, row.digest) != row.hash:
+    elif _hash(hashed, row) != row.hash:
         yield f"row {row.seq} was changed, or does not stand where it was written"
 
 
-def _content(ledger: Ledger, row: Row, note: str | None, erased: bool) -> tuple[list[str], bool]:
-    """What is wrong with what belongs to a row; whether it was erased, as a tombstone says."""
-    sealed = ledger.one("SELECT owner, body, snapshot FROM sealed WHERE seq = ?", (row.seq,))
-    content = sealed[1] if sealed else note.encode() if note is not None else None
-    if content is None:
-        return ([] if erased else [f"what belongs to row {row.seq} is missing, and no tombstone says why"]), erased
-    if hashlib.sha256(content).digest() != row.digest:
-        return [f"what belongs to row {row.seq} was changed"], False
-    if sealed is None:
-        return [], False
-    key = ledger.keys.get(sealed[0])
-    if key is None:
-        return [f"row {row.seq} has lost its key, and no tombstone says why"], False
-    at = row.seq.to_bytes(8, "big")
+def _hash(previous: str, row: Row) -> bytes:
+    """What a row's hash has to be; b"" after something that is no hash."""
     try:
-        decision = msgspec.json.decode(unseal(key, sealed[1], b"event", at), type=Decision)
-        picture = unseal(key, sealed[2], b"snapshot", at) if sealed[2] else None
-    except Unreadable:
-        return [f"row {row.seq} or its snapshot does not open with its key"], False
-    if picture is not None and hashlib.sha256(picture).hexdigest() != decision.frame_sha256:
-        return [f"the snapshot of row {row.seq} is not the one that it names"], False
-    return [], False
+        return row_hash(bytes.fromhex(previous), row.seq, row.at_ns, row.camera, row.kind, row.digest)
+    except ValueError:
+        return b""
 
 
-def _outside(ledger: Ledger, hashes: dict[int, bytes], outside: Sequence[Head], cuts: Sequence[_Cut]) -> Iterator[str]:
-    newest, begins = max(hashes, default=0), max((cut.cut for cut in cuts), default=0)
+def _fits(row: Row, content: Content, said: _Said) -> Iterator[str]:
+    """How what belongs to a row is not what its hash names."""
+    parts = [content.body] if content.body is not None else []
+    parts += [content.note.encode()] if content.note is not None else []
+    if row.seq in said.erased:
+        if parts:
+            yield f"row {row.seq} was erased, as a tombstone says, and something was put in its place"
+    elif not parts:
+        yield f"what belongs to row {row.seq} is missing, and no tombstone says why"
+    elif len(parts) > 1 or hashlib.sha256(parts[0]).digest() != row.digest:
+        yield f"what belongs to row {row.seq} was changed"
+
+
+def _opens(ledger: Ledger, row: Row, content: Content, said: _Said) -> str:
+    """What is wrong with what a key has to open; "" for nothing."""
+    if content.owner is None or content.body is None:
+        return ""
+    key = ledger.keys.get(content.owner)
+    if key is None:
+        return f"row {row.seq} has lost its key, and no tombstone says why"
+    at = row.seq.to_bytes(8, "big", signed=True)
+    try:
+        decision = msgspec.json.decode(unseal(key, content.body, b"event", at), type=Decision)
+        picture = unseal(key, content.snapshot, b"snapshot", at) if content.snapshot is not None else None
+    except (Unreadable, msgspec.DecodeError):
+        return f"row {row.seq} or its snapshot does not open with its key"
+    if picture is None:
+        missing = decision.frame_sha256 and row.seq > said.snapshots_to
+        return f"the snapshot of row {row.seq} is missing, and no tombstone says why" if missing else ""
+    same = hashlib.sha256(picture).hexdigest() == decision.frame_sha256
+    return "" if same else f"the snapshot of row {row.seq} is not the one that it names"
+
+
+def _outside(
+    ledger: Ledger, newest: int, hashes: dict[int, bytes], outside: Sequence[Head], cuts: Sequence[_Cut]
+) -> Iterator[str]:
+    begins = max((cut.cut for cut in cuts), default=0)
     for head in outside:
         if not signed(ledger.public_key, bytes.fromhex(head.hash), bytes.fromhex(head.signature)):
             yield f"the head of row {head.seq} from outside is not signed by this gate's key"
@@ -111,11 +194,13 @@ def _outside(ledger: Ledger, hashes: dict[int, bytes], outside: Sequence[Head], 
             yield f"row {head.seq} is not the one that a head from outside names"
 
 
-def _remarks(erased: int, outside: Sequence[Head], cuts: Sequence[_Cut]) -> Iterator[str]:
-    if cuts:
-        yield f"rows up to {max(cut.cut for cut in cuts)} were cut off at a signed checkpoint"
+def _remarks(erased: int, outside: Sequence[Head], said: _Said) -> Iterator[str]:
+    if said.cuts:
+        yield f"rows up to {max(cut.cut for cut in said.cuts)} were cut off at a signed checkpoint"
     if erased:
         yield f"{erased} rows are erased, as tombstones say"
+    if said.snapshots_to:
+        yield f"snapshots up to row {said.snapshots_to} were removed, as a tombstone says"
     if not outside:
         yield "without heads from outside (--heads) it cannot be seen whether the newest rows were cut off"
 
@@ -123,12 +208,14 @@ def _remarks(erased: int, outside: Sequence[Head], cuts: Sequence[_Cut]) -> Iter
 def read_heads(path: Path) -> list[Head]:
     """The heads in a file of JSON lines, as the output `file` writes them. Raises Failed."""
     try:
-        lines = path.read_bytes().splitlines()
-        return [msgspec.json.decode(line, type=Head) for line in lines if line.strip()]
+        heads = [msgspec.json.decode(line, type=Head) for line in path.read_bytes().splitlines() if line.strip()]
+        for head in heads:
+            bytes.fromhex(head.hash + head.signature)
     except OSError as error:
         raise Failed(f"cannot read the heads in {path}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec's, too
         raise Failed(f"{path} holds no heads, a JSON object a line with seq, hash and signature: {error}") from error
+    return heads
 
 
 def audit_command(
@@ -138,10 +225,13 @@ def audit_command(
 
     [bold]Example[/bold]: python run_pipeline.py gate audit --heads /mnt/elsewhere/heads.jsonl
     """
+    outside = read_heads(heads) if heads else []  # first: the rows that they name are there by then
     ledger = Ledger(home(), keys())
-    report = audit(ledger, read_heads(heads) if heads else [])
+    report = audit(ledger, outside)
+    ledger.close()
     for sentence in (*report.findings, *report.remarks):
         typer.echo(sentence)
+    typer.echo(f"public key: {ledger.public_key.hex()} (Ed25519)")
     if report.head:
         typer.echo(f"head: row {report.head.seq}, {report.head.hash}")
     typer.echo(f"{report.rows} rows, {report.erased} of them erased, {len(report.findings)} findings")

@@ -21,9 +21,12 @@ from stages.gallery.sealing import seal
 class Commit:
     """What may be written. A key that is new is on the disk before the row that it seals."""
 
-    def __init__(self, rows: sqlite3.Connection, keys: Keys, signer: Ed25519PrivateKey, boot: str) -> None:
-        self._rows, self._keys, self._signer, self._boot = rows, keys, signer, boot
-        self.let_go: list[bytes] = []  # owners whose keys seal nothing any more once this is committed
+    def __init__(
+        self, rows: sqlite3.Connection, keys: Keys, signer: Ed25519PrivateKey, boot: str, begun_ns: int
+    ) -> None:
+        """`begun_ns` (boot clock) is from before the wait for other writers: a door's order runs from then on."""
+        self._rows, self._keys, self._signer, self._boot, self._begun_ns = rows, keys, signer, boot, begun_ns
+        self.let_go: list[bytes] = []  # owners whose keys may seal nothing any more once this is committed
 
     def decide(self, decision: Decision, snapshot: bytes, outputs: Sequence[str], orders: Sequence[Order] = ()) -> int:
         """Write a decision, what each of `outputs` is to be told, and the doors' orders; the row's number.
@@ -42,7 +45,7 @@ class Commit:
         for output in outputs:
             self._rows.execute("INSERT INTO outbox(output, seq) VALUES (?, ?)", (output, seq))
         for order in orders:
-            expires_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + order.within_ns
+            expires_ns = self._begun_ns + order.within_ns
             values = (secrets.token_hex(16), order.door, seq, self._boot, expires_ns, order.seconds, "given")
             self._rows.execute(
                 "INSERT INTO commands(id, door, seq, boot, expires_ns, seconds, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -72,10 +75,22 @@ class Commit:
         """Forget a passage; its key, too, unless a stranger's decision is sealed under it."""
         id_ = bytes.fromhex(passage)
         self._rows.execute("DELETE FROM passages WHERE id = ?", (id_,))
-        if not self._rows.execute("SELECT 1 FROM sealed WHERE owner = ?", (id_,)).fetchone():
-            self.let_go.append(id_)
+        self.let_go.append(id_)
 
-    def finish(self, command: Command, state: Literal["done", "failed", "unknown"], detail: str) -> None:
+    def take(self, door: str) -> Command | None:
+        """The next command for a door that has not expired; it counts as carried out from now on."""
+        query = (
+            "SELECT id, seq, seconds, boot, expires_ns FROM commands WHERE door = ? AND state = 'given' ORDER BY seq"
+        )
+        for id_, seq, seconds, boot, expires_ns in self._rows.execute(query, (door,)).fetchall():
+            command = Command(id_, door, seq, seconds)
+            if boot == self._boot and time.clock_gettime_ns(time.CLOCK_BOOTTIME) <= expires_ns:
+                self._rows.execute("UPDATE commands SET state = 'taken' WHERE id = ?", (id_,))
+                return command
+            self.finish(command, "expired", "nobody carried it out in time")
+        return None
+
+    def finish(self, command: Command, state: Literal["done", "failed", "unknown", "expired"], detail: str) -> None:
         """What came of a door command; into the chain, too, where it is not what the decision said."""
         self._rows.execute("UPDATE commands SET state = ?, detail = ? WHERE id = ?", (state, detail, command.id))
         if state != "done":
@@ -89,21 +104,23 @@ class Commit:
         """The badge that was shown at a door has had its decision."""
         self._rows.execute("DELETE FROM claims WHERE door = ?", (door,))
 
+    def spend_all(self) -> None:
+        """No badge that was shown counts any more."""
+        self._rows.execute("DELETE FROM claims")
+
     def move(self, person: str, inside: bool, at_ns: int) -> None:
         """Somebody (by id) was let in, or out, at wall time `at_ns`."""
         values = (bytes.fromhex(person), inside, at_ns)
         self._rows.execute("INSERT OR REPLACE INTO presence VALUES (?, ?, ?)", values)
 
-    def erase(self, owners: Sequence[bytes], passages: Sequence[bytes], people: Sequence[bytes]) -> list[int]:
-        """Delete what is sealed under keys that are destroyed, and say in the chain which rows; these."""
+    def erase(self, owners: Sequence[bytes]) -> list[int]:
+        """Delete what belongs to some owners, and say in the chain which rows; these. Their keys go afterwards."""
         seqs: list[int] = []
         for owner in owners:
             seqs += [seq for (seq,) in self._rows.execute("SELECT seq FROM sealed WHERE owner = ?", (owner,))]
-            self._rows.execute("DELETE FROM sealed WHERE owner = ?", (owner,))
-        for id_ in passages:
-            self._rows.execute("DELETE FROM passages WHERE id = ?", (id_,))
-        for person in people:
-            self._rows.execute("DELETE FROM presence WHERE person = ?", (person,))
+            for table, column in (("sealed", "owner"), ("passages", "id"), ("presence", "person")):
+                self._rows.execute(f"DELETE FROM {table} WHERE {column} = ?", (owner,))
+        self.let_go += owners
         if seqs:
             self.note("tombstone", erased=sorted(seqs))
         return sorted(seqs)
@@ -116,18 +133,14 @@ class Commit:
             self._rows.execute(f"DELETE FROM {table} WHERE seq <= ?", (seq,))
         self._rows.execute("DELETE FROM outbox WHERE seq <= ?", (seq,))
         self._rows.execute("DELETE FROM commands WHERE seq <= ?", (seq,))
-        query = "SELECT (SELECT 1 FROM sealed WHERE owner = ?1) OR (SELECT 1 FROM passages WHERE id = ?1)"
-        query += " OR (SELECT 1 FROM presence WHERE person = ?1)"
-        self.let_go += [owner for owner in owners if not self._rows.execute(query, (owner,)).fetchone()[0]]
+        self.let_go += owners
         return self.note("checkpoint", cut=seq, hash=row[0].hex())
 
-    def forget_snapshots(self, before_ns: int) -> int:
-        """Remove the snapshots of decisions before wall time `before_ns`; how many."""
-        query = (
-            "UPDATE sealed SET snapshot = NULL WHERE snapshot IS NOT NULL"
-            " AND seq IN (SELECT seq FROM chain WHERE at_ns < ?)"
-        )
-        return self._rows.execute(query, (before_ns,)).rowcount
+    def forget_snapshots(self, seq: int) -> None:
+        """Remove the snapshots of the rows up to `seq`, and say so in the chain."""
+        query = "UPDATE sealed SET snapshot = NULL WHERE snapshot IS NOT NULL AND seq <= ?"
+        if self._rows.execute(query, (seq,)).rowcount:
+            self.note("tombstone", snapshots_to=seq)
 
     def _last(self) -> Row | None:
         row = self._rows.execute("SELECT * FROM chain ORDER BY seq DESC LIMIT 1").fetchone()

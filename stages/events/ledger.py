@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,9 +24,14 @@ from stages.events.commit import Commit
 from stages.events.records import Decision, Event, Head, Kept
 from stages.gallery.keyfile import Keys
 from stages.gallery.master import Master
+from stages.gallery.rows import Rows
 from stages.gallery.sealing import Unreadable, unseal
 
 SIGNER = b"signs the chain."  # the owner whose key is the Ed25519 seed; 16 bytes, as all owners
+SEALS = (
+    "SELECT EXISTS (SELECT 1 FROM sealed WHERE owner = ?1) OR EXISTS (SELECT 1 FROM passages WHERE id = ?1)"
+    " OR EXISTS (SELECT 1 FROM presence WHERE person = ?1)"
+)
 
 
 class Ledger:
@@ -42,10 +48,9 @@ class Ledger:
             raise Failed(f"there are no events in {home}: run the gate first, or set $FRAMEWIRE_HOME")
         self._rows = schema.connect(self.path)
         self._folder, self._home = folder, home
-        with schema.told(self.path):
-            if self._rows.execute("PRAGMA user_version").fetchone()[0] == 0:
-                self._create()
-            (id_,) = self._rows.execute("SELECT id FROM ledger").fetchone()
+        if not self._exists():
+            self._create()
+        ((id_,),) = self.all("SELECT id FROM ledger")
         self.keys = Keys(folder / f"events-{id_.hex()}.keys", Master.load(home))
         seed = self.keys.get(SIGNER)
         if seed is None:
@@ -60,23 +65,28 @@ class Ledger:
 
     @contextmanager
     def commit(self) -> Iterator[Commit]:
-        """A transaction: all of it is on the disk when the block ends, or nothing of it. Raises Failed."""
+        """A transaction: all of it is on the disk when the block ends, or nothing of it. Raises Failed.
+
+        Keys that seal nothing afterwards are destroyed then; what a crash leaves of them `tidy` destroys.
+        """
+        begun_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         with self.transaction() as rows:
-            commit = Commit(rows, self.keys, self._signer, self.boot)
+            commit = Commit(rows, self.keys, self._signer, self.boot, begun_ns)
             yield commit
-        self.keys.destroy(*commit.let_go)
+        if commit.let_go:
+            self._let_go(commit.let_go)
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The rows themselves, for what is in this package. Raises Failed."""
+    def transaction(self, kind: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """The rows themselves, for what is in this package; DEFERRED to read them as of one moment. Raises Failed."""
         with schema.told(self.path):
-            self._rows.execute("BEGIN IMMEDIATE")
+            self._rows.execute(f"BEGIN {kind}")
             try:
                 yield self._rows
-            except BaseException:
-                self._rows.execute("ROLLBACK")
-                raise
-            self._rows.execute("COMMIT")
+                self._rows.execute("COMMIT")
+            finally:
+                if self._rows.in_transaction:  # SQLite itself has rolled back where the disk was full
+                    self._rows.execute("ROLLBACK")
 
     def head(self) -> Head | None:
         """The newest row's."""
@@ -96,14 +106,24 @@ class Ledger:
         )
         return [self.event(Row(*row)) for row in rows]
 
+    def follow(self, after: int, limit: int = 50) -> list[Event]:
+        """The rows that come next after number `after`, the oldest first: who goes on from the last misses none."""
+        rows = self.all("SELECT * FROM chain WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
+        return [self.event(Row(*row)) for row in rows]
+
     def event(self, row: Row) -> Event:
         """A row with what can be read of it."""
         found = self.one("SELECT owner, body, snapshot IS NOT NULL FROM sealed WHERE seq = ?", (row.seq,))
         note = self.one("SELECT body FROM notes WHERE seq = ?", (row.seq,))
         decision = self._opened(row.seq, found[0], found[1]) if found else None
-        erased = decision is None and note is None
-        has_snapshot = bool(found and found[2]) and not erased
-        return Event(row.seq, row.at_ns, row.camera, row.kind, decision, note[0] if note else "", erased, has_snapshot)
+        return Event(
+            *(row.seq, row.at_ns, row.camera, row.kind),
+            decision=decision,
+            note=note[0] if note else "",
+            erased=found is None and note is None,
+            has_snapshot=bool(found and decision and found[2]),
+            damaged=found is not None and decision is None,
+        )
 
     def snapshot(self, seq: int) -> bytes | None:
         """The JPEG of a decision; None where there is none, or none any more. Raises Failed for a damaged one."""
@@ -147,53 +167,68 @@ class Ledger:
         return (bool(row[0]), row[1]) if row else None
 
     def erase(self, *owners: bytes) -> list[int]:
-        """Destroy what is known of some owners (people's ids, or passages'), and say so in the chain; which rows.
+        """Delete what is known of some owners (people's ids), and say so in the chain; which rows.
 
-        The keys are destroyed first: what a crash leaves behind nobody can read, and `sweep` clears it away.
+        The tombstone and the deletion are one transaction; the keys are destroyed next, so that a key that was lost
+        otherwise never looks like an erasure. Open passages that are nobody's yet go, too, as they may be theirs,
+        and so do badges that were shown.
         """
-        self.keys.destroy(*owners)
-        return self.sweep()
-
-    def sweep(self) -> list[int]:
-        """Clear away what has lost its key; which rows."""
-        kept = self.keys.owners()
-        gone = [owner for (owner,) in self.all("SELECT DISTINCT owner FROM sealed") if owner not in kept]
-        rest = [id_ for (id_,) in self.all("SELECT id FROM passages") if id_ not in kept]
-        absent = [person for (person,) in self.all("SELECT person FROM presence") if person not in kept]
-        if not (gone or rest or absent):
-            return []
-        with self.commit() as commit:
-            seqs = commit.erase(gone, rest, absent)
+        seqs: list[int] = []
+        while True:
+            with self.commit() as commit:
+                seqs += commit.erase(owners)
+                for passage in self.passages():
+                    if not passage.person or bytes.fromhex(passage.person) in owners:
+                        commit.drop(passage.id)
+                commit.spend_all()
+            if not self.keys.owners() & set(owners):  # else somebody decided about them meanwhile
+                break
         with schema.told(self.path):
-            self._rows.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            Rows(self.path).truncate_log()
         return seqs
 
+    def sweep(self) -> None:
+        """Delete open passages that cannot be read any more."""
+        with self.commit() as commit:
+            readable = {passage.id for passage in self.passages()}
+            for (id_,) in self.all("SELECT id FROM passages"):
+                if id_.hex() not in readable:
+                    commit.drop(id_.hex())
+
     def tidy(self) -> None:
-        """Destroy keys that seal nothing: a crash came before the rows. For the gate alone, which makes such keys."""
-        queries = ("SELECT owner FROM sealed", "SELECT id FROM passages", "SELECT person FROM presence")
-        needed = {owner for query in queries for (owner,) in self.all(query)}
-        self.keys.destroy(*(self.keys.owners() - needed - {SIGNER}))
+        """Destroy keys that seal nothing: a crash came between them and the rows."""
+        self._let_go(self.keys.owners() - {SIGNER})
+
+    def _let_go(self, owners: Iterable[bytes]) -> None:
+        """Destroy the keys that seal nothing. Nobody else makes or needs one meanwhile: that takes a transaction."""
+        with self.transaction() as rows:
+            self.keys.destroy(*(owner for owner in owners if not rows.execute(SEALS, (owner,)).fetchone()[0]))
+
+    def _exists(self) -> bool:
+        return bool(self.all("PRAGMA user_version")[0][0])
 
     def _create(self) -> None:
-        id_, seed = secrets.token_bytes(8), secrets.token_bytes(32)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        Keys(self._folder / f"events-{id_.hex()}.keys", Master.load(self._home, create=True)).add(SIGNER, seed)
-        public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-        self._rows.execute("BEGIN IMMEDIATE")
-        if self._rows.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody was faster
+        master = Master.load(self._home, create=True)
+        with self.transaction() as rows:
+            if self._exists():
+                return  # another process was faster
+            id_, seed = secrets.token_bytes(8), secrets.token_bytes(32)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            Keys(self._folder / f"events-{id_.hex()}.keys", master).add(SIGNER, seed)
+            public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
             for table in schema.TABLES:
-                self._rows.execute(table)
-            self._rows.execute("INSERT INTO ledger VALUES (?, ?)", (id_, public))
-            self._rows.execute(f"PRAGMA user_version = {schema.SCHEMA}")
-        self._rows.execute("COMMIT")
+                rows.execute(table)
+            rows.execute("INSERT INTO ledger VALUES (?, ?)", (id_, public))
+            rows.execute(f"PRAGMA user_version = {schema.SCHEMA}")
 
     def _opened(self, seq: int, owner: bytes, body: bytes) -> Decision | None:
+        """The decision of a row; None where it has lost its key, or is damaged."""
         key = self.keys.get(owner)
         try:
             text = unseal(key, body, b"event", seq.to_bytes(8, "big")) if key else None
-        except Unreadable as error:
-            raise Failed(f"event {seq} is damaged: run `gate audit`") from error
-        return msgspec.json.decode(text, type=Decision) if text is not None else None
+            return None if text is None else msgspec.json.decode(text, type=Decision)
+        except (Unreadable, msgspec.DecodeError):
+            return None
 
     def one(self, query: str, values: Sequence[object] = ()) -> tuple[Any, ...] | None:
         """The first row that a query finds. Raises Failed."""

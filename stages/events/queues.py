@@ -66,19 +66,10 @@ class Commands:
 
     def take(self) -> Command | None:
         """The next command that has not expired. From now on it counts as carried out, whatever comes of it."""
-        query = (
-            "SELECT id, seq, seconds, boot, expires_ns FROM commands WHERE door = ? AND state = 'given' ORDER BY seq"
-        )
-        if self._ledger.one(query, (self._door,)) is None:
+        if self._ledger.one("SELECT 1 FROM commands WHERE door = ? AND state = 'given'", (self._door,)) is None:
             return None
-        with self._ledger.transaction() as rows:
-            for id_, seq, seconds, boot, expires_ns in rows.execute(query, (self._door,)).fetchall():
-                late = boot != self._ledger.boot or time.clock_gettime_ns(time.CLOCK_BOOTTIME) > expires_ns
-                state = "expired" if late else "taken"
-                rows.execute("UPDATE commands SET state = ? WHERE id = ?", (state, id_))
-                if not late:
-                    return Command(id_, self._door, seq, seconds)
-        return None
+        with self._ledger.commit() as commit:
+            return commit.take(self._door)
 
     def finish(self, command: Command, error: str = "") -> None:
         """What came of it. A failure is written into the chain: a decision said that the door opens, and it did not."""
@@ -89,7 +80,7 @@ class Commands:
         """After a crash: what had been taken has an unknown outcome and is never repeated; these."""
         query = "SELECT id, seq, seconds FROM commands WHERE door = ? AND state = 'taken'"
         found = [Command(id_, self._door, seq, seconds) for id_, seq, seconds in self._ledger.all(query, (self._door,))]
-        for command in found:
-            with self._ledger.commit() as commit:
+        with self._ledger.commit() as commit:
+            for command in found:
                 commit.finish(command, "unknown", "the process ended before it was told what came of it")
         return found

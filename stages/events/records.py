@@ -63,7 +63,7 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A row as it can be read; `decision` is None where it was erased, or is no decision."""
+    """A row as it can be read; `decision` is None where it was erased, is damaged, or is no decision."""
 
     seq: int
     at_ns: int
@@ -73,6 +73,7 @@ class Event(msgspec.Struct, frozen=True):
     note: str  # JSON of what is public in it; "" for a decision
     erased: bool
     has_snapshot: bool
+    damaged: bool = False  # it is there, and does not open; an audit says more
 
 
 class Head(msgspec.Struct, frozen=True):

@@ -11,6 +11,10 @@ from pipeline.config import Config
 from stages.events.ledger import Ledger
 
 DAY_NS = 86_400_000_000_000
+OLD = (
+    "SELECT max(seq) FROM chain WHERE at_ns < ?1"
+    " AND seq < coalesce((SELECT min(seq) FROM chain WHERE at_ns BETWEEN ?1 AND ?2), 1 << 62)"
+)
 Days = Annotated[float, Meta(gt=0)]
 
 
@@ -24,24 +28,37 @@ class RetentionConfig(Config, frozen=True):
 
 def retain(ledger: Ledger, config: RetentionConfig) -> None:
     """Remove what is too old. Rows go as a prefix, so that the chain stays whole."""
-    now = time.time_ns()
-    if config.snapshots is not None:
-        before_ns = now - int(config.snapshots * DAY_NS)
+    if seq := _old(ledger, config.snapshots):
         with ledger.commit() as commit:
-            commit.forget_snapshots(before_ns)
-    if config.strangers is not None:
-        ledger.erase(*_strangers(ledger, now - int(config.strangers * DAY_NS)))
-    if config.events is not None:
-        old = ledger.one("SELECT max(seq) FROM chain WHERE at_ns < ?", (now - int(config.events * DAY_NS),))
-        newest = ledger.head()
-        if old and old[0] and newest and old[0] < newest.seq:  # the newest row stays: the next one follows it
-            with ledger.commit() as commit:
-                commit.cut(old[0])
+            commit.forget_snapshots(seq)
+    if owners := _strangers(ledger, _old(ledger, config.strangers)):
+        with ledger.commit() as commit:
+            commit.erase(owners)
+    cut = ledger.one(
+        "SELECT max(seq) FROM chain WHERE seq <= ? AND seq < (SELECT max(seq) FROM chain)",
+        (_old(ledger, config.events),),
+    )
+    if cut and cut[0]:  # the newest row stays: the next one follows it
+        with ledger.commit() as commit:
+            commit.cut(cut[0])
+    ledger.tidy()
 
 
-def _strangers(ledger: Ledger, before_ns: int) -> list[bytes]:
-    """Whose keys seal nothing but decisions about strangers before `before_ns`."""
-    query = "SELECT owner, seq FROM sealed JOIN chain USING (seq) WHERE at_ns < ?"
-    found = ledger.all(query, (before_ns,))
-    events = ((owner, ledger.events(before=seq + 1, limit=1)) for owner, seq in found)
-    return [owner for owner, (event,) in events if event.decision and not event.decision.person]
+def _old(ledger: Ledger, days: float | None) -> int:
+    """The last row that is older than that; 0 where there is none.
+
+    Rows are written in order, so none that comes after a younger one is older, whatever its time says: the clock was
+    behind. One from the future says nothing: the clock was ahead.
+    """
+    if days is None:
+        return 0
+    now = time.time_ns()
+    found = ledger.one(OLD, (now - int(days * DAY_NS), now))
+    return int(found[0] or 0) if found else 0
+
+
+def _strangers(ledger: Ledger, seq: int) -> list[bytes]:
+    """Whose keys seal decisions about strangers up to row `seq`; what is damaged is left for an audit to find."""
+    found = ledger.all("SELECT owner, max(seq) FROM sealed WHERE seq <= ? GROUP BY owner", (seq,))
+    events = ((owner, ledger.events(before=last + 1, limit=1)) for owner, last in found)
+    return [owner for owner, (event, *_) in events if event.decision and not event.decision.person]

@@ -45,6 +45,7 @@ def connect(path: Path) -> sqlite3.Connection:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)
         rows = sqlite3.connect(path, BUSY_S, 0, None)
+        rows.text_factory = _text
         rows.execute("PRAGMA synchronous = FULL")  # a decision that was told is on the disk
         rows.execute("PRAGMA secure_delete = ON")
         if not path.stat().st_size:
@@ -58,8 +59,9 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def lock(home: Path) -> int:
     """A descriptor that keeps a second gate away from the data of this one. Raises Failed."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = os.open(home / "gate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with told(home / "gate.lock"):
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(home / "gate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -85,3 +87,8 @@ def told(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise Failed(f"cannot use the events in {path}: {error.strerror}") from error
+
+
+def _text(raw: bytes) -> str:
+    """Text that somebody has damaged is read, too, so that an audit can say where it is."""
+    return raw.decode(errors="replace")

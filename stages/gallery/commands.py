@@ -81,13 +81,28 @@ def forget(name: Annotated[str, typer.Argument(help="Whom to forget.")], config:
     """
     name = checked_name(name)
     store = store_of(settings_of(config))
-    person, counts = store.forget(name)
-    late = wait_for(store.home, store.generation(), FOLLOW_S)
-    rows = Ledger(store.home, keys()).erase(person) if (store.home / "gate.sqlite").exists() else []
-    for line in receipt(name, counts, len(rows), late):
+    lines, late = forgotten(store, name)
+    for line in lines:
         Console().print(Text(line), soft_wrap=True)
     if late:
         raise typer.Exit(1)
+
+
+def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
+    """Destroy all that is kept of a person: the receipt, and which processes still know them. Raises Failed.
+
+    The events first, while the name can still be said again after a crash; and once more when no process is left that
+    could have written another.
+    """
+    person = next((one.id for one in store.people() if one.name == name), None)
+    ledger = Ledger(store.home, keys()) if (store.home / "gate.sqlite").exists() else None
+    erased = len(ledger.erase(person)) if ledger and person else 0
+    person, counts = store.forget(name)
+    late = wait_for(store.home, store.generation(), FOLLOW_S)
+    if ledger:
+        erased += len(ledger.erase(person))
+        ledger.close()
+    return receipt(name, counts, erased, late), late
 
 
 def receipt(name: str, counts: dict[str, int], events: int, late: list[str]) -> list[str]:

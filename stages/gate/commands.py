@@ -18,6 +18,7 @@ from stages.gate.calibrate import calibrate
 from stages.gate.report import Report, line
 from stages.gate.settings import GateSettings, warnings
 from stages.gate.wrong import wrong
+from stages.show.web.show import announced, sentences
 
 LOOK_S = 0.2
 COLORS = {"opened": "bold green", "refused": "yellow", "held": "cyan", "alarm": "bold red"}
@@ -31,7 +32,7 @@ class Announcer:
     def __init__(self, settings: GateSettings, as_json: bool) -> None:
         self._report = Report(Ledger(home(), keys(), create=True))
         self._console, self._as_json = Console(), as_json
-        self._due = 0.0
+        self._due, self._began_ns = 0.0, time.time_ns()
         if not as_json:
             for sentence in warnings(settings):
                 self._console.print(Text(f"WARNING: {sentence}", style="bold red"), soft_wrap=True)
@@ -42,11 +43,21 @@ class Announcer:
         if now < self._due and not last:
             return
         self._due = now + LOOK_S
+        self._tell_address()
         for event in self._report.news():
             if self._as_json:
                 typer.echo(msgspec.json.encode(event))
             else:
                 self._console.print(Text(line(event), style=COLORS.get(event.kind, "dim")), soft_wrap=True)
+
+    def _tell_address(self) -> None:
+        """Where the page is, once it is there."""
+        found = announced()
+        if found and found.at_ns > self._began_ns:
+            self._began_ns = found.at_ns
+            if not self._as_json:
+                for sentence in sentences(found):
+                    self._console.print(sentence, soft_wrap=True)
 
     def end(self) -> None:
         """What the whole run came to."""

@@ -97,7 +97,7 @@ class Gate:
                 self._settle(passage)
             if quiet >= GAP_NS:
                 self._close(passage)
-        if now - self._retained >= DAY_S:
+        if now - self._retained >= DAY_S and self._clock.believed():  # a clock that is wrong would make all too old
             self._retained = now
             retain(self._ledger, self._config.retention)
 
@@ -176,7 +176,7 @@ class Gate:
             clock_believed=self._clock.believed(),
             live_threshold=self._live_threshold,
             presence=(was[0], (wall_ns() - was[1]) / (60 * SECOND)) if was else None,
-            companion=held[-1][3] if held else "",
+            companion=bool(held),
             turned_ns=self._turned.get(passage.id),
             turn_failed=challenge.reason if challenge else "",
         )

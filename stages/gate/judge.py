@@ -51,7 +51,7 @@ class Surroundings(NamedTuple):
     clock_believed: bool
     live_threshold: float  # NaN where nothing tells live faces
     presence: tuple[bool, float] | None  # whether the person came in last, and how many minutes ago
-    companion: str  # name of somebody who may come in, too, and was seen just before; "" for nobody
+    companion: bool  # somebody else who may come in was seen just before
     turned_ns: int | None  # when the head had been turned as asked, monotonic; None where it has not been
     turn_failed: str  # why it will not be any more, or ""
 
@@ -96,7 +96,7 @@ def judge(
         return Verdict("refused", "uncalibrated", "no threshold is calibrated for this model and gallery")
     if now.door.two_person_seconds and not now.companion:
         return Verdict("held", "second-person", f"{name} may come in with a second person")
-    beside = f" together with {now.companion}" if now.companion else ""
+    beside = " together with a second person" if now.companion else ""  # no name: it would outlive who has it
     return Verdict("opened", "", f"{name} may come in{beside}")
 
 

@@ -33,7 +33,7 @@ class Report:
 
     def news(self) -> list[Event]:
         """What has been written since the last call, the oldest first."""
-        events = self._ledger.events(after=self._seen, limit=1000)[::-1]
+        events = self._ledger.follow(self._seen, 1000)
         if events:
             self._seen = events[-1].seq
         self._decisions += [event.decision for event in events if event.decision]

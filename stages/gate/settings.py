@@ -22,6 +22,7 @@ from stages.liveness import LivenessConfig
 from stages.match import MatchConfig
 from stages.nms import NmsConfig
 from stages.pick import PickConfig
+from stages.show.web.show import ShowConfig
 from stages.track import TrackConfig
 
 
@@ -39,6 +40,7 @@ class GateSettings(Config, frozen=True):
     match: MatchConfig = MatchConfig()
     gate: GateConfig = GateConfig()
     act: ActConfig = ActConfig()
+    show: ShowConfig = ShowConfig()
 
     def by_stage(self) -> dict[str, Config]:
         """The config of each stage under its class's name, as the supervisor wants it."""
@@ -58,7 +60,8 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
     threshold = given.match.threshold
     if threshold is None and found is not None and found.mode == gate.mode:
         threshold = found.threshold
-    return replace(
+    given.show.check()
+    changed = replace(
         given,
         capture=replace(given.capture, realtime=True),
         match=replace(given.match, threshold=threshold),
@@ -70,6 +73,8 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
             badge_seconds=gate.badge_seconds,
         ),
     )
+    seen_as = {"detect": changed.detect, "nms": changed.nms, "match": changed.match}
+    return replace(changed, show=replace(given.show, warnings=tuple(warnings(changed)), **seen_as))
 
 
 def _check(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -13,6 +16,7 @@ from pipeline.errors import Failed
 from stages.events.audit import audit, read_heads
 from stages.events.chain import Row, link
 from stages.events.records import Head
+from tests.command import ROOT, User
 from tests.stages.events.conftest import Office
 
 ADA = "0a" * 16
@@ -54,11 +58,66 @@ def test_what_nobody_touched_is_whole(filled: Office) -> None:
         (["UPDATE sealed SET snapshot = zeroblob(99) WHERE seq = 5"], "row 5 or its snapshot does not open"),
         (["UPDATE sealed SET owner = zeroblob(16) WHERE seq = 5"], "row 5 has lost its key"),
         (["UPDATE chain SET signature = zeroblob(64) WHERE seq = 6"], "row 6 is not signed"),
+        (["UPDATE chain SET seq = -5 WHERE seq = 6"], "row -5 has a number that no gate gives"),
+        (["UPDATE chain SET camera = CAST(x'ff00fe' AS TEXT) WHERE seq = 2"], "row 2 was changed"),
+        (["UPDATE sealed SET snapshot = NULL WHERE seq = 4"], "the snapshot of row 4 is missing"),
+        (["INSERT INTO notes VALUES (4, '{}')"], "what belongs to row 4 was changed"),
+        (["INSERT INTO notes VALUES (9, '{}')"], "something here belongs to rows that are missing: 1, from row 9"),
+        (["DELETE FROM chain WHERE seq > 4"], "something here belongs to rows that are missing: 2, from row 5 to 6"),
+        (["UPDATE ledger SET public_key = zeroblob(32)"], "the public key in the data is not that"),
     ],
 )
 def test_tampering_is_found(filled: Office, statements: list[str], finding: str) -> None:
     filled.tamper(*statements)
     assert any(sentence.startswith(finding) for sentence in audit(filled.ledger, []).findings)
+
+
+@pytest.fixture
+def told(filled: Office) -> Office:
+    """Six decisions, of which 1, 3 and 5 are erased (row 7 says so), and 1 and 2 cut off (row 8 says so)."""
+    with filled.ledger.commit() as commit:
+        commit.erase([owner for (owner,) in filled.ledger.all("SELECT owner FROM sealed WHERE seq % 2 = 1")])
+    with filled.ledger.commit() as commit:
+        commit.cut(2)
+    return filled
+
+
+def test_erasures_and_cuts_are_no_findings(told: Office) -> None:
+    report = audit(told.ledger, [])
+    assert (report.findings, report.rows, report.erased) == ((), 6, 2)
+    assert "rows up to 2 were cut off at a signed checkpoint" in report.remarks
+
+
+@pytest.mark.parametrize(
+    ("statements", "finding"),
+    [
+        (["DELETE FROM notes WHERE seq = 7"], "what belongs to row 7 is missing"),
+        (["UPDATE notes SET body = 'nonsense' WHERE seq = 7"], "what belongs to row 7 was changed"),
+        (["UPDATE notes SET body = '{\"erased\":[3,4,5]}' WHERE seq = 7"], "what belongs to row 7 was changed"),
+        (["INSERT INTO sealed SELECT 3, owner, body, snapshot FROM sealed WHERE seq = 4"], "row 3 was erased, as a"),
+        (["DELETE FROM chain WHERE seq = 3"], "rows 1 to 3 are missing, and no checkpoint"),
+        (["DELETE FROM notes WHERE seq = 8"], "rows 1 to 2 are missing, and no checkpoint"),
+        (['UPDATE notes SET body = \'{"cut":2,"hash":"xyz"}\' WHERE seq = 8'], "what belongs to row 8 was changed"),
+        (["UPDATE chain SET kind = 'tombstone' WHERE seq = 8"], "row 8 was changed"),
+    ],
+)
+def test_tampering_with_tombstones_and_checkpoints_is_found(told: Office, statements: list[str], finding: str) -> None:
+    told.tamper(*statements)
+    assert any(sentence.startswith(finding) for sentence in audit(told.ledger, []).findings)
+
+
+def test_a_lost_key_is_no_erasure_and_nothing_is_deleted_for_it(filled: Office) -> None:
+    (key_file,) = filled.keys.iterdir()
+    whole = key_file.read_bytes()
+    filled.ledger.keys.destroy(bytes.fromhex(ADA))
+    gate = filled.again()
+    gate.sweep()
+    gate.tidy()
+    lost = [f"row {seq} has lost its key, and no tombstone says why" for seq in (2, 4, 6)]
+    assert list(audit(gate, []).findings) == lost
+    assert [event.seq for event in gate.events() if event.damaged] == [6, 4, 2]
+    key_file.write_bytes(whole)
+    assert audit(filled.again(), []).findings == ()
 
 
 def test_snapshots_of_two_events_cannot_change_places(filled: Office) -> None:
@@ -95,7 +154,10 @@ def test_a_chain_forged_with_another_key_is_not_signed_by_this_gate(filled: Offi
         )
     filled.tamper(f"UPDATE ledger SET public_key = x'{forger.public_key().public_bytes_raw().hex()}'")
     again = filled.again()
-    assert len(audit(again, []).findings) == 6
+    assert audit(again, []).findings == (
+        "the public key in the data is not that of the key that signs",
+        *(f"row {seq} is not signed by this gate's key" for seq in range(1, 7)),
+    )
     forged = Head(6, previous.hash.hex() if previous else "", secrets.token_bytes(64).hex())
     assert "from outside is not signed" in audit(again, [forged]).findings[-1]
 
@@ -105,8 +167,66 @@ def test_heads_are_read_from_json_lines(filled: Office, tmp_path: Path) -> None:
     path = tmp_path / "heads.jsonl"
     path.write_bytes(msgspec.json.encode(head) + b"\n\n")
     assert read_heads(path) == [head]
-    path.write_text("nonsense\n")
-    with pytest.raises(Failed, match="holds no heads"):
-        read_heads(path)
+    for text in ("nonsense\n", '{"seq":1,"hash":"xyz","signature":""}\n'):
+        path.write_text(text)
+        with pytest.raises(Failed, match="holds no heads"):
+            read_heads(path)
     with pytest.raises(Failed, match="cannot read the heads"):
         read_heads(tmp_path / "nothing")
+
+
+def test_the_command_says_what_is_wrong_and_exits_with_1(filled: Office, tmp_path: Path) -> None:
+    user, heads = User(tmp_path), tmp_path / "heads.jsonl"
+    heads.write_bytes(msgspec.json.encode(filled.ledger.head()) + b"\n")
+    whole = user("gate", "audit", "--heads", heads)
+    assert (whole.code, whole.out.splitlines()[-1]) == (0, "6 rows, 0 of them erased, 0 findings")
+    assert f"public key: {filled.ledger.public_key.hex()}" in whole.out
+
+    filled.tamper("DELETE FROM chain WHERE seq > 4", "DELETE FROM sealed WHERE seq > 4")
+    cut = user("gate", "audit", "--heads", heads)
+    assert (cut.code, cut.err) == (1, "")
+    assert cut.out.splitlines()[0] == "rows 5 to 6 were cut off: a head from outside names row 6"
+    blind = user("gate", "audit")
+    assert blind.code == 0
+    assert "without heads from outside (--heads) it cannot be seen" in blind.out
+
+
+BUSY = """
+import secrets, sys
+from pathlib import Path
+from stages.events.ledger import Ledger
+from stages.events.records import Kept
+from tests.stages.events.conftest import SNAPSHOT, decision
+ledger = Ledger(Path(sys.argv[1]), Path(sys.argv[2]))
+for number in range(300):
+    if number % 30 == 0:
+        sys.stdin.readline()
+    person = ("", "0a" * 16, "0b" * 16)[number % 3]
+    passage = Kept(secrets.token_hex(16), "cam0", person, True, 1, 2, 3, ledger.boot, b"a face")
+    with ledger.commit() as commit:
+        commit.keep(passage)
+    with ledger.commit() as commit:
+        commit.decide(decision("opened", person, passage=passage.id), SNAPSHOT, ())
+        commit.drop(passage.id)
+    with ledger.commit() as commit:
+        commit.note("clock", jumped_s=number)
+"""
+
+
+def test_audits_and_erasures_beside_a_gate_that_writes(office: Office) -> None:
+    """No false alarm, and nothing is erased but what was asked for."""
+    command = [sys.executable, "-c", BUSY, str(office.home), str(office.keys)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT) as gate:
+        assert gate.stdin
+        for _ in range(10):
+            gate.stdin.write(b"\n")
+            gate.stdin.flush()
+            office.ledger.erase(bytes.fromhex(ADA))
+            assert audit(office.ledger, []).findings == ()
+    assert gate.returncode == 0
+    office.ledger.erase(bytes.fromhex(ADA))
+    events = office.ledger.events(limit=10_000)
+    left = Counter(event.decision.person for event in events if event.decision)
+    assert left == {"": 100, "0b" * 16: 100}
+    assert [sum(event.erased for event in events), sum(event.damaged for event in events)] == [100, 0]
+    assert (audit(office.ledger, []).erased, office.ledger.passages()) == (100, [])

@@ -89,6 +89,18 @@ def test_a_command_that_is_late_moves_nothing(office: Office) -> None:
         rows.execute("UPDATE commands SET boot = 'another' WHERE seq = 2")
     assert Commands(office.ledger, "front").take() is None
     assert office.ledger.all("SELECT state FROM commands") == [("expired",), ("expired",)]
+    notes = [event.note for event in office.ledger.events() if event.kind == "command"]
+    assert len(notes) == 2
+    assert all('"state":"expired"' in note for note in notes)  # the decisions say that the door opened
+
+
+def test_waiting_for_the_database_counts_against_a_command(office: Office) -> None:
+    begun_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    with office.ledger.commit() as commit:
+        while time.clock_gettime_ns(time.CLOCK_BOOTTIME) <= begun_ns + 2_000_000:
+            pass
+        commit.decide(decision("opened", ADA), b"", (), [Order("front", 5.0, 1_000_000)])
+    assert Commands(office.ledger, "front").take() is None
 
 
 def test_a_failure_of_the_door_is_written_down(office: Office) -> None:

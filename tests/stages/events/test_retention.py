@@ -1,0 +1,74 @@
+"""What is too old goes, at a signed checkpoint, and a wrong clock takes nothing along."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from stages.events.audit import audit
+from stages.events.retention import DAY_NS, RetentionConfig, retain
+from tests.stages.events.conftest import SNAPSHOT, Office
+
+ADA, BOB = "0a" * 16, "0b" * 16
+
+
+def test_retention_cuts_a_prefix_and_the_chain_stays_whole(office: Office) -> None:
+    now = time.time_ns()
+    old = [office.decide("opened", ADA, at_ns=now - 400 * DAY_NS), office.decide(at_ns=now - 399 * DAY_NS)]
+    stranger = office.decide(at_ns=now - 40 * DAY_NS)
+    hers = office.decide("opened", ADA, at_ns=now - 39 * DAY_NS)
+    new = office.decide("opened", BOB, at_ns=now)
+    strangers_key = office.ledger.one("SELECT owner FROM sealed WHERE seq = ?", (old[1],))
+
+    retain(office.ledger, RetentionConfig(events=365, strangers=30, snapshots=30))
+
+    events = {event.seq: event for event in office.again().events()}
+    assert not set(old) & set(events)
+    assert events[stranger].erased
+    assert events[hers].decision
+    assert office.ledger.snapshot(hers) is None
+    assert office.ledger.snapshot(new) == SNAPSHOT
+    assert strangers_key
+    assert office.ledger.keys.get(strangers_key[0]) is None
+    report = audit(office.ledger, [])
+    assert report.findings == ()
+    assert f"rows up to {old[-1]} were cut off at a signed checkpoint" in report.remarks
+
+
+@pytest.mark.parametrize("days", [(-2, -1, -20_000, -0.5), (-2, 4_000, -1, -0.5)], ids=["behind", "ahead"])
+def test_rows_of_a_wrong_clock_take_nothing_along(office: Office, days: tuple[float, ...]) -> None:
+    """A machine may start in 1970: rows are in order, however their times are not."""
+    for day in days:
+        office.decide("opened" if day < -1 else "refused", at_ns=time.time_ns() + int(day * DAY_NS))
+    before = office.ledger.follow(0)
+    retain(office.ledger, RetentionConfig(events=365, strangers=30, snapshots=30))
+    assert office.ledger.follow(0) == before
+    retain(office.ledger, RetentionConfig(events=1.5, strangers=1.5, snapshots=1.5))
+    assert office.ledger.follow(0)[:3] == before[1:]
+    assert audit(office.ledger, []).findings == ()
+
+
+def test_a_clock_that_goes_back_loses_nothing(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    seqs = [office.decide("opened", ADA, at_ns=at_ns) for at_ns in (3 * DAY_NS, 2 * DAY_NS, DAY_NS // 2)]
+    monkeypatch.setattr(time, "time_ns", lambda: DAY_NS)
+    with office.ledger.commit() as commit:
+        commit.note("clock", jumped_s=-86400)
+    retain(office.ledger, RetentionConfig())
+    assert [event.seq for event in office.again().follow(0)] == [*seqs, seqs[-1] + 1]
+    assert audit(office.ledger, []).findings == ()
+
+
+def test_snapshots_go_before_their_events_and_the_chain_says_so_once(office: Office) -> None:
+    now = time.time_ns()
+    office.decide("opened", ADA, at_ns=now - 40 * DAY_NS)
+    office.decide("opened", ADA, at_ns=now)
+    for _ in range(3):
+        retain(office.ledger, RetentionConfig())
+    notes = [event.note for event in office.ledger.follow(0) if event.note]
+    assert notes == ['{"snapshots_to":1}']
+    report = audit(office.ledger, [])
+    assert (report.findings, report.remarks[0]) == (
+        (),
+        "snapshots up to row 1 were removed, as a tombstone says",
+    )

@@ -1,0 +1,209 @@
+"""Crashes, full disks, damage, and several at once: each is told in a sentence and loses nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import Failed, Usage
+from stages.events import schema
+from stages.events.audit import audit
+from stages.events.ledger import Ledger
+from tests.command import ROOT
+from tests.stages.events.conftest import Office
+
+ADA = "0a" * 16
+
+
+def test_several_start_a_ledger_at_once(places: Path) -> None:
+    program = (
+        "from pathlib import Path; import sys; from tests.stages.events.conftest import Office; sys.stdin.read(); "
+    )
+    command = [sys.executable, "-c", program + "Office(Path(sys.argv[1]))", str(places)]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT) for _ in range(4)]
+    for process in processes:
+        assert process.stdin
+        process.stdin.close()
+    assert [process.wait() for process in processes] == [0] * 4
+    (_,) = (places / "keys").iterdir()
+    with Ledger(places / "home", places / "keys").commit() as commit:
+        assert commit.note("started") == 1
+
+
+def test_two_gates_on_one_database(places: Path) -> None:
+    first = schema.lock(places / "home")
+    with pytest.raises(Failed, match="another gate runs"):
+        schema.lock(places / "home")
+    os.close(first)
+    os.close(schema.lock(places / "home"))
+
+
+def test_readers_beside_a_gate_need_no_lock(office: Office) -> None:
+    lock = schema.lock(office.home)
+    seq = office.decide("opened", ADA)
+    assert office.again().events()[0].seq == seq
+    os.close(lock)
+
+
+def test_a_home_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Failed, match="Not a directory"):
+        schema.lock(tmp_path / "file" / "home")
+
+
+def test_keys_inside_of_the_data_are_refused(places: Path) -> None:
+    with pytest.raises(Usage, match="FRAMEWIRE_KEYS"):
+        Ledger(places / "home", places / "home" / "keys", create=True)
+
+
+def test_no_events_yet(places: Path) -> None:
+    with pytest.raises(Failed, match="run the gate first"):
+        Ledger(places / "home", places / "keys")
+    assert not (places / "home").exists()
+
+
+@pytest.mark.parametrize("damage", ["corrupt", "corrupt inside", "newer", "keys", "other master", "no master"])
+def test_what_cannot_be_used_is_told(office: Office, damage: str) -> None:
+    office.decide("opened", ADA)
+    office.ledger.close()
+    sentence = _damage(office, damage)
+    with pytest.raises(Failed, match=sentence):
+        office.again().events()
+
+
+def _damage(office: Office, damage: str) -> str:
+    path, master = office.home / "gate.sqlite", office.keys.parent / "master.key"
+    if damage == "corrupt":
+        path.write_bytes(b"\1" * 8192)
+        return "are damaged"
+    if damage == "corrupt inside":
+        path.write_bytes(path.read_bytes()[:8192].ljust(path.stat().st_size, b"\1"))
+        return "are damaged"
+    if damage == "newer":
+        office.tamper("PRAGMA user_version = 9")
+        return "newer framewire"
+    if damage == "keys":
+        (key_file,) = office.keys.iterdir()
+        key_file.unlink()
+        return "put that file back"
+    master.chmod(0o600)
+    if damage == "other master":
+        master.write_bytes(bytes(32))
+        return "another master key"
+    master.unlink()
+    return "the master key is not at"
+
+
+def test_a_locked_database_is_waited_for_and_then_told(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "BUSY_S", 0.1)
+    other = sqlite3.connect(office.home / "gate.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    late = office.again()
+    with pytest.raises(Failed, match="locked"), late.commit() as commit:
+        commit.note("started")
+    other.execute("ROLLBACK")
+    with late.commit() as commit:
+        commit.note("started")
+    other.close()
+
+
+@contextmanager
+def _room(size: int) -> Iterator[None]:
+    """A limit on the size of files stands in for a full disk: the same error, and as little is written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_full_disk_loses_nothing(office: Office) -> None:
+    seq = office.decide("opened", ADA)
+    size = max(path.stat().st_size for path in office.home.iterdir())
+    with _room(size):
+        told = [_refusal(office) for _ in range(50)]
+    assert any(told)
+    assert all("room" in sentence for sentence in told if sentence)
+    assert office.decide("refused", ADA) > seq
+    assert audit(office.ledger, []).findings == ()
+
+
+def _refusal(office: Office) -> str:
+    try:
+        office.decide("opened", ADA)
+    except Failed as error:
+        return str(error)
+    return ""
+
+
+WRITER = """
+import itertools, secrets, sys
+from pathlib import Path
+from stages.events.ledger import Ledger
+from stages.events.queues import Commands
+from stages.events.records import Kept, Order
+from tests.stages.events.conftest import SNAPSHOT, decision
+ledger = Ledger(Path(sys.argv[1]), Path(sys.argv[2]))
+ledger.sweep()
+ledger.tidy()
+doors = Commands(ledger, "front")
+doors.recover()
+print(0, flush=True)
+for number in itertools.count():
+    who = "0a" * 16 if number % 2 else ""
+    passage = Kept(secrets.token_hex(16), "cam0", who, True, 1, 2, 3, ledger.boot, b"a face")
+    with ledger.commit() as commit:
+        commit.keep(passage)
+    with ledger.commit() as commit:
+        made = decision("opened", who, passage=passage.id)
+        seq = commit.decide(made, SNAPSHOT, ["x"], [Order("front", 5, 10**9)])
+    print(seq, flush=True)
+    doors.finish(doors.take())
+    with ledger.commit() as commit:
+        commit.drop(passage.id)
+    if number % 7 == 0:
+        ledger.erase(bytes.fromhex(passage.id))
+"""
+
+
+def test_a_killed_gate_loses_no_decision_that_it_told_of(office: Office) -> None:
+    """Twenty times, at random moments; afterwards each decision is there with all that belongs to it, or not at all."""
+    luck = random.Random(5)
+    told: set[int] = set()
+    for _ in range(20):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(office.home), str(office.keys)],
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            text=True,
+        ) as process:
+            assert process.stdout
+            process.stdout.readline()
+            told |= {int(process.stdout.readline()) for _ in range(luck.randint(0, 5))}
+            time.sleep(luck.uniform(0, 0.01))  # the moment is what is varied
+            process.send_signal(signal.SIGKILL)
+            told |= {int(line) for line in process.stdout if line.endswith("\n")}
+        head = office.ledger.head()
+        assert audit(office.again(), [head] if head else []).findings == ()
+    decisions = {event.seq for event in office.ledger.events(limit=100_000) if event.kind == "opened"}
+    assert told
+    assert told <= decisions
+    assert {seq for (seq,) in office.ledger.all("SELECT seq FROM commands")} == decisions
+    assert {seq for (seq,) in office.ledger.all("SELECT seq FROM outbox")} == decisions
+    office.ledger.tidy()
+    sealing = office.ledger.all("SELECT owner FROM sealed UNION SELECT id FROM passages")
+    assert len(office.ledger.keys.owners()) == len(sealing) + 1  # and the one that signs
