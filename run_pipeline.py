@@ -51,6 +51,7 @@ try:
     from stages.nms import Nms, NmsConfig
     from stages.pick import Pick
     from stages.record import SUMMARY, Record, RecordConfig, is_complete
+    from stages.show.web.show import Show
     from stages.track import Track
 except ImportError as error:
     print(f"framewire: {libraries.explained(error)}", file=sys.stderr)  # noqa: T201
@@ -77,6 +78,7 @@ GATE = [
     Process("detect", (Detect, Nms, Track, Pick, Liveness), hears=(latest("capture"),)),
     Process("match", (Match,), hears=(every("detect"),)),
     Process("gate", (Gate, Act), hears=(every("match"),)),
+    Process("show", (Show,), hears=(latest("gate"),)),
 ]
 
 SAMPLE = Path(__file__).parent / "samples" / "gate.mp4"

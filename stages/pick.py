@@ -44,10 +44,11 @@ class _Past:
     picked_ns: int = 0  # pts, of the last one
     best: float = 0.0  # quality
 
-    def wants(self, quality: float, now_ns: int) -> bool:
-        """Whether it is time for another face, or this one is better than waiting for."""
+    def wants(self, quality: float, now_ns: int, most: int) -> bool:
+        """Whether it is time for another face of `most`, or this one is better than waiting for."""
         wait_ns = 1e9 * FIRST_WAIT_S * GROWTH**self.count
-        return not self.count or now_ns - self.picked_ns >= wait_ns or quality > BETTER * self.best
+        better = quality > BETTER * self.best and self.count < most // 2  # else who comes nearer uses all up
+        return not self.count or now_ns - self.picked_ns >= wait_ns or better
 
     def pick(self, quality: float, now_ns: int) -> None:
         self.count, self.picked_ns, self.best = self.count + 1, now_ns, max(self.best, quality)
@@ -123,7 +124,10 @@ class Pick:
         self, rows: NDArray[np.int32], quality: NDArray[np.float32], past: Mapping[int, _Past], now: int
     ) -> NDArray[np.bool_]:
         """Which of `rows` (M,) to pick, (M,)."""
-        due = [past[row].wants(one, now) for row, one in zip(rows.tolist(), quality.tolist(), strict=True)]
+        due = [
+            past[row].wants(one, now, self._config.most)
+            for row, one in zip(rows.tolist(), quality.tolist(), strict=True)
+        ]
         return np.array(due, bool) & (quality >= self._config.floor)
 
 

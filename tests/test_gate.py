@@ -34,7 +34,7 @@ PAUSE_S = 10.0  # of nobody behind the clip, so that the next time round is anot
 HERS = 0.5  # a decision whose best face is so near to hers is about her, whatever it says
 BACK_S = 3.0
 FPS = 25
-PROCESSES = ("supervisor", "capture", "detect", "match", "gate")
+PROCESSES = ("supervisor", "capture", "detect", "match", "gate", "show")
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def config(user: User, text: str) -> Path:
     return path
 
 
-OPEN = '[gate]\nliveness = "none"\n[[gate.doors]]\nname = "front"\n'
+OPEN = '[show]\nport = 0\n[gate]\nliveness = "none"\n[[gate.doors]]\nname = "front"\n'
 
 
 def test_the_enrolled_person_is_let_in_and_the_stranger_kept_out(user: User, ledger: Ledger) -> None:

@@ -49,7 +49,7 @@ class ActConfig(Config, frozen=True):
 
 
 class Act:
-    """Judged -> nothing: a message only wakes the threads; what there is to do is in the ledger."""
+    """Judged -> Judged: a message only wakes the threads; what there is to do is in the ledger."""
 
     def __init__(self, config: ActConfig) -> None:
         names = [one.name for one in config.outputs]
@@ -74,8 +74,9 @@ class Act:
         for thread in self._threads:
             thread.start()
 
-    def __call__(self, judged: Judged) -> None:
+    def __call__(self, judged: Judged) -> Judged:
         self._wake()
+        return judged
 
     def tick(self, now: float) -> None:
         """Raises what a thread could not go on after."""

@@ -23,6 +23,7 @@ from stages.gallery.index import Gallery
 from stages.gallery.people import Person, Portrait
 from stages.match import MatchConfig
 from stages.nms import Nms, NmsConfig
+from stages.quality import rate
 
 LONGEST = 1600  # pixels; a longer photo is shrunk, since chips are cut without smoothing
 # Detectors miss a face that fills its picture: with this much of each side around, CenterFace found 21 of 21 faces
@@ -32,6 +33,15 @@ GREY = (114, 114, 114)
 # Pixels, shorter side of the box. Cosine similarity to another photo of the person, mean of 13 people with dlib_face:
 # 0.79 from 96 pixels, 0.75 from 40, 0.68 from 24, 0.60 from 20.
 SMALLEST = 40
+ANIMATED = (b"GIF8", b"RIFF", b"\x89PNG")  # how files begin that may hold several pictures
+GOOD = 0.35  # of each factor of quality, for a face that is enrolled at a camera
+ADVICE = {  # what to do about the first factor that is too low
+    "size": "come nearer",
+    "lit": "it is too dark: turn to the light",
+    "unblown": "there is too much light: turn away from it",
+    "frontal": "look straight into the camera",
+    "sharp": "hold still",
+}
 
 
 class EnrolConfig(Config, frozen=True):
@@ -67,8 +77,44 @@ class Enrol:
 
     def __call__(self, photos: Sequence[Path]) -> tuple[NDArray[np.float32], list[Portrait]]:
         """(N, D) of unit length, and the faces; Failed at the first photo that does not show one face, large enough."""
-        found = [self._face(path) for path in photos]
+        return self.of([read(path) for path in photos], [str(path) for path in photos])
+
+    def of(
+        self, pictures: Sequence[NDArray[np.uint8]], names: Sequence[str]
+    ) -> tuple[NDArray[np.float32], list[Portrait]]:
+        """The same of pictures (H, W, 3) BGR, as `read` and `decoded` give them, with what to call each."""
+        found = [self._face(pixels, name) for pixels, name in zip(pictures, names, strict=True)]
         return self._embed(np.concatenate([chips for chips, _ in found])), [portrait for _, portrait in found]
+
+    def advice(self, pixels: NDArray[np.uint8]) -> str:
+        """What somebody in front of a camera should do before they are enrolled from this picture; "" for nothing."""
+        found = self._faces(pixels)
+        if len(found.boxes) != 1 or found.keypoints is None:
+            return "nobody is in the picture" if not len(found.boxes) else "two faces are in the picture: one at a time"
+        chips = self._crop(found).chips
+        quality = rate(found.boxes, found.keypoints, chips, self._template, SMALLEST)
+        return next((words for factor, words in ADVICE.items() if getattr(quality, factor)[0] < GOOD), "")
+
+    def embed(self, portraits: Sequence[Portrait]) -> NDArray[np.float32]:
+        """(N, D) of unit length, of faces that are kept from an enrolment."""
+        chips = np.empty((len(portraits), self._template.side, self._template.side, 3), np.uint8)
+        for portrait, chip in zip(portraits, chips, strict=True):
+            cut(portrait.pixels(), np.array([portrait.points], np.float32), self._template, chip[None])
+        return self._embed(chips)
+
+    def _face(self, pixels: NDArray[np.uint8], name: str) -> tuple[NDArray[np.uint8], Portrait]:
+        found = self._faces(pixels)
+        if found.keypoints is None:
+            raise Usage("the detector marks no eyes, nose and mouth: set detect.model to a detector of faces")
+        if len(found.boxes) == 0:
+            raise Failed(f"{name} shows no face that can be found: take a photo of the face from the front")
+        if len(found.boxes) > 1:
+            raise Failed(f"{name} shows {len(found.boxes)} faces: cut it down to the one to enroll")
+        side = float((found.boxes[0, 2:] - found.boxes[0, :2]).min())
+        if side < SMALLEST:
+            raise Failed(f"the face in {name} is {side:.0f} pixels wide: take a photo where it has at least {SMALLEST}")
+        crops: Crops = self._crop(found)
+        return crops.chips, Portrait.of(pixels, found.boxes[0], found.keypoints[0])
 
     def twin(self, people: Sequence[Person], name: str, embeddings: NDArray[np.float32]) -> str:
         """Who of the enrolled but `name` has a face like one of `embeddings` (N, D), and how alike; "" for nobody."""
@@ -79,32 +125,14 @@ class Enrol:
 
     def everybody(self, photo: Path) -> NDArray[np.float32]:
         """(K, D) of unit length: all faces of a photo that are large enough. Raises Failed for what is no photo."""
-        found = self._faces(read(photo))
+        return self.faces(read(photo))
+
+    def faces(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(K, D) of unit length: all faces of a picture (H, W, 3) BGR that are large enough."""
+        found = self._faces(pixels)
         large = (found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1, initial=np.inf) >= SMALLEST
         crops: Crops = self._crop(found)
         return self._embed(crops.chips[large[crops.rows]])
-
-    def embed(self, portraits: Sequence[Portrait]) -> NDArray[np.float32]:
-        """(N, D) of unit length, of faces that are kept from an enrolment."""
-        chips = np.empty((len(portraits), self._template.side, self._template.side, 3), np.uint8)
-        for portrait, chip in zip(portraits, chips, strict=True):
-            cut(portrait.pixels(), np.array([portrait.points], np.float32), self._template, chip[None])
-        return self._embed(chips)
-
-    def _face(self, path: Path) -> tuple[NDArray[np.uint8], Portrait]:
-        pixels = read(path)
-        found = self._faces(pixels)
-        if found.keypoints is None:
-            raise Usage("the detector marks no eyes, nose and mouth: set detect.model to a detector of faces")
-        if len(found.boxes) == 0:
-            raise Failed(f"{path} shows no face that can be found: take a photo of the face from the front")
-        if len(found.boxes) > 1:
-            raise Failed(f"{path} shows {len(found.boxes)} faces: cut it down to the one to enroll")
-        side = float((found.boxes[0, 2:] - found.boxes[0, :2]).min())
-        if side < SMALLEST:
-            raise Failed(f"the face in {path} is {side:.0f} pixels wide: take a photo where it has at least {SMALLEST}")
-        crops: Crops = self._crop(found)
-        return crops.chips, Portrait.of(pixels, found.boxes[0], found.keypoints[0])
 
     def _faces(self, pixels: NDArray[np.uint8]) -> Detections:
         (candidates,) = self._detect([self._photo.show(pixels)])
@@ -121,14 +149,23 @@ def read(path: Path) -> NDArray[np.uint8]:
         content = path.read_bytes()
     except OSError as error:
         raise Failed(f"cannot read the photo {path}: {error.strerror}") from error
+    return decoded(content, str(path))
+
+
+def decoded(content: bytes, name: str) -> NDArray[np.uint8]:
+    """The same of a file's content. Raises Failed for what is no photo."""
     if not content:
-        raise Failed(f"the photo {path} is empty (0 bytes): copy it again")
+        raise Failed(f"the photo {name} is empty (0 bytes): copy it again")
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise Failed(f"the photo {path} cannot be decoded ({error.err}): save it again as a JPEG") from error
+        raise Failed(f"the photo {name} cannot be decoded ({error.err}): save it again as a JPEG") from error
     if pixels is None:
-        raise Failed(f"{path} is no photo, or a damaged one: save it again as a JPEG")
+        raise Failed(f"{name} is no photo, or a damaged one: save it again as a JPEG")
+    if content.startswith(ANIMATED):
+        _, animation = cv2.imdecodeanimation(np.frombuffer(content, np.uint8))
+        if len(animation.frames) > 1:
+            raise Failed(f"the photo {name} moves: take a picture that stands still")
     ratio = LONGEST / max(pixels.shape)
     if ratio < 1:
         pixels = cv2.resize(pixels, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)

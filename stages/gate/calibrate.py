@@ -63,7 +63,7 @@ def calibrate(
         typer.echo(
             f"most alike: {names[one]} and {names[other]}, {near:.2f}; are they one person? Then say so, see --help"
         )
-    found = measure(compared, len(gallery), far, settings.gate.mode, settings.pick.most, enrol.identity)
+    found = measure(compared, len(gallery), far, settings.gate.mode, settings.most(), enrol.identity)
     path = store(home(), found)
     for text in told(found):
         typer.echo(text)

@@ -15,6 +15,8 @@ from pipeline.home import home, keys
 from stages.events.audit import audit_command
 from stages.events.ledger import Ledger
 from stages.gate.calibrate import calibrate
+from stages.gate.pad import evaluate_pad
+from stages.gate.pad import evaluate_pad
 from stages.gate.report import Report, line
 from stages.gate.settings import GateSettings, warnings
 from stages.gate.wrong import wrong
@@ -23,7 +25,12 @@ from stages.show.web.show import announced, sentences
 LOOK_S = 0.2
 COLORS = {"opened": "bold green", "refused": "yellow", "held": "cyan", "alarm": "bold red"}
 
-COMMANDS: dict[str, Callable[..., None]] = {"audit": audit_command, "calibrate": calibrate, "wrong": wrong}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "audit": audit_command,
+    "calibrate": calibrate,
+    "evaluate-pad": evaluate_pad,
+    "wrong": wrong,
+}
 
 
 class Announcer:

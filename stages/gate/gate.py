@@ -79,7 +79,16 @@ class Gate:
                 for passage in merged:
                     commit.drop(passage.id)
         fields: dict[str, Any] = {name: getattr(faces, name) for name in Faces.__struct_fields__}
+        fields["names"] = tuple(self._named(faces, row) for row in range(len(faces.names)))
         return Judged(**fields, verdicts=tuple(verdicts))
+
+    def _named(self, faces: Faces, row: int) -> str:
+        """Who it is by the whole passage, in frames between those whose faces are compared, too."""
+        assert faces.found.tracks is not None
+        assert self._gallery is not None
+        passage = self._passages.of(int(faces.found.tracks[row]))
+        person = passage.leader(self._passages.threshold) if passage else ""
+        return self._gallery.rules[person][0] if person in self._gallery.rules else ""
 
     def tick(self, now: float) -> None:
         """Decide about those who have gone, forget passages that are over, follow clock and gallery."""

@@ -25,6 +25,8 @@ from stages.pick import PickConfig
 from stages.show.web.show import ShowConfig
 from stages.track import TrackConfig
 
+LEAST_IF_TURNING = 12  # `Pick` spreads so many over 25 seconds
+
 
 class GateSettings(Config, frozen=True):
     """What the config file may set: the sources, a table for the engine, and one for each stage."""
@@ -42,6 +44,10 @@ class GateSettings(Config, frozen=True):
     act: ActConfig = ActConfig()
     show: ShowConfig = ShowConfig()
 
+    def most(self) -> int:
+        """Faces of a passage that are compared; enough that some are left after a turn of the head, where it is asked."""
+        return max(self.pick.most, LEAST_IF_TURNING) if self.gate.liveness in ACTIVE else self.pick.most
+
     def by_stage(self) -> dict[str, Config]:
         """The config of each stage under its class's name, as the supervisor wants it."""
         tables = set(self.__struct_fields__) - {"source", "engine"}
@@ -55,7 +61,7 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
     gate.zone()
     gate.windows()
     _check(gate, given.act, given.liveness, cameras, simulated)
-    most = given.pick.most
+    most = given.most()
     found = calibration.load(home())
     threshold = given.match.threshold
     if threshold is None and found is not None and found.mode == gate.mode:
@@ -64,6 +70,7 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
     changed = replace(
         given,
         capture=replace(given.capture, realtime=True),
+        pick=replace(given.pick, most=most),
         match=replace(given.match, threshold=threshold),
         gate=replace(gate, models=_hashes(given), simulated=simulated, most=most),
         act=replace(

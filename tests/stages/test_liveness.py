@@ -1,7 +1,9 @@
-"""Passive: which part of the picture a network gets, how its output becomes a score, and which faces get none."""
+"""Which part of the picture a network gets, how its output becomes a score, and which faces get none."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -10,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
-from stages.liveness import Passive, PassiveConfig, context
+from pipeline.types import Detections, Frame, Picked
+from stages.liveness import Liveness, LivenessConfig, Passive, PassiveConfig, context
 from tests.fakes import MemoryFrames
 from tests.pipeline.tiny_onnx import FLOAT, tiny
 
@@ -151,3 +154,55 @@ def test_a_file_that_names_other_crops_than_it_takes(tmp_path: Path) -> None:
 def test_no_models_is_a_config_error() -> None:
     with pytest.raises(msgspec.ValidationError, match=r"\$\.models"):
         passive()
+
+
+def picked(frame: Frame, rows: list[int], *faces: tuple[float, float, float, float]) -> Picked:
+    """Some `rows` of `faces` are picked."""
+    n = len(faces)
+    found = Detections(frame, boxes(*faces), np.ones(n, np.float32), np.zeros(n, np.int32), None, ("face",))
+    return Picked(
+        found=found,
+        rows=np.array(rows, np.int32),
+        chips=np.zeros((len(rows), 150, 150, 3), np.uint8),
+        quality=np.full(len(rows), 0.5, np.float32),
+        live=np.full(len(rows), np.nan, np.float32),
+        live_threshold=float("nan"),
+        snapshot=b"jpeg" if rows else b"",
+    )
+
+
+def stage(frames: MemoryFrames, *models: str) -> Liveness:
+    return Liveness(msgspec.convert({"models": models, "provider": "cpu"}, LivenessConfig), frames)
+
+
+def test_the_stage_scores_the_faces_that_were_picked(tmp_path: Path) -> None:
+    frames = MemoryFrames()
+    pixels = GREY.copy()
+    pixels[:, 200:] = 204  # four fifths of white
+    ahead = picked(
+        frames.put(pixels), [0, 2, 3], (10, 10, 90, 90), (110, 10, 190, 90), (310, 10, 390, 90), (0, 0, 9, 9)
+    )
+    told = stage(frames, network(tmp_path, "x1.0", threshold="0.7"))(ahead)
+    np.testing.assert_allclose(told.live, [0.2, 0.8, np.nan], atol=1e-3)
+    assert told.live_threshold == pytest.approx(0.7)
+    assert (told.live >= told.live_threshold).tolist() == [False, True, False]
+    assert told.found is ahead.found
+    assert told.snapshot == b"jpeg"
+
+
+def test_without_a_network_or_a_face_the_pixels_are_not_looked_at(tmp_path: Path) -> None:
+    class Closed(MemoryFrames):
+        """A fake ring that must not be read."""
+
+        @contextmanager
+        def view(self, frame: Frame) -> Iterator[NDArray[np.uint8]]:
+            raise AssertionError(frame)
+            yield
+
+    frames = Closed()
+    frame = frames.put(GREY)
+    one = picked(frame, [0], (10, 10, 90, 90))
+    assert stage(frames)(one) is one
+    nobody = stage(frames, network(tmp_path, "x1.0"))(picked(frame, [], (10, 10, 90, 90)))
+    assert nobody.live.shape == (0,)
+    assert nobody.live_threshold == pytest.approx(0.5)

@@ -1,0 +1,357 @@
+"""The API and the page: one table of routes, from which the OpenAPI description is made as well."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from pipeline.errors import Failed, Usage
+from stages.show.web.data import Data
+from stages.show.web.live import Live
+from stages.show.web.users import Denied, Role, Users, Who
+
+COOKIE = "framewire"
+LARGEST = 12 << 20  # bytes of an upload
+PUSH_S = 0.2
+PAGE = Path(__file__).parent / "page"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Endpoint(NamedTuple):
+    """One of the API's routes."""
+
+    method: str
+    path: str
+    role: Role | None  # who may; None: everybody
+    does: Callable[[Api, Request], Awaitable[Any]]
+
+
+class Api:
+    """What the routes do. Blocking work goes to threads."""
+
+    def __init__(self, users: Users, data: Data, live: Live, secure: bool) -> None:
+        """`secure` is whether browsers come over TLS: then the cookie goes over nothing else."""
+        self.users, self.data, self.live, self._secure = users, data, live, secure
+
+    async def begin(self, request: Request) -> Any:
+        """Make the first admin, with the secret of the link that the gate has printed."""
+        given = await _object(request, "secret", "name", "password")
+        await run_in_threadpool(self.users.begin, given["secret"], given["name"], given["password"])
+        return await self._entered(request, given)
+
+    async def log_in(self, request: Request) -> Any:
+        """Begin a session, kept in a cookie."""
+        return await self._entered(request, await _object(request, "name", "password"))
+
+    async def log_out(self, request: Request) -> Any:
+        """End the session."""
+        await run_in_threadpool(self.users.log_out, request.cookies.get(COOKIE, ""))
+        response = JSONResponse({})
+        response.delete_cookie(COOKIE)
+        return response
+
+    async def me(self, request: Request) -> Any:
+        """Who is logged in; the CSRF token goes into the header X-CSRF-Token of what changes something."""
+        return msgspec.to_builtins(request.state.who)
+
+    async def state(self, request: Request) -> Any:
+        """Doors, cameras and health."""
+        found = await run_in_threadpool(self.data.state)
+        return {**found, "cameras": self.live.cameras(), "warnings": self.live.warnings}
+
+    async def events(self, request: Request) -> Any:
+        """Decisions and what else was written down, the newest first; `before` a number, at most `limit`."""
+        before = request.query_params.get("before")
+        limit = min(200, _number(request.query_params.get("limit", "50")))
+        return await run_in_threadpool(self.data.events, None if before is None else _number(before), limit)
+
+    async def snapshot(self, request: Request) -> Any:
+        """The picture of a decision, JPEG."""
+        found = await run_in_threadpool(self.data.snapshot, _number(request.path_params["seq"]))
+        if found is None:
+            raise HTTPException(404, "there is no snapshot of this event, or none any more")
+        return Response(found, media_type="image/jpeg")
+
+    async def people(self, request: Request) -> Any:
+        """Who is enrolled."""
+        return await run_in_threadpool(self.data.people)
+
+    async def portrait(self, request: Request) -> Any:
+        """A face of somebody, PNG."""
+        found = await run_in_threadpool(self.data.portrait, request.path_params["name"])
+        if found is None:
+            raise HTTPException(404, "no face is kept of this person")
+        return Response(found, media_type="image/png")
+
+    async def enroll(self, request: Request) -> Any:
+        """Add photos of a person: a form with name, photo (several times) and force."""
+        async with request.form(max_files=20, max_fields=10) as form:
+            photos = [await item.read() for item in form.getlist("photo") if not isinstance(item, str)]
+            name, force = str(form.get("name", "")), form.get("force") == "true"
+        return await run_in_threadpool(self.data.enroll, name, photos, force)
+
+    async def look(self, request: Request) -> Any:
+        """What would have to be better about a picture (the body) before somebody is enrolled from it."""
+        return await run_in_threadpool(self.data.look, await request.body())
+
+    async def forget(self, request: Request) -> Any:
+        """Destroy all that is kept of a person; the receipt."""
+        return await run_in_threadpool(self.data.forget, request.path_params["name"])
+
+    async def set_access(self, request: Request) -> Any:
+        """Replace somebody's groups, windows, validity and watch flag."""
+        return await run_in_threadpool(self.data.set_access, request.path_params["name"], await request.body())
+
+    async def calibration(self, request: Request) -> Any:
+        """What gate calibrate found, with the curve; null where nothing was calibrated."""
+        return await run_in_threadpool(self.data.calibration)
+
+    async def accounts(self, request: Request) -> Any:
+        """Names and roles."""
+        return [{"name": name, "role": role} for name, role in await run_in_threadpool(self.users.all)]
+
+    async def add_account(self, request: Request) -> Any:
+        """Make an account."""
+        given = await _object(request, "name", "role", "password")
+        role = msgspec.convert(given["role"], Role)
+        await run_in_threadpool(self.users.add, given["name"], role, given["password"])
+        return {"name": given["name"]}
+
+    async def remove_account(self, request: Request) -> Any:
+        """Remove an account."""
+        await run_in_threadpool(self.users.remove, request.path_params["name"])
+        return {}
+
+    async def add_token(self, request: Request) -> Any:
+        """Make a token for a program, sent as "Authorization: Bearer ..."; it is shown this once."""
+        given = await _object(request, "name", "role")
+        role = msgspec.convert(given["role"], Role)
+        return {"token": await run_in_threadpool(self.users.new_token, given["name"], role)}
+
+    async def remove_token(self, request: Request) -> Any:
+        """Make the tokens of a name useless."""
+        await run_in_threadpool(self.users.revoke, request.path_params["name"])
+        return {}
+
+    async def openapi(self, request: Request) -> Any:
+        """This description."""
+        return described()
+
+    async def pictures(self, request: Request) -> Any:
+        """A camera's live picture, as Motion JPEG."""
+        camera = request.path_params["camera"]
+        if camera not in self.live.cameras():
+            raise HTTPException(404, "there is no camera of that name")
+        kind = "multipart/x-mixed-replace; boundary=frame"
+        return StreamingResponse(self._frames(request, camera), media_type=kind)
+
+    async def _frames(self, request: Request, camera: str) -> AsyncIterator[bytes]:
+        seen = -1
+        with self.live.watched():
+            while not await request.is_disconnected():
+                seq, picture = self.live.picture(camera)
+                if picture and seq != seen:
+                    seen = seq
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                    yield head.encode() + picture + b"\r\n"
+                await asyncio.sleep(0.01)
+
+    async def pushed(self, socket: WebSocket) -> None:
+        """Doors, health and new events, as they come."""
+        who = await run_in_threadpool(_who, self.users, socket)
+        if who is None or not _same_origin(socket):
+            await socket.close(4401)
+            return
+        await socket.accept()
+        newest = await run_in_threadpool(self.data.events, None, 1)
+        seen = newest[0]["seq"] if newest else 0
+        try:
+            while True:
+                events = await run_in_threadpool(self.data.events, None, 100, seen)
+                seen = events[0]["seq"] if events else seen
+                state = await run_in_threadpool(self.data.state)
+                faces = self.live.faces()
+                await socket.send_bytes(msgspec.json.encode({**state, "events": events[::-1], "faces": faces}))
+                await asyncio.sleep(PUSH_S)
+        except (WebSocketDisconnect, RuntimeError):  # the other side is gone
+            return
+
+    async def _entered(self, request: Request, given: dict[str, str]) -> Response:
+        address = request.client.host if request.client else ""
+        secret = await run_in_threadpool(self.users.log_in, given["name"], given["password"], address)
+        who = await run_in_threadpool(self.users.session, secret)
+        response = JSONResponse(msgspec.to_builtins(who))
+        response.set_cookie(COOKIE, secret, httponly=True, samesite="strict", secure=self._secure, path="/")
+        return response
+
+
+ENDPOINTS = (
+    Endpoint("POST", "/api/setup", None, Api.begin),
+    Endpoint("POST", "/api/login", None, Api.log_in),
+    Endpoint("POST", "/api/logout", "viewer", Api.log_out),
+    Endpoint("GET", "/api/me", "viewer", Api.me),
+    Endpoint("GET", "/api/state", "viewer", Api.state),
+    Endpoint("GET", "/api/events", "viewer", Api.events),
+    Endpoint("GET", "/api/events/{seq:int}/snapshot", "viewer", Api.snapshot),
+    Endpoint("GET", "/api/people", "operator", Api.people),
+    Endpoint("POST", "/api/people", "operator", Api.enroll),
+    Endpoint("POST", "/api/look", "operator", Api.look),
+    Endpoint("GET", "/api/people/{name}/portrait", "operator", Api.portrait),
+    Endpoint("PUT", "/api/people/{name}/access", "operator", Api.set_access),
+    Endpoint("DELETE", "/api/people/{name}", "admin", Api.forget),
+    Endpoint("GET", "/api/calibration", "viewer", Api.calibration),
+    Endpoint("GET", "/api/accounts", "admin", Api.accounts),
+    Endpoint("POST", "/api/accounts", "admin", Api.add_account),
+    Endpoint("DELETE", "/api/accounts/{name}", "admin", Api.remove_account),
+    Endpoint("POST", "/api/tokens", "admin", Api.add_token),
+    Endpoint("DELETE", "/api/tokens/{name}", "admin", Api.remove_token),
+    Endpoint("GET", "/api/openapi.json", None, Api.openapi),
+    Endpoint("GET", "/live/{camera}", "viewer", Api.pictures),
+)
+
+
+def application(api: Api) -> Starlette:
+    """The whole of it, for a server."""
+    routes = [Route(one.path, _guarded(api, one), methods=[one.method]) for one in ENDPOINTS]
+    return Starlette(
+        routes=[
+            *routes,
+            WebSocketRoute("/api/push", api.pushed),
+            Mount("/", StaticFiles(directory=PAGE, html=True)),
+        ],
+        middleware=[Middleware(Guarded)],
+        exception_handlers={
+            Usage: _told(400),
+            Failed: _told(409),
+            Denied: _told(403),
+            msgspec.ValidationError: _told(400),
+            HTTPException: _http,
+        },
+    )
+
+
+def described() -> dict[str, Any]:
+    """OpenAPI 3.1, out of the table."""
+    paths: dict[str, dict[str, Any]] = {}
+    for one in ENDPOINTS:
+        names = [part[1:-1].partition(":")[0] for part in one.path.split("/") if part.startswith("{")]
+        where = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+        paths.setdefault(one.path.replace(":int", ""), {})[one.method.lower()] = {
+            "summary": inspect.getdoc(one.does),
+            "parameters": where,
+            "description": f"for the role {one.role}, or above" if one.role else "for everybody",
+            "responses": {"200": {"description": "done"}, "4XX": {"description": 'an object with "error", a sentence'}},
+        }
+    info = {"title": "framewire gate", "version": "1"}
+    return {"openapi": "3.1.0", "info": info, "paths": paths}
+
+
+def _guarded(api: Api, one: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    """Only for who may; what changes something has to come from our own page, or with a token."""
+
+    async def handle(request: Request) -> Response:
+        length = request.headers.get("content-length")
+        if request.method in ("POST", "PUT") and length is None:
+            raise HTTPException(411, "the request has to say how long it is (Content-Length)")
+        if int(length or 0) > LARGEST:
+            raise HTTPException(413, f"more than {LARGEST >> 20} MB were sent: send less")
+        request.state.who = who = await run_in_threadpool(_who, api.users, request)
+        if one.role is not None:
+            if who is None:
+                raise HTTPException(401, "log in first")
+            if not who.may(one.role):
+                raise HTTPException(403, f"this is for the role {one.role}")
+        if one.method != "GET" and not _same_origin(request):
+            raise HTTPException(403, "this came from another site")
+        if one.method != "GET" and one.role and who and who.csrf != request.headers.get("x-csrf-token", ""):
+            raise HTTPException(403, "the X-CSRF-Token is missing or wrong: load the page again")
+        result = await one.does(api, request)
+        return (
+            result
+            if isinstance(result, Response)
+            else Response(msgspec.json.encode(result), media_type="application/json")
+        )
+
+    return handle
+
+
+def _who(users: Users, connection: HTTPConnection) -> Who | None:
+    kind, _, token = connection.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return users.token(token)
+    secret = connection.cookies.get(COOKIE)
+    return users.session(secret) if secret else None
+
+
+def _same_origin(connection: HTTPConnection) -> bool:
+    """Whether a browser says that it comes from this very page; programs say nothing."""
+    origin = connection.headers.get("origin")
+    return origin is None or origin.partition("://")[2] == connection.headers.get("host")
+
+
+async def _object(request: Request, *names: str) -> dict[str, str]:
+    """The JSON object of a request with just these texts."""
+    try:
+        given = msgspec.json.decode(await request.body(), type=dict[str, str])
+    except msgspec.DecodeError as error:
+        raise Usage(f"this is no JSON object of texts: {error}") from error
+    if set(given) != set(names):
+        raise Usage(f"this needs {', '.join(names)}")
+    return given
+
+
+def _number(text: object) -> int:
+    try:
+        number = int(str(text))
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 62:
+        raise Usage(f"{str(text)[:20]!r} is no number")
+    return number
+
+
+class Guarded:
+    """Puts the headers that browsers are to obey on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+def _told(status: int) -> Callable[[Request, Exception], Response]:
+    return lambda _, error: JSONResponse({"error": str(error)}, status)
+
+
+def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code)

@@ -1,0 +1,128 @@
+"""What the page shows and does, out of gallery, events, calibration and health: blocking, so called from a thread."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import Failed, Usage
+from pipeline.home import home, keys
+from stages.act.simulated import DoorState
+from stages.events.ledger import Ledger
+from stages.events.records import Event
+from stages.gallery.commands import forgotten
+from stages.gallery.enrol import Enrol, EnrolConfig, decoded
+from stages.gallery.people import Access, Person, checked_name
+from stages.gallery.store import Store
+from stages.gate import calibration
+from stages.gate.health import health
+from stages.gate.rules import window
+
+
+class Data:
+    """One place for it; each call opens what it needs, as a connection belongs to one thread."""
+
+    def __init__(self, enrolment: EnrolConfig) -> None:
+        self._enrolment = enrolment
+        self._enrol: Enrol | None = None
+
+    def events(self, before: int | None, limit: int, after: int = 0) -> list[dict[str, Any]]:
+        """The newest first."""
+        with _ledger() as ledger:
+            return [_event(event) for event in ledger.events(before, limit, after)]
+
+    def snapshot(self, seq: int) -> bytes | None:
+        """JPEG."""
+        with _ledger() as ledger:
+            return ledger.snapshot(seq)
+
+    def people(self) -> list[dict[str, Any]]:
+        """Everybody, by name."""
+        return [_person(person) for person in _store().people()]
+
+    def portrait(self, name: str) -> bytes | None:
+        """The first of somebody's faces, PNG."""
+        return next((portrait.image for portrait in _store().portraits(checked_name(name)).values()), None)
+
+    def enroll(self, name: str, photos: list[bytes], force: bool) -> dict[str, Any]:
+        """Add photos of a person; all or none. Raises Failed and Usage."""
+        name, store = checked_name(name), _store()
+        if not photos:
+            raise Usage("no photo was sent: choose one")
+        if self._enrol is None:
+            self._enrol = Enrol(self._enrolment)
+        pictures = [decoded(content, f"photo {number}") for number, content in enumerate(photos, 1)]
+        embeddings, portraits = self._enrol.of(pictures, [f"photo {n}" for n in range(1, len(pictures) + 1)])
+        if not force and (twin := self._enrol.twin(store.people(), name, embeddings)):
+            raise Failed(f"this looks like {twin}: is it the same person?")
+        count = store.add(name, self._enrol.identity, embeddings, portraits)
+        return {"name": name, "photos": count}
+
+    def look(self, content: bytes) -> dict[str, Any]:
+        """What would have to be better about a picture from a webcam before it is enrolled; "" where nothing."""
+        if self._enrol is None:
+            self._enrol = Enrol(self._enrolment)
+        return {"advice": self._enrol.advice(decoded(content, "the picture"))}
+
+    def forget(self, name: str) -> dict[str, Any]:
+        """Destroy all that is kept of a person; the receipt."""
+        return {"receipt": forgotten(_store(), checked_name(name))[0]}
+
+    def set_access(self, name: str, content: bytes) -> dict[str, Any]:
+        """Replace somebody's rules, but their badges. Raises Usage."""
+        name, store = checked_name(name), _store()
+        try:
+            rules = msgspec.json.decode(content, type=Access)
+        except msgspec.DecodeError as error:
+            raise Usage(f"these are no rules: {error}") from error
+        for text in rules.windows:
+            window(text)
+        before = next((person.access for person in store.people() if person.name == name), None)
+        store.set_access(name, msgspec.structs.replace(rules, badges=before.badges if before else ()))
+        return {"name": name}
+
+    def calibration(self) -> dict[str, Any] | None:
+        """The numbers and the curve; None where nothing was calibrated."""
+        found = calibration.load(home())
+        return msgspec.to_builtins(found) if found else None
+
+    def state(self) -> dict[str, Any]:
+        """Doors and health."""
+        found = health(home())
+        return {"doors": _doors(home() / "doors"), "health": msgspec.to_builtins(found) if found else None}
+
+
+def _ledger() -> closing[Ledger]:
+    return closing(Ledger(home(), keys(), create=True))
+
+
+def _store() -> Store:
+    return Store(home(), keys())
+
+
+def _event(event: Event) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(event)
+    return found
+
+
+def _person(person: Person) -> dict[str, Any]:
+    models = sorted({template.model[:12] for template in person.templates})
+    access = msgspec.to_builtins(person.access)
+    access["badges"] = len(person.access.badges)
+    return {"name": person.name, "photos": len(person.templates), "models": models, "access": access}
+
+
+def _doors(folder: Path) -> list[dict[str, Any]]:
+    states = (msgspec.json.decode(path.read_bytes(), type=DoorState) for path in sorted(folder.glob("*.json")))
+    return [msgspec.to_builtins(state) for state in states]
+
+
+def jpeg(picture: NDArray[np.uint8]) -> bytes:
+    """A picture (H, W, 3) BGR for the page."""
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

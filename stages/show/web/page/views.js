@@ -1,0 +1,133 @@
+// The views: live, events, people, threshold, health.
+import { api, session } from "./app.js";
+import { el, toast, when } from "./dom.js";
+import { people } from "./people.js";
+import { threshold } from "./threshold.js";
+
+const DOOR = { open: "M5 21h14M7 21V4l8-1.5V21M12.2 12v.5M15 5h2v16", closed: "M5 21h14M7 21V3h10v18M14 12v.5" };
+
+const NOTES = { started: "The gate was started", clock: "The clock jumped", command: "A door did not do as told",
+  tombstone: "Events were erased", checkpoint: "Old events were cut off" };
+
+function following(update) {
+  document.addEventListener("news", update);
+  return () => document.removeEventListener("news", update);
+}
+
+function live() {
+  const cameras = session.state.cameras;
+  const picture = el("div", { class: "picture" });
+  const choose = (name) => picture.replaceChildren(
+    el("img", { src: `/live/${encodeURIComponent(name)}`, alt: `Live picture of ${name}` }));
+  const doors = el("div", { "aria-live": "polite" });
+  const recent = el("ul", { class: "feed" });
+  const update = () => {
+    doors.replaceChildren(...doorCards());
+    recent.replaceChildren(...session.events.filter((e) => e.decision || e.erased).slice(0, 8).map((event) => item(event)));
+    if (!recent.children.length) recent.append(el("li", { class: "empty" }, "Nobody has come by yet."));
+  };
+  if (cameras.length) choose(cameras[0]); else picture.append("No camera has given a picture yet.");
+  update();
+  const tabs = cameras.length > 1 ? el("div", { class: "cameras" }, ...cameras.map((name) =>
+    el("button", { type: "button", class: "quiet", onclick: () => choose(name) }, name))) : "";
+  const root = el("div", { class: "live" }, el("section", { "aria-label": "Live picture" }, picture, tabs),
+    el("aside", {}, doors, el("section", { class: "card" }, el("h2", {}, "Decisions"), recent)));
+  const stop = following(update);
+  return { root, leave: () => { stop(); picture.replaceChildren(); } };
+}
+
+function doorCards() {
+  const now = Date.now() * 1e6;
+  const last = session.events.find((event) => event.decision)?.decision;
+  const said = Object.values(session.faces).flat();
+  const found = session.state.doors.length ? session.state.doors : [{ door: last?.door || "door", until_ns: 0 }];
+  return found.map((door) => {
+    const open = door.until_ns > now;
+    const by = session.events.find((event) => event.seq === door.seq)?.decision?.name;
+    const who = open ? by || "open" : said.map((face) => face.verdict || face.name).filter(Boolean)[0] || "nobody is waiting";
+    return el("section", { class: `card door ${open ? "open" : ""}`, "aria-label": `Door ${door.door}` },
+      el("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, el("path", { d: open ? DOOR.open : DOOR.closed,
+        fill: "none", stroke: "currentColor", "stroke-width": "1.7", "stroke-linecap": "round", "stroke-linejoin": "round" })),
+      el("div", {}, el("b", {}, open ? "Open" : "Closed"), el("span", { class: "muted" }, `${door.door} · ${who}`)));
+  });
+}
+
+function item(event, expand) {
+  const made = event.decision;
+  const title = made ? made.name || "Somebody unknown" : event.erased ? "Erased" : NOTES[event.kind] || event.kind;
+  const image = event.has_snapshot ? el("img", { src: `/api/events/${event.seq}/snapshot`, alt: "", loading: "lazy" }) : el("span", { class: "blank" });
+  const button = el("button", { type: "button", "aria-expanded": "false" }, image,
+    el("span", {}, el("b", {}, title), " ", el("span", { class: `tag ${event.kind}` }, event.kind),
+      el("br"), el("span", { class: "why" }, made ? made.why : event.erased ? "as a person or its retention asked" : "")),
+    el("time", { datetime: new Date(event.at_ns / 1e6).toISOString() }, when(event.at_ns)));
+  const node = el("li", {}, button);
+  button.onclick = () => {
+    if (!expand) { location.hash = "events"; return; }
+    const on = button.getAttribute("aria-expanded") === "true";
+    button.setAttribute("aria-expanded", String(!on));
+    if (on) node.lastChild.remove(); else node.append(detail(event));
+  };
+  return node;
+}
+
+function detail(event) {
+  const made = event.decision;
+  const share = (value) => (value === null || value === undefined ? "—" : value.toFixed(3));
+  const rows = made ? {
+    "Row of the log": event.seq, Camera: made.camera, Door: made.door, Reason: made.reason || "—",
+    Similarity: `${share(made.score)}, threshold ${share(made.threshold)}`,
+    "False accept rate": made.far === null ? "not calibrated" : made.far,
+    Live: made.live === null ? "not asked" : `${share(made.live)}, threshold ${share(made.live_threshold)}`,
+    "From capture to decision": made.age_ms === null ? "after the last picture" : `${made.age_ms.toFixed(0)} ms`,
+    Faces: made.ballots.map((one) => share(one.similarity)).join(", "),
+    Snapshot: `SHA-256 ${made.frame_sha256.slice(0, 16)}…`,
+  } : { "Row of the log": event.seq, Note: event.note || "erased" };
+  return el("div", { class: "detail" },
+    event.has_snapshot ? el("img", { src: `/api/events/${event.seq}/snapshot`, alt: "What the camera saw" }) : el("div"),
+    el("dl", {}, ...Object.entries(rows).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))])));
+}
+
+function events() {
+  const list = el("ul", { class: "feed" });
+  const filter = el("select", { "aria-label": "Which events" },
+    ...["all", "opened", "refused", "held", "alarm"].map((kind) => el("option", { value: kind }, kind)));
+  const wanted = (event) => filter.value === "all" || event.kind === filter.value;
+  const draw = () => {
+    list.replaceChildren(...session.events.filter(wanted).map((event) => item(event, true)));
+    if (!list.children.length) list.append(el("li", { class: "empty" }, "There are no such events."));
+  };
+  const more = el("button", { type: "button", class: "quiet", onclick: async () => {
+    const oldest = session.events.at(-1)?.seq;
+    const found = await api("GET", `/api/events?limit=50${oldest ? `&before=${oldest}` : ""}`).catch((error) => toast(error.message));
+    if (found?.length) { session.events.push(...found); draw(); } else toast("There are no older events.");
+  } }, "Older");
+  filter.onchange = draw;
+  draw();
+  const stop = following(({ detail }) => { for (const event of detail) if (wanted(event)) list.prepend(item(event, true)); });
+  return { leave: stop, root: el("section", {}, el("div", { class: "row" }, el("h1", { class: "grow" }, "Events"),
+    el("div", {}, filter)), el("div", { class: "card" }, list), el("p", {}, more)) };
+}
+
+function health() {
+  const root = el("section", {}, el("h1", {}, "Health"));
+  const tiles = el("div", { class: "tiles numbers" });
+  root.append(tiles);
+  const tile = (title, figure, note, good) => el("div", { class: "card" }, el("h2", {}, title),
+    el("p", { class: `figure ${good === false ? "bad" : ""}` }, figure), el("span", { class: "muted" }, note));
+  const update = () => {
+    const found = session.state.health;
+    if (!found) { tiles.replaceChildren(el("p", { class: "empty" }, "The gate has said nothing yet.")); return; }
+    const late = Date.now() - found.at_ns / 1e6;
+    tiles.replaceChildren(
+      tile("Gate", late < 2000 ? "alive" : "silent", `last word ${Math.max(0, late / 1000).toFixed(1)} s ago`, late < 2000),
+      ...Object.entries(found.cameras).map(([name, camera]) => tile(`Camera ${name}`, `${camera.age_ms.toFixed(0)} ms`,
+        `from capture to the gate; frame ${camera.seq}`)),
+      tile("Passages", String(found.open_passages), "open now"),
+      tile("Threshold", found.objection ? "not held" : "holds", found.objection || "calibrated for what runs", !found.objection));
+  };
+  update();
+  const clock = setInterval(update, 500);
+  return { root, leave: () => clearInterval(clock) };
+}
+
+export const views = { live, events, people, threshold, health };

@@ -1,0 +1,148 @@
+"""The page as an ending: `Show` hears what the gate makes of each frame, and serves it to browsers."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import uvicorn
+from msgspec import Meta
+
+from pipeline.config import PATH, Config
+from pipeline.errors import Failed, Usage
+from pipeline.frames import Frames, Overwritten
+from pipeline.home import home
+from pipeline.types import Judged
+from stages.detect import DetectConfig
+from stages.draw import Draw, DrawConfig
+from stages.gallery.enrol import EnrolConfig
+from stages.match import MatchConfig
+from stages.nms import NmsConfig
+from stages.show.web.app import Api, application
+from stages.show.web.data import Data
+from stages.show.web.live import Live
+from stages.show.web.users import Users
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+STOP_S = 2.0
+
+log = logging.getLogger(__name__)
+SomePath = Annotated[str, Meta(pattern=PATH, min_length=1)]
+
+
+class ShowConfig(Config, frozen=True):
+    """`[show]`: where the page is."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8765  # 0: any that is free
+    tls_cert: SomePath | None = None
+    tls_key: SomePath | None = None
+    trusted_proxies: tuple[str, ...] = ()  # addresses of those that do TLS for us
+    # From the command line: what a person should know before relying on this gate; how people are enrolled.
+    warnings: tuple[str, ...] = ()
+    detect: DetectConfig = DetectConfig()
+    nms: NmsConfig = NmsConfig()
+    match: MatchConfig = MatchConfig()
+
+    def check(self) -> None:
+        """Raises Usage where passwords would go over a network in the clear."""
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise Usage("show.tls_cert and show.tls_key go together: set both")
+        if self.host not in LOOPBACK and not self.tls_cert and not self.trusted_proxies:
+            raise Usage(
+                f"the page would be at {self.host} without TLS: set show.tls_cert and show.tls_key, "
+                "or show.trusted_proxies to the addresses of the proxies that do it"
+            )
+
+
+class Show:
+    """Judged -> pages. The server has a thread of its own; a slow browser delays nobody."""
+
+    def __init__(self, config: ShowConfig, frames: Frames) -> None:
+        config.check()
+        self._draw = Draw(DrawConfig(), frames)
+        self._live = Live(config.warnings)
+        users = Users(home())
+        data = Data(EnrolConfig(detect=config.detect, nms=config.nms, match=config.match))
+        api = Api(users, data, self._live, secure=bool(config.tls_cert or config.trusted_proxies))
+        listening = _bound(config.host, config.port)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                application(api),
+                log_config=None,
+                access_log=False,
+                ssl_certfile=config.tls_cert,
+                ssl_keyfile=config.tls_key,
+                proxy_headers=bool(config.trusted_proxies),
+                forwarded_allow_ips=list(config.trusted_proxies),
+                timeout_graceful_shutdown=1,
+                server_header=False,
+            )
+        )
+        self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
+        self._thread.start()
+        address = f"{'https' if config.tls_cert else 'http'}://{config.host}:{listening.getsockname()[1]}/"
+        _announce(address, users.setup())
+
+    def __call__(self, judged: Judged) -> None:
+        picture = None
+        if self._live.is_watched():
+            try:
+                picture = self._draw(judged).picture
+            except Overwritten:  # late: the next frame is as good
+                return
+        self._live.put(judged, picture)
+
+    def close(self) -> None:
+        """Let go of the browsers."""
+        self._server.should_exit = True
+        self._thread.join(STOP_S)
+
+
+class Address(msgspec.Struct, frozen=True):
+    """HOME/page.json: where the page is, and, until the first admin has set a password, the link for that."""
+
+    address: str
+    setup: str  # "" once there is an account
+    at_ns: int
+
+
+def _announce(address: str, secret: str | None) -> None:
+    """Leave word for the command, which prints it."""
+    path = home() / "page.json"
+    told = Address(address, f"{address}#setup={secret}" if secret else "", time.time_ns())
+    path.touch(mode=0o600)
+    path.write_bytes(msgspec.json.encode(told))
+
+
+def announced() -> Address | None:
+    """What the page that started last has left; None where there is none yet."""
+    path: Path = home() / "page.json"
+    content = path.read_bytes() if path.exists() else b""
+    return msgspec.json.decode(content, type=Address) if content else None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises Failed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise Failed(f"the page cannot be at {host}:{port}: {error.strerror}; set show.port to another") from error
+    return listening
+
+
+def sentences(found: Address) -> Sequence[str]:
+    """What to print of it."""
+    if found.setup:
+        return [f"the page: {found.address}", f"set the first password within a day, once: {found.setup}"]
+    return [f"the page: {found.address}"]

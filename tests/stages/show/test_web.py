@@ -1,0 +1,322 @@
+"""The page and its API: over real HTTP and in a real browser, on real photos and databases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import msgspec
+import numpy as np
+import pytest
+import websockets
+from playwright.sync_api import Page, expect, sync_playwright
+from websockets.sync.client import connect
+
+from pipeline.errors import Failed, Usage
+from pipeline.home import home, keys
+from pipeline.types import Faces, Judged
+from stages.events.ledger import Ledger
+from stages.gallery.store import Store
+from stages.show.web.app import ENDPOINTS, described
+from stages.show.web.show import Show, ShowConfig, announced
+from tests.command import ROOT
+from tests.fakes import MemoryFrames
+from tests.stages.events.conftest import decision
+from tests.stages.gate.scene import Camera, Seen, embedding
+
+CHROMIUM = Path("/usr/bin/chromium")
+PASSWORD = "correct horse battery"
+PHOTO = ROOT / "samples" / "enrol" / "Eileen Collins.jpg"
+EILEEN = "Eileen Collins"
+
+
+class Site:
+    """A page that runs, on a free port."""
+
+    def __init__(self) -> None:
+        self.frames = MemoryFrames()
+        self.show = Show(ShowConfig(port=0, warnings=("no liveness: this is a test",)), self.frames)
+        found = announced()
+        assert found
+        self.address, self.setup = found.address, found.setup
+        self.camera = Camera()
+        self.client = httpx.Client(base_url=self.address, timeout=20)
+        self.csrf = ""
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return self.client.request(method, path, headers={"X-CSRF-Token": self.csrf} | more.pop("headers", {}), **more)
+
+    def enter(self, name: str = "ada") -> None:
+        secret = self.setup.partition("#setup=")[2]
+        done = self.client.post("/api/setup", json={"secret": secret, "name": name, "password": PASSWORD})
+        assert done.status_code == 200, done.text
+        self.csrf = done.json()["csrf"]
+
+    def become(self, role: str) -> None:
+        """Log in as somebody of that role."""
+        self.ask("POST", "/api/accounts", json={"name": role, "role": role, "password": PASSWORD})
+        done = self.client.post("/api/login", json={"name": role, "password": PASSWORD})
+        self.csrf = done.json()["csrf"]
+
+    def frame(self, name: str = "", verdict: str = "") -> None:
+        """The gate has seen somebody."""
+        faces = self.camera(Seen(1, embedding(1), "0a" * 16, 0.8))
+        self.frames._pixels[faces.frame.source, faces.frame.seq] = np.full((360, 640, 3), 90, np.uint8)
+        fields = {field: getattr(faces, field) for field in Faces.__struct_fields__} | {"names": (name,)}
+        self.show(Judged(**fields, verdicts=(verdict,)))
+
+    def decide(self, outcome: str = "refused", **more: Any) -> int:
+        ledger = Ledger(home(), keys(), create=True)
+        _, picture = cv2.imencode(".jpg", np.full((90, 160, 3), 120, np.uint8))
+        with ledger.commit() as commit:
+            seq = commit.decide(decision(outcome, at_ns=time.time_ns(), **more), picture.tobytes(), ())
+        ledger.close()
+        return seq
+
+
+@pytest.fixture
+def site(places: Path) -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.client.close()
+    site.show.close()
+
+
+def test_nothing_is_to_be_had_without_logging_in(site: Site) -> None:
+    for one in ENDPOINTS:
+        path = one.path.replace("{seq:int}", "1").replace("{name}", "x").replace("{camera}", "x")
+        if one.role is not None:
+            assert site.ask(one.method, path, content=b"").status_code == 401, path
+    assert site.client.get("/").status_code == 200
+    assert set(described()["paths"]) == set(site.client.get("/api/openapi.json").json()["paths"])
+    with pytest.raises(websockets.exceptions.InvalidStatus):
+        connect(site.address.replace("http", "ws") + "api/push")
+
+
+def test_the_headers_that_keep_a_browser_safe(site: Site) -> None:
+    headers = site.client.get("/").headers
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    site.enter()
+    login = site.client.post("/api/login", json={"name": "ada", "password": PASSWORD}).headers["set-cookie"].lower()
+    assert "httponly" in login
+    assert "samesite=strict" in login
+
+
+def test_what_changes_something_has_to_come_from_the_page(site: Site) -> None:
+    site.enter()
+    assert site.ask("DELETE", "/api/tokens/x", headers={"X-CSRF-Token": "guess"}).status_code == 403
+    assert site.ask("DELETE", "/api/tokens/x", headers={"Origin": "http://evil.example"}).status_code == 403
+    assert site.ask("DELETE", "/api/tokens/x").status_code == 400  # let through: there is no such token
+    cookie = f"framewire={site.client.cookies['framewire']}"
+    address = site.address.replace("http", "ws") + "api/push"
+    with pytest.raises(websockets.exceptions.InvalidStatus):
+        connect(address, additional_headers={"Cookie": cookie, "Origin": "http://evil.example"})
+    with connect(address, additional_headers={"Cookie": cookie}) as socket:
+        assert set(msgspec.json.decode(socket.recv())) == {"doors", "health", "events", "faces"}
+
+
+def test_roles_are_kept(site: Site) -> None:
+    site.enter()
+    admin, csrf = dict(site.client.cookies), site.csrf
+    for role, people, remove in (("viewer", 403, 403), ("operator", 200, 403)):
+        site.client.cookies.clear()
+        site.client.cookies.update(admin)
+        site.csrf = csrf
+        site.become(role)
+        assert site.ask("GET", "/api/events").status_code == 200
+        assert site.ask("GET", "/api/people").status_code == people
+        assert site.ask("DELETE", "/api/people/x").status_code == remove
+        assert site.ask("GET", "/api/accounts").status_code == 403
+
+
+def test_a_token_is_enough_for_a_program(site: Site) -> None:
+    site.enter()
+    token = site.ask("POST", "/api/tokens", json={"name": "ci", "role": "viewer"}).json()["token"]
+    bare = httpx.Client(base_url=site.address, headers={"Authorization": f"Bearer {token}"})
+    assert bare.get("/api/events").json() == []
+    assert bare.get("/api/people").status_code == 403
+    site.ask("DELETE", "/api/tokens/ci")
+    assert bare.get("/api/events").status_code == 401
+    bare.close()
+
+
+def test_people_are_enrolled_ruled_and_forgotten(site: Site) -> None:
+    site.enter()
+    photo = {"photo": ("a.jpg", PHOTO.read_bytes(), "image/jpeg")}
+    done = site.ask("POST", "/api/people", data={"name": EILEEN}, files=photo)
+    assert done.json() == {"name": EILEEN, "photos": 1}
+    twin = site.ask("POST", "/api/people", data={"name": "Twin"}, files=photo)
+    assert (twin.status_code, "looks like Eileen Collins" in twin.json()["error"]) == (409, True)
+    assert site.ask("GET", f"/api/people/{EILEEN}/portrait").content.startswith(b"\x89PNG")
+    rules = {"groups": ["staff"], "windows": ["Mon-Fri 07:00-19:00"], "watch": True}
+    assert site.ask("PUT", f"/api/people/{EILEEN}/access", json=rules).status_code == 200
+    (person,) = site.ask("GET", "/api/people").json()
+    assert (person["access"]["groups"], person["access"]["watch"]) == (["staff"], True)
+    bad = site.ask("PUT", f"/api/people/{EILEEN}/access", json={"windows": ["always"]})
+    assert (bad.status_code, "weekly time window" in bad.json()["error"]) == (400, True)
+    receipt = site.ask("DELETE", f"/api/people/{EILEEN}").json()["receipt"]
+    assert "destroyed: the data key" in " ".join(receipt)
+    assert Store(home(), keys()).people() == []
+
+
+def pictures() -> dict[str, bytes]:
+    """Files that are no photo of a face."""
+    whole = PHOTO.read_bytes()
+    animation = cv2.Animation()
+    animation.frames = [np.full((64, 64, 3), shade, np.uint8) for shade in (10, 200)]
+    animation.durations = np.array([100, 100])
+    _, moving = cv2.imencodeanimation(".webp", animation)
+    return {
+        "is empty": b"",
+        "is no photo": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        "is no photo, or": b"\x89PNG\r\n\x1a\n" + whole[:100],
+        "moves": moving.tobytes(),
+        "shows no face": cv2.imencode(".png", np.full((300, 300, 3), 128, np.uint8))[1].tobytes(),
+    }
+
+
+def test_what_is_uploaded_and_no_photo_is_said_to_be_and_leaves_nothing(site: Site) -> None:
+    site.enter()
+    for sentence, content in pictures().items():
+        done = site.ask("POST", "/api/people", data={"name": "../x'; DROP"}, files={"photo": ("../../x", content)})
+        assert done.status_code == 409, sentence
+        assert sentence in done.json()["error"]
+    huge = site.ask("POST", "/api/people", data={"name": "x"}, files={"photo": ("x", bytes(13 << 20))})
+    assert (huge.status_code, "12 MB" in huge.json()["error"]) == (413, True)
+    assert site.ask("POST", "/api/people", data={"name": "x"}).status_code == 400
+    assert Store(home(), keys()).people() == []
+
+
+def test_events_come_with_their_snapshots(site: Site) -> None:
+    site.enter()
+    seqs = [site.decide(), site.decide("opened", person="0a" * 16, name="Ada")]
+    found = site.ask("GET", "/api/events").json()
+    assert [event["seq"] for event in found] == seqs[::-1]
+    assert found[0]["decision"]["name"] == "Ada"
+    assert site.ask("GET", f"/api/events/{seqs[0]}/snapshot").content.startswith(b"\xff\xd8")
+    assert site.ask("GET", "/api/events/99/snapshot").status_code == 404
+    assert [event["seq"] for event in site.ask("GET", f"/api/events?before={seqs[1]}").json()] == seqs[:1]
+    assert site.ask("GET", "/api/events?before=x").status_code == 400
+    assert site.ask("GET", "/api/calibration").json() is None
+
+
+def test_pictures_are_drawn_only_while_somebody_watches(site: Site) -> None:
+    site.enter()
+    site.frame()
+    assert site.ask("GET", "/api/state").json()["cameras"] == ["cam0"]
+    assert site.show._live.picture("cam0") == (1, b"")
+    with site.client.stream("GET", "/live/cam0") as answer:
+        ends = time.monotonic() + 10
+        while not site.show._live.is_watched():
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+        site.frame("Ada")
+        content = b""
+        for part in answer.iter_bytes():
+            content += part
+            if b"\xff\xd9" in content:
+                break
+    assert b"Content-Type: image/jpeg" in content
+    assert site.ask("GET", "/live/nothing").status_code == 404
+
+
+@pytest.mark.parametrize("config", [{"host": "0.0.0.0"}, {"tls_cert": "x"}])
+def test_a_page_for_others_needs_tls(config: dict[str, str]) -> None:
+    with pytest.raises(Usage, match="tls"):
+        msgspec.convert(config, ShowConfig).check()
+    msgspec.convert({"host": "0.0.0.0", "trusted_proxies": ["10.0.0.1"]}, ShowConfig).check()
+
+
+def test_a_port_that_is_taken_is_said_to_be(site: Site) -> None:
+    port = int(site.address.rstrip("/").rpartition(":")[2])
+    with pytest.raises(Failed, match=r"set show\.port"):
+        Show(ShowConfig(port=port), site.frames)
+
+
+@pytest.fixture
+def page(site: Site) -> Iterator[Page]:
+    if not CHROMIUM.exists():
+        pytest.skip("needs a browser: apt install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = browser.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text) if "Security" in message.text else None)
+        yield page
+        browser.close()
+        assert problems == []
+
+
+def begin(page: Page, site: Site) -> None:
+    """Set the first password, as the link says; with the keyboard alone."""
+    page.goto(site.setup)
+    page.get_by_label("Name").focus()
+    page.keyboard.type("ada")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("ada · admin")).to_be_visible()
+
+
+def test_in_a_browser_from_the_link_to_the_live_picture(site: Site, page: Page) -> None:
+    site.frame()
+    begin(page, site)
+    expect(page.get_by_text("no liveness: this is a test")).to_be_visible()
+    picture = page.get_by_alt_text("Live picture of cam0")
+    expect(picture).to_be_visible()
+    ends = time.monotonic() + 15
+    while not picture.evaluate("image => image.naturalWidth"):
+        site.frame("Ada", "come in")
+        assert time.monotonic() < ends
+        page.wait_for_timeout(50)
+    expect(page.get_by_text("door · come in")).to_be_visible()
+    site.decide("opened", person="0a" * 16, name="Ada Lovelace")
+    expect(page.get_by_role("complementary").get_by_text("Ada Lovelace")).to_be_visible()
+    page.get_by_role("link", name="Events").click()
+    page.get_by_role("button", name="Ada Lovelace").click()
+    expect(page.get_by_text("0.710, threshold 0.600")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+
+
+def test_in_a_browser_people_are_enrolled_and_forgotten(site: Site, page: Page) -> None:
+    begin(page, site)
+    page.get_by_role("link", name="People").click()
+    page.get_by_role("button", name="Enrol somebody").click()
+    page.get_by_label("Name").fill(EILEEN)
+    page.get_by_label("Photos").set_input_files(PHOTO)
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    expect(page.get_by_role("article").get_by_text(EILEEN)).to_be_visible(timeout=20_000)
+    page.get_by_role("button", name=f"Rules of {EILEEN}").click()
+    page.get_by_label("Weekly windows").fill("Mon-Fri 07:00-19:00")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Mon-Fri 07:00-19:00")).to_be_visible()
+    page.get_by_role("button", name=f"Forget {EILEEN}").click()
+    page.get_by_role("button", name="for good").click()
+    expect(page.get_by_text("destroyed: the data key")).to_be_visible(timeout=20_000)
+    page.get_by_role("button", name="Close").click()
+    expect(page.get_by_text("Nobody is enrolled yet.")).to_be_visible()
+
+
+def test_in_a_browser_a_wrong_password_is_said_and_a_viewer_sees_no_people(site: Site, page: Page) -> None:
+    site.enter()
+    site.become("viewer")
+    page.goto(site.address)
+    page.get_by_label("Name").fill("viewer")
+    page.get_by_label("Password").fill("not the password")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_have_text("the name or the password is wrong")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text("viewer · viewer")).to_be_visible()
+    expect(page.get_by_role("link", name="People")).to_be_hidden()
+    for view in ("Threshold", "Health"):
+        page.get_by_role("link", name=view).click()
+        expect(page.get_by_role("heading", name=view, level=1)).to_be_visible()

@@ -1,0 +1,160 @@
+"""Accounts: who gets in, who is locked out, and that nothing that opens a door lies in the file."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import Failed, Usage
+from stages.show.web import users as module
+from stages.show.web.users import ADDRESS_FAILURES, FAILURES, IDLE_S, LOCK_S, SESSION_S, Denied, Users
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Users:
+    users = Users(tmp_path)
+    secret = users.setup()
+    assert secret
+    users.begin(secret, "ada", PASSWORD)
+    return users
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that are added to the time."""
+    added = [0.0]
+    wall, steady = time.time, time.monotonic
+    monkeypatch.setattr(module.time, "time", lambda: wall() + added[0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: steady() + added[0])
+    return added
+
+
+def wrong(users: Users, name: str = "ada", address: str = "10.0.0.1") -> str:
+    with pytest.raises(Denied) as caught:
+        users.log_in(name, "not the password", address)
+    return str(caught.value)
+
+
+def test_the_link_makes_one_admin_once(tmp_path: Path, clock: list[float]) -> None:
+    users = Users(tmp_path)
+    old, secret = users.setup(), users.setup()
+    assert old
+    assert secret
+    for bad in (old, "guess"):
+        with pytest.raises(Denied, match="used already"):
+            users.begin(bad, "eve", PASSWORD)
+    with pytest.raises(Usage, match="at least 10"):
+        users.begin(secret, "ada", "short")
+    clock[0] = module.SETUP_S + 1
+    with pytest.raises(Denied, match="too old"):
+        users.begin(secret, "ada", PASSWORD)
+    clock[0] = 0
+    users.begin(secret, "ada", PASSWORD)
+    with pytest.raises(Denied):
+        users.begin(secret, "eve", PASSWORD)
+    assert users.setup() is None
+    assert users.all() == [("ada", "admin")]
+
+
+def test_a_session_lasts_while_it_is_used_and_not_for_ever(users: Users, clock: list[float]) -> None:
+    secret = users.log_in("ada", PASSWORD, "a")
+    who = users.session(secret)
+    assert who
+    assert (who.name, who.role) == ("ada", "admin")
+    while clock[0] < SESSION_S - IDLE_S:
+        clock[0] += IDLE_S - 10
+        assert users.session(secret)
+    clock[0] = SESSION_S + 1
+    assert users.session(secret) is None
+    clock[0] = 0
+    idle = users.log_in("ada", PASSWORD, "a")
+    clock[0] = IDLE_S + 1
+    assert users.session(idle) is None
+
+
+def test_who_logs_out_is_out(users: Users) -> None:
+    secret = users.log_in("ada", PASSWORD, "a")
+    users.log_out(secret)
+    assert users.session(secret) is None
+    assert users.session("guess") is None
+
+
+def test_wrong_passwords_lock_the_account_for_ever_longer(users: Users, clock: list[float]) -> None:
+    for _ in range(FAILURES):
+        assert "wrong" in wrong(users)
+    assert "too many wrong passwords" in wrong(users)
+    with pytest.raises(Denied, match="too many"):
+        users.log_in("ada", PASSWORD, "b")  # the right one neither
+    clock[0] += LOCK_S + 1
+    assert "wrong" in wrong(users)
+    clock[0] += LOCK_S + 1
+    assert "too many" in wrong(users)  # twice as long now
+    clock[0] += LOCK_S
+    users.log_in("ada", PASSWORD, "b")
+    assert "is wrong" in wrong(users)  # and it counts from the beginning
+
+
+def test_an_address_that_guesses_names_is_slowed_down(users: Users) -> None:
+    for number in range(ADDRESS_FAILURES):
+        assert "is wrong" in wrong(users, f"user{number}", "10.0.0.9")
+    with pytest.raises(Denied, match=r"from 10\.0\.0\.9"):
+        users.log_in("ada", PASSWORD, "10.0.0.9")
+    users.log_in("ada", PASSWORD, "10.0.0.1")
+
+
+def test_an_unknown_name_and_a_wrong_password_sound_the_same(users: Users) -> None:
+    assert wrong(users, "nobody") == wrong(users, "ada")
+
+
+def test_roles_and_accounts(users: Users) -> None:
+    users.add("bob", "viewer", PASSWORD)
+    secret = users.log_in("bob", PASSWORD, "a")
+    bob = users.session(secret)
+    assert bob
+    assert (bob.may("viewer"), bob.may("operator"), bob.may("admin")) == (True, False, False)
+    with pytest.raises(Usage, match="already"):
+        users.add("bob", "admin", PASSWORD)
+    with pytest.raises(Usage, match="last admin"):
+        users.remove("ada")
+    users.remove("bob")
+    assert users.session(secret) is None
+    for name in ("", " x", "a\nb", "x" * 61):
+        with pytest.raises(Usage):
+            users.add(name, "viewer", PASSWORD)
+
+
+def test_tokens_are_for_programs_and_can_be_taken_back(users: Users) -> None:
+    secret = users.new_token("door", "operator")
+    who = users.token(secret)
+    assert who
+    assert (who.name, who.role, who.csrf) == ("door", "operator", "")
+    users.revoke("door")
+    assert users.token(secret) is None
+    with pytest.raises(Usage):
+        users.revoke("door")
+
+
+def test_nothing_in_the_file_opens_anything(users: Users, tmp_path: Path) -> None:
+    session, token = users.log_in("ada", PASSWORD, "a"), users.new_token("door", "admin")
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    for secret in (PASSWORD, session, token):
+        assert secret.encode() not in content
+    assert (tmp_path / "web.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("damage", ["corrupt", "newer"])
+def test_accounts_that_cannot_be_read(users: Users, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "web.sqlite"
+    if damage == "corrupt":
+        path.write_bytes(b"\1" * 4096)
+    else:
+        rows = sqlite3.connect(path)
+        rows.execute("PRAGMA user_version = 9")
+        rows.close()
+    with pytest.raises(Failed, match=r"cannot be used|newer framewire"):
+        Users(tmp_path)
