@@ -16,7 +16,6 @@ from stages.events.audit import audit_command
 from stages.events.ledger import Ledger
 from stages.gate.calibrate import calibrate
 from stages.gate.pad import evaluate_pad
-from stages.gate.pad import evaluate_pad
 from stages.gate.report import Report, line
 from stages.gate.settings import GateSettings, warnings
 from stages.gate.wrong import wrong

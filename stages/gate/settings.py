@@ -45,7 +45,7 @@ class GateSettings(Config, frozen=True):
     show: ShowConfig = ShowConfig()
 
     def most(self) -> int:
-        """Faces of a passage that are compared; enough that some are left after a turn of the head, where it is asked."""
+        """Faces of a passage that are compared; where a turn of the head is asked, some have to be left after it."""
         return max(self.pick.most, LEAST_IF_TURNING) if self.gate.liveness in ACTIVE else self.pick.most
 
     def by_stage(self) -> dict[str, Config]:

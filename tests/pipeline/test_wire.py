@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.types import Candidates, Crops, Detections, Drawn, Frame, Matches, Message
+from pipeline.types import Candidates, Crops, Detections, Drawn, Faces, Frame, Judged, Matches, Message, Picked
 from pipeline.wire import VERSION, Undecodable, decode, encode
 
 FRAME = Frame("cam", 3, 1, -40, 1 << 60, 2, 6, 640, 480)
@@ -30,8 +30,24 @@ def detections(n: int, *, keypoints: bool = True) -> Detections:
 
 def messages() -> list[Message]:
     found = detections(3)
-    fields = {name: getattr(found, name) for name in found.__struct_fields__}
+    fields = {name: getattr(found, name) for name in Candidates.__struct_fields__}
     matches = Matches(found, ("Ann", "", "王"), np.array([0.9, 0.1, np.nan], np.float32))
+    rows, score = np.array([0, 2], np.int32), np.array([0.5, np.nan], np.float32)
+    picked = Picked(found, rows, np.full((2, 150, 150, 3), 9, np.uint8), score, score, 0.5, b"jpeg")
+    faces = Faces(
+        found=found,
+        names=matches.names,
+        similarity=matches.similarity,
+        people=("0a", "", "0b"),
+        rows=rows,
+        embeddings=np.ones((2, 128), np.float32),
+        model="m",
+        threshold=0.6,
+        quality=score,
+        live=score,
+        live_threshold=0.5,
+        snapshot=b"jpeg",
+    )
     return [
         FRAME,
         Candidates(**fields),
@@ -40,6 +56,10 @@ def messages() -> list[Message]:
         detections(2, keypoints=False),
         Crops(found, np.array([0, 2], np.int32), np.full((2, 150, 150, 3), 9, np.uint8)),
         matches,
+        picked,
+        faces,
+        Judged(**{name: getattr(faces, name) for name in Faces.__struct_fields__}, verdicts=("come in", "", "")),
+        msgspec.structs.replace(found, tracks=np.array([7, -1, 8], np.int32)),
         Drawn(matches, np.zeros((480, 640, 3), np.uint8)),
     ]
 
