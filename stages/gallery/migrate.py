@@ -21,11 +21,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pipeline.errors import Failed
 from stages.gallery.keyfile import ID_BYTES, MAGIC, Keys
 from stages.gallery.master import Master, sync_directory
-from stages.gallery.people import Access, Profile, Sealed
+from stages.gallery.people import TAGS, Access, Profile, Sealed
 from stages.gallery.rows import Rows
 from stages.gallery.sealing import KEY_BYTES, new_key, seal
 
-TAGS = b"tags of names..."  # as in store.py
 V1_SLOT = 64  # id, key in plain, BLAKE2b-128 of both
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from pipeline.errors import Usage
 
 NAME_LENGTH = 100  # characters
 AROUND, LONGEST = 0.4, 400  # of a portrait: what of a side is around the face; pixels a side
+TAGS = b"tags of names..."  # the owner whose key makes names and badges findable; 16 bytes, as all owners
 PADDED_TO = 1024  # bytes: how long a name is, or how many windows somebody has, does not show
 
 

@@ -25,13 +25,11 @@ from pipeline.errors import Failed, Usage
 from stages.gallery.keyfile import ID_BYTES, Keys
 from stages.gallery.master import Master
 from stages.gallery.migrate import migrate
-from stages.gallery.people import Access, Person, Portrait, Profile, Sealed, Template, checked_name
+from stages.gallery.people import TAGS, Access, Person, Portrait, Profile, Sealed, Template, checked_name
 from stages.gallery.rows import SCHEMA, Rows, delete_person
 from stages.gallery.sealing import Unreadable, seal, unseal
 
 __all__ = ["Access", "Person", "Portrait", "Store", "Template", "checked_name"]
-
-TAGS = b"tags of names..."  # the owner whose key makes names and badges findable; 16 bytes, as all owners
 
 
 class Store:
