@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHES = ("nms", "hop", "startup", "graph", "memory")
+BENCHES = ("nms", "hop", "startup", "graph", "memory", "search")
 
 
 def main() -> int:
