@@ -21,6 +21,8 @@ from pipeline.limits import cores
 
 LIVE_WINDOW = 2  # messages of any source on an `every` edge, as soon as one is live: more would only be its delay
 
+MOST_PIXELS = 1 << 27  # of an image file: a few MB of PNG can hold a billion pixels
+
 
 class EngineConfig(Config, frozen=True):
     """How the processes run."""
@@ -80,4 +82,5 @@ def environment(threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "NUMBA_NUM_THREADS": str(threads),
+        "OPENCV_IO_MAX_IMAGE_PIXELS": str(MOST_PIXELS),
     }

@@ -80,8 +80,16 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
             badge_seconds=gate.badge_seconds,
         ),
     )
-    seen_as = {"detect": changed.detect, "nms": changed.nms, "match": changed.match}
-    return replace(changed, show=replace(given.show, warnings=tuple(warnings(changed)), **seen_as))
+    show = replace(
+        given.show,
+        warnings=tuple(warnings(changed)),
+        doors=tuple(door.name for door in gate.doors),
+        badge_seconds=gate.badge_seconds,
+        detect=changed.detect,
+        nms=changed.nms,
+        match=changed.match,
+    )
+    return replace(changed, show=show)
 
 
 def _check(

@@ -125,6 +125,11 @@ class Api:
         """Replace somebody's groups, windows, validity and watch flag."""
         return await run_in_threadpool(self.data.set_access, request.path_params["name"], await request.body())
 
+    async def badge(self, request: Request) -> Any:
+        """A badge was shown at a door: an object with its number. It counts for a while, where the mode is 1:1."""
+        given = await _object(request, "number")
+        return await run_in_threadpool(self.data.badge, request.path_params["door"], given["number"])
+
     async def calibration(self, request: Request) -> Any:
         """What gate calibrate found, with the curve; null where nothing was calibrated."""
         return await run_in_threadpool(self.data.calibration)
@@ -222,6 +227,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/people/{name}/portrait", "operator", Api.portrait),
     Endpoint("PUT", "/api/people/{name}/access", "operator", Api.set_access),
     Endpoint("DELETE", "/api/people/{name}", "admin", Api.forget),
+    Endpoint("POST", "/api/doors/{door}/badge", "operator", Api.badge),
     Endpoint("GET", "/api/calibration", "viewer", Api.calibration),
     Endpoint("GET", "/api/accounts", "admin", Api.accounts),
     Endpoint("POST", "/api/accounts", "admin", Api.add_account),

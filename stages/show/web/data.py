@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
+from stages.act.act import claim
 from stages.act.simulated import DoorState
 from stages.events.ledger import Ledger
 from stages.events.records import Event
@@ -28,8 +30,8 @@ from stages.gate.rules import window
 class Data:
     """One place for it; each call opens what it needs, as a connection belongs to one thread."""
 
-    def __init__(self, enrolment: EnrolConfig) -> None:
-        self._enrolment = enrolment
+    def __init__(self, enrolment: EnrolConfig, doors: Sequence[str], badge_seconds: float) -> None:
+        self._enrolment, self._doors, self._badge_ns = enrolment, tuple(doors), int(badge_seconds * 1e9)
         self._enrol: Enrol | None = None
 
     def events(self, before: int | None, limit: int, after: int = 0) -> list[dict[str, Any]]:
@@ -86,6 +88,15 @@ class Data:
         before = next((person.access for person in store.people() if person.name == name), None)
         store.set_access(name, msgspec.structs.replace(rules, badges=before.badges if before else ()))
         return {"name": name}
+
+    def badge(self, door: str, number: str) -> dict[str, Any]:
+        """A badge was shown at a door. Raises Usage."""
+        if door not in self._doors:
+            raise Usage(f"there is no door {door!r}: there is {', '.join(self._doors)}")
+        if not 0 < len(number) <= 200:
+            raise Usage("a badge's number has 1 to 200 characters")
+        claim(door, number, self._badge_ns)
+        return {"door": door}
 
     def calibration(self) -> dict[str, Any] | None:
         """The numbers and the curve; None where nothing was calibrated."""

@@ -44,8 +44,11 @@ class ShowConfig(Config, frozen=True):
     tls_cert: SomePath | None = None
     tls_key: SomePath | None = None
     trusted_proxies: tuple[str, ...] = ()  # addresses of those that do TLS for us
-    # From the command line: what a person should know before relying on this gate; how people are enrolled.
+    # From the command line: what a person should know before relying on this gate; its doors, and for how long a badge
+    # counts that is shown; how people are enrolled.
     warnings: tuple[str, ...] = ()
+    doors: tuple[str, ...] = ()
+    badge_seconds: float = 15.0
     detect: DetectConfig = DetectConfig()
     nms: NmsConfig = NmsConfig()
     match: MatchConfig = MatchConfig()
@@ -69,7 +72,8 @@ class Show:
         self._draw = Draw(DrawConfig(), frames)
         self._live = Live(config.warnings)
         users = Users(home())
-        data = Data(EnrolConfig(detect=config.detect, nms=config.nms, match=config.match))
+        enrolment = EnrolConfig(detect=config.detect, nms=config.nms, match=config.match)
+        data = Data(enrolment, config.doors, config.badge_seconds)
         api = Api(users, data, self._live, secure=bool(config.tls_cert or config.trusted_proxies))
         listening = _bound(config.host, config.port)
         self._server = uvicorn.Server(

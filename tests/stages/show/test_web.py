@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ import websockets
 from playwright.sync_api import Page, expect, sync_playwright
 from websockets.sync.client import connect
 
+from pipeline.briefing import environment
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from pipeline.types import Faces, Judged
@@ -39,7 +42,7 @@ class Site:
 
     def __init__(self) -> None:
         self.frames = MemoryFrames()
-        self.show = Show(ShowConfig(port=0, warnings=("no liveness: this is a test",)), self.frames)
+        self.show = Show(ShowConfig(port=0, warnings=("no liveness: this is a test",), doors=("front",)), self.frames)
         found = announced()
         assert found
         self.address, self.setup = found.address, found.setup
@@ -88,7 +91,7 @@ def site(places: Path) -> Iterator[Site]:
 
 def test_nothing_is_to_be_had_without_logging_in(site: Site) -> None:
     for one in ENDPOINTS:
-        path = one.path.replace("{seq:int}", "1").replace("{name}", "x").replace("{camera}", "x")
+        path = one.path.replace("{seq:int}", "1").replace("{name}", "x").replace("{camera}", "x").replace("{door}", "x")
         if one.role is not None:
             assert site.ask(one.method, path, content=b"").status_code == 401, path
     assert site.client.get("/").status_code == 200
@@ -204,6 +207,41 @@ def test_events_come_with_their_snapshots(site: Site) -> None:
     assert [event["seq"] for event in site.ask("GET", f"/api/events?before={seqs[1]}").json()] == seqs[:1]
     assert site.ask("GET", "/api/events?before=x").status_code == 400
     assert site.ask("GET", "/api/calibration").json() is None
+
+
+def test_a_reader_shows_a_badge_over_http(site: Site) -> None:
+    site.enter()
+    store = Store(home(), keys())
+    store.add("Ada", "m", embedding(1)[None])
+    token = site.ask("POST", "/api/tokens", json={"name": "reader", "role": "operator"}).json()["token"]
+    with httpx.Client(base_url=site.address, headers={"Authorization": f"Bearer {token}"}) as reader:
+        assert reader.post("/api/doors/front/badge", json={"number": "4711"}).status_code == 200
+        assert reader.post("/api/doors/back/badge", json={"number": "4711"}).status_code == 400
+        assert reader.post("/api/doors/front/badge", json={"number": ""}).status_code == 400
+    ledger = Ledger(home(), keys())
+    assert ledger.claimed("front", time.clock_gettime_ns(time.CLOCK_BOOTTIME)) == store.badge("4711")
+    ledger.close()
+
+
+BOMB = """
+import struct, zlib, sys
+import cv2, numpy as np
+def chunk(kind, data): return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+head = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+png = b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+from stages.gallery.enrol import decoded
+from pipeline.errors import Failed
+try: decoded(png, "it")
+except Failed as error: print(error)
+"""
+
+
+def test_a_small_file_that_would_be_a_huge_picture_is_not_unpacked() -> None:
+    """In a process of the graph, which gets the limit with its environment."""
+    command = [sys.executable, "-c", BOMB.replace("\\\\", "\\")]
+    limits = environment(1)
+    done = subprocess.run(command, env=limits, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert "cannot be decoded" in done.stdout, done.stderr
 
 
 def test_pictures_are_drawn_only_while_somebody_watches(site: Site) -> None:
