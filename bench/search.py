@@ -1,6 +1,6 @@
 """Who is it, among very many: the exact index beside FAISS's. `python -m bench.search`
 
-Needs pip install framewire[faiss]. Both search on one thread, in turns, over the same vectors.
+Both search on one thread, in turns, over the same vectors.
 """
 
 from __future__ import annotations

@@ -24,8 +24,9 @@ from msgspec import Meta
 
 from pipeline.config import PATH, Config
 from pipeline.errors import Failed, Usage
+from pipeline.files import sync
 from pipeline.types import Drawn
-from stages.show.recording import Recording, sync
+from stages.show.recording import Recording
 from stages.show.summary import page, survey
 
 SUMMARY = "summary.md"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from pipeline.files import replace_file
 from pipeline.home import home
 from stages.act.output import OutputConfig, OutputFailed, SomePath
 from stages.events.records import Command, Notice
@@ -37,10 +38,7 @@ class Simulated:
         now = time.time_ns()
         state = DoorState(command.door, now, now + int(command.seconds * 1e9), command.seq)
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            beside = self._folder / f"{command.door}.part"
-            beside.write_bytes(msgspec.json.encode(state))
-            os.replace(beside, self._folder / f"{command.door}.json")
+            replace_file(self._folder / f"{command.door}.json", msgspec.json.encode(state), synced=False)
         except OSError as error:
             raise OutputFailed(f"{self._folder} cannot be written: {error.strerror}") from error
 

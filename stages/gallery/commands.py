@@ -95,7 +95,7 @@ def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
     could have written another.
     """
     person = next((one.id for one in store.people() if one.name == name), None)
-    ledger = Ledger(store.home, keys()) if (store.home / "gate.sqlite").exists() else None
+    ledger = Ledger(home(), keys()) if (home() / "gate.sqlite").exists() else None
     erased = len(ledger.erase(person)) if ledger and person else 0
     person, counts = store.forget(name)
     late = wait_for(store.home, store.generation(), FOLLOW_S)

@@ -84,8 +84,8 @@ class LiveGallery:
 
     def __init__(self, home: Path, model: str, who: str) -> None:
         """`who` is what `forget` calls this process where it does not follow."""
-        self._store, self._model = Store(home, keys()), model
-        self._reader = Reader(home, who)
+        self._store, self._model, self._who = Store(home, keys()), model, who
+        self._reader: Reader | None = None  # until there is a gallery: where there is none, nothing is written
         self._generation = -1
         self.refresh()
 
@@ -94,16 +94,20 @@ class LiveGallery:
         generation = self._store.generation()
         if generation == self._generation:
             return False
+        if self._reader is None and generation:
+            self._reader = Reader(self._store.home, self._who)  # before reading: from now on `forget` waits
         self._generation = generation
         people = self._store.people()
         self.now = Gallery(people, self._model)
         self.rules: dict[str, tuple[str, Access]] = {person.id.hex(): (person.name, person.access) for person in people}
-        self._reader.hold(generation)
+        if self._reader:
+            self._reader.hold(generation)
         return True
 
     def close(self) -> None:
         """Follow it no longer."""
-        self._reader.close()
+        if self._reader:
+            self._reader.close()
 
 
 def _embeddings(person: Person, model: str) -> NDArray[np.float32]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import Failed
-from stages.gallery.master import FINGERPRINT_BYTES, Master, sync_directory
+from pipeline.files import sync
+from stages.gallery.master import FINGERPRINT_BYTES, Master
 from stages.gallery.sealing import KEY_BYTES, SEAL_BYTES, Unreadable, new_key
 
 ID_BYTES = 16
@@ -146,7 +147,7 @@ class Keys:
         finally:
             os.close(file)
         if created:
-            sync_directory(self._path.parent)
+            sync(self._path.parent)
 
     def _take_in(self, file: int) -> None:
         """Read the slots, unless they are as they were."""

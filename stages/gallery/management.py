@@ -16,13 +16,14 @@ from rich.progress import track
 from rich.text import Text
 
 from pipeline.errors import Failed, Usage
+from pipeline.files import sync
 from pipeline.home import home, keys
 from stages.events.ledger import Ledger
 from stages.events.records import Decision
 from stages.gallery.commands import ConfigFile, settings_of, store_of
 from stages.gallery.enrol import Enrol
 from stages.gallery.keyfile import Keys
-from stages.gallery.master import Master, make_master, master_path, sync_directory
+from stages.gallery.master import Master, make_master, master_path
 from stages.gallery.people import Access, Person, Portrait
 from stages.gallery.readers import wait_for
 from stages.gallery.store import Store, checked_name
@@ -214,7 +215,7 @@ def rotate() -> None:
     for file in sorted(keys().glob("*.keys")):
         count += Keys(file, old).rewrap(new)
     os.replace(fresh, path)
-    sync_directory(path.parent)
+    sync(path.parent)
     Console().print(f"{count} keys are wrapped by a new master key: {path}; put a copy of it in a safe place")
 
 

@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 from pipeline.errors import Failed, Usage
+from pipeline.files import sync
 from pipeline.home import keys
 from stages.gallery.sealing import KEY_BYTES, seal, unseal
 
@@ -82,18 +83,9 @@ def make_master(path: Path) -> None:
             pass
         finally:
             beside.unlink()
-        sync_directory(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise Failed(f"cannot write the master key {path}: {error.strerror}; set $FRAMEWIRE_MASTER") from error
-
-
-def sync_directory(path: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _read(path: Path) -> bytes:
@@ -110,7 +102,9 @@ def _read(path: Path) -> bytes:
         ) from error
     except OSError as error:
         raise Failed(f"cannot read the master key {path}: {error.strerror}") from error
-    if not stat.S_ISREG(mode) or mode & 0o077:
+    # systemd lets a service's user read a credential by an ACL, whose mask stat shows as the group's right to read.
+    closed_to = 0o037 if path.parent == Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) else 0o077
+    if not stat.S_ISREG(mode) or mode & closed_to:
         raise Failed(f"the master key {path} is open to other users: run chmod 400 {path}")
     if len(content) != KEY_BYTES:
         raise Failed(f"the master key {path} is damaged: it has to be {KEY_BYTES} bytes; put back a copy")

@@ -19,8 +19,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pipeline.errors import Failed
+from pipeline.files import sync
 from stages.gallery.keyfile import ID_BYTES, MAGIC, Keys
-from stages.gallery.master import Master, sync_directory
+from stages.gallery.master import Master
 from stages.gallery.people import TAGS, Access, Profile, Sealed
 from stages.gallery.rows import Rows
 from stages.gallery.sealing import KEY_BYTES, new_key, seal
@@ -116,7 +117,7 @@ def _new_keys(path: Path, copy: Path, master: Master) -> dict[bytes, bytes]:
         wrapped.add(owner, key)
     os.replace(beside, path)
     folder.rmdir()
-    sync_directory(path.parent)
+    sync(path.parent)
     return plain
 
 

@@ -11,18 +11,24 @@ import secrets
 import time
 from pathlib import Path
 
+from pipeline.errors import Failed
+
 POLL_S = 0.05
 WORD = 8  # bytes: the generation, big-endian, then letters that say who it is
 
 
 class Reader:
-    """This process's file. It needs no writing to the gallery itself."""
+    """This process's file. It needs no writing to the gallery itself. Raises Failed."""
 
     def __init__(self, home: Path, who: str) -> None:
-        folder = home / "readers"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._path = home / "readers" / f"{os.getpid()}-{secrets.token_hex(4)}"
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Failed(
+                f"cannot write {self._path.parent}: {error.strerror}: forget waits for what is noted there"
+            ) from error
         fcntl.flock(self._file, fcntl.LOCK_EX)
         os.pwrite(self._file, f"{who} (process {os.getpid()})".encode(), WORD)
         self.hold(0)

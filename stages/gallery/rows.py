@@ -63,7 +63,7 @@ class Rows:
                 rows.execute("PRAGMA secure_delete = ON")  # deleted rows become zeros ...
                 if not self.path.stat().st_size:
                     rows.execute("PRAGMA auto_vacuum = FULL")  # ... and no free page stays in the file
-                    rows.execute("PRAGMA journal_mode = WAL")
+                rows.execute("PRAGMA journal_mode = WAL")  # of a gallery of an older framewire, too
                 with rows:
                     rows.execute(f"BEGIN {kind}")
                     yield rows

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from pipeline.errors import Failed
-from stages.gallery.master import sync_directory
+from pipeline.files import replace_file
 
 NAME = "calibration.json"
 Span = tuple[float, float]  # 95 %
@@ -76,15 +75,8 @@ def load(home: Path) -> Calibration | None:
 def store(home: Path, calibration: Calibration) -> Path:
     """Write it, whole or not at all."""
     path = home / NAME
-    beside = path.with_name(f"{NAME}.part")
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(calibration)))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        sync_directory(home)
+        replace_file(path, msgspec.json.format(msgspec.json.encode(calibration)), synced=True)
     except OSError as error:
         raise Failed(f"cannot write {path}: {error.strerror}") from error
     return path

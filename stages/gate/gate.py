@@ -13,7 +13,6 @@ import numpy as np
 
 from pipeline.home import home, keys
 from pipeline.types import Faces, Judged
-from stages.challenge import Challenge
 from stages.events import schema
 from stages.events.ledger import Ledger
 from stages.events.records import Ballot, Decision, Order
@@ -24,7 +23,9 @@ from stages.gate.clock import Clock, boot_ns, wall_ns
 from stages.gate.config import DoorConfig, GateConfig
 from stages.gate.health import Pulse
 from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, judge
+from stages.gate.pairs import Pairs
 from stages.gate.passages import GAP_NS, Passage, Passages
+from stages.gate.turns import Turns
 
 SECOND = 1_000_000_000
 COMMAND_NS = 2 * SECOND  # a door command that was not carried out by then is not carried out
@@ -53,9 +54,8 @@ class Gate:
         self._jumped_ns = 0
         restored = [self._restored(kept) for kept in self._ledger.passages()]
         self._passages = Passages(config.most, math.inf, restored)
-        self._challenges: dict[str, Challenge] = {}
-        self._turned: dict[str, int] = {}  # passage -> when its challenge was passed, monotonic
-        self._held = self._held_before()
+        self._turns = Turns(config.challenge_seconds)
+        self._pairs = Pairs(self._ledger)
         self._gallery: LiveGallery | None = None
         self._objection = "nothing was calibrated: run gate calibrate"
         self._calibration: calibration.Calibration | None = None
@@ -74,10 +74,11 @@ class Gate:
         if voted or merged or stale:
             with self._ledger.commit() as commit:
                 for passage in dict.fromkeys([*voted, *stale]):
-                    if passage not in merged:
+                    if passage not in merged and passage.stored_ns < passage.seen_ns:  # else kept with its decision
                         commit.keep(self._kept(passage))
                 for passage in merged:
                     commit.drop(passage.id)
+                    self._turns.forget(passage)
         fields: dict[str, Any] = {name: getattr(faces, name) for name in Faces.__struct_fields__}
         fields["names"] = tuple(self._named(faces, row) for row in range(len(faces.names)))
         return Judged(**fields, verdicts=tuple(verdicts))
@@ -139,18 +140,19 @@ class Gate:
         door = self._config.door_of(passage.camera)
         if door is None:
             return ""
-        self._watch_turn(passage, faces, row, track)
+        self._turns.see(passage, faces, row, track)
         found = self._found(passage, door, faces.frame.captured_ns, now)
         rule = self._gallery.rules.get(found.person) if found else None
         if found is None or rule is None:
             return self._wait(passage, door, now, "", UNKNOWN if self._config.mode == "1:N" else NOT_THE_HOLDER)
-        around = self._surroundings(passage, door, found.person, now)
+        around = self._surroundings(passage, door, found.person)
         verdict = judge(found, *rule, self._config, self._groups, around)
         if verdict == "live?":
             refused = Verdict("refused", "not-live", f"a face like {rule[0]}'s was not found to be live")
             return self._wait(passage, door, now, "look at the camera", refused)
         if verdict == "turn?":
-            return self._ask(passage, now)
+            passage.said = self._turns.ask(passage)
+            return passage.said
         age_ms = (time.monotonic_ns() - faces.frame.captured_ns) / 1e6
         if verdict.outcome == "opened" and age_ms > self._config.deadline_ms:
             return ""  # too old to open anything; the next frame may be in time
@@ -173,11 +175,8 @@ class Gate:
         claimed = Passage(passage.camera, votes=votes)
         return accepted(claimed, self._passages.threshold, captured_ns)
 
-    def _surroundings(self, passage: Passage, door: DoorConfig, person: str, now: int) -> Surroundings:
+    def _surroundings(self, passage: Passage, door: DoorConfig, person: str) -> Surroundings:
         was = self._ledger.presence(person) if door.passback != "off" else None
-        challenge = self._challenges.get(passage.id)
-        since = now - int(door.two_person_seconds * SECOND)
-        held = [one for one in self._held if one[0] == door.name and one[1] >= since and one[2] != person]
         return Surroundings(
             door=door,
             calibrated=not self._objection,
@@ -185,24 +184,14 @@ class Gate:
             clock_believed=self._clock.believed(),
             live_threshold=self._live_threshold,
             presence=(was[0], (wall_ns() - was[1]) / (60 * SECOND)) if was else None,
-            companion=bool(held),
-            turned_ns=self._turned.get(passage.id),
-            turn_failed=challenge.reason if challenge else "",
+            companion=self._companion(door, person),
+            turned_ns=self._turns.passed_ns(passage),
+            turn_failed=self._turns.failed(passage),
         )
 
-    def _ask(self, passage: Passage, now: int) -> str:
-        """Ask for a turn of the head."""
-        if passage.id not in self._challenges:
-            self._challenges[passage.id] = Challenge(now, self._config.challenge_seconds)
-        passage.said = self._challenges[passage.id].request or "look at the camera"
-        return passage.said
-
-    def _watch_turn(self, passage: Passage, faces: Faces, row: int, track: int) -> None:
-        challenge = self._challenges.get(passage.id)
-        if challenge is None or faces.found.keypoints is None or passage.id in self._turned:
-            return
-        if challenge.see(track, faces.found.keypoints[row], boot_ns()) == "passed":
-            self._turned[passage.id] = faces.frame.captured_ns
+    def _companion(self, door: DoorConfig, person: str) -> str:
+        known = self._gallery.rules if self._gallery else ()
+        return self._pairs.companion(door.name, door.two_person_seconds, person, known)
 
     def _wait(self, passage: Passage, door: DoorConfig, now: int, say: str, verdict: Verdict) -> str:
         """Wait for more, but not for ever: then `verdict`."""
@@ -236,17 +225,22 @@ class Gate:
         """Write the decision down with all that follows; from then on it is made."""
         decision = self._decision(passage, door, verdict, found, age_ms)
         opens = verdict.outcome == "opened"
+        companion = self._companion(door, found.person) if found and door.two_person_seconds else ""
         passage.decided, passage.person, passage.said = True, decision.person, SAID[verdict.outcome]
         orders = [Order(door.name, door.seconds, COMMAND_NS)] if opens else []
         with self._ledger.commit() as commit:
             commit.decide(decision, passage.snapshot, self._config.notify, orders)
             commit.keep(self._kept(passage))
             if opens and found:
-                commit.move(found.person, door.direction == "in", decision.at_ns)
-            commit.spend(door.name)
+                for person in filter(None, (found.person, companion)):
+                    commit.move(person, door.direction == "in", decision.at_ns)
+            if found:  # somebody else who passes by does not use up the badge that was shown
+                commit.spend(door.name)
         if verdict.outcome == "held":
-            self._held.append((door.name, boot_ns(), decision.person, decision.name))
-        self._challenges.pop(passage.id, None)
+            self._pairs.held(door.name, decision.person)
+        elif opens:
+            self._pairs.opened(door.name)
+        self._turns.forget(passage)
         return passage.said
 
     def _decision(
@@ -281,8 +275,7 @@ class Gate:
 
     def _close(self, passage: Passage) -> None:
         self._passages.close(passage)
-        self._challenges.pop(passage.id, None)
-        self._turned.pop(passage.id, None)
+        self._turns.forget(passage)
         with self._ledger.commit() as commit:
             commit.drop(passage.id)
 
@@ -302,12 +295,3 @@ class Gate:
         now = boot_ns()
         ago = now - kept.seen_ns if kept.boot == self._ledger.boot else wall_ns() - kept.at_ns
         return Passage.of(kept, now - max(0, ago))
-
-    def _held_before(self) -> list[tuple[str, int, str, str]]:
-        """Who was held before this start: door, boot time, id and name."""
-        found = []
-        for event in reversed(self._ledger.events(limit=50)):
-            ago = wall_ns() - event.at_ns
-            if event.kind == "held" and event.decision and ago >= 0:
-                found.append((event.decision.door, boot_ns() - ago, event.decision.person, event.decision.name))
-        return found

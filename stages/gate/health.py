@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.errors import Failed
+from pipeline.files import replace_file
 from pipeline.types import Frame
 
 NAME = "health.json"
@@ -47,10 +48,8 @@ class Pulse:
     def beat(self, open_passages: int, objection: str) -> None:
         """Replace the file. Raises Failed."""
         now = Health(time.time_ns(), os.getpid(), self._cameras, open_passages, objection)
-        beside = self._path.with_name(f"{NAME}.part")
         try:
-            beside.write_bytes(msgspec.json.encode(now))
-            os.replace(beside, self._path)
+            replace_file(self._path, msgspec.json.encode(now), synced=False)
         except OSError as error:
             raise Failed(f"cannot write {self._path}: {error.strerror}; the log lies there, too") from error
 

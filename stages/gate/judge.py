@@ -51,7 +51,7 @@ class Surroundings(NamedTuple):
     clock_believed: bool
     live_threshold: float  # NaN where nothing tells live faces
     presence: tuple[bool, float] | None  # whether the person came in last, and how many minutes ago
-    companion: bool  # somebody else who may come in was seen just before
+    companion: str  # id of somebody else who may come in and was seen just before; "" for nobody
     turned_ns: int | None  # when the head had been turned as asked, monotonic; None where it has not been
     turn_failed: str  # why it will not be any more, or ""
 

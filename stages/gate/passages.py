@@ -54,6 +54,7 @@ class Evidence(msgspec.Struct, frozen=True):
     votes: list[Vote]
     tracks: list[int]
     after_another: bool
+    spent: int
     frame: tuple[int, int]
     box: tuple[float, ...]
     snapshot: bytes
@@ -67,8 +68,10 @@ class Passage:
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     person: str = ""  # once decided: whom it was decided about, "" for a stranger
     decided: bool = False
-    # The same tracks have a decision already: this one counts only if it finds out who it is.
+    # The same face has a decision already: this one counts only if it finds out who it is, with the faces that the
+    # other has left. Else whoever is refused would get as many tries as they like, and no rate would hold.
     after_another: bool = False
+    spent: int = 0
     first_seen_ns: int = 0  # boot clock
     seen_ns: int = 0  # boot clock
     stored_ns: int = 0  # `seen_ns` as the database has it
@@ -89,6 +92,7 @@ class Passage:
             person=kept.person,
             decided=kept.decided,
             after_another=found.after_another,
+            spent=found.spent,
             first_seen_ns=min(kept.first_ns, seen_ns),
             seen_ns=seen_ns,
             votes=found.votes,
@@ -101,7 +105,9 @@ class Passage:
     def kept(self, wall_ns: int, boot: str) -> Kept:
         """As it is to be kept at wall time `wall_ns`."""
         snapshot = b"" if self.decided else self.snapshot
-        evidence = Evidence(self.votes, sorted(self.tracks), self.after_another, self.frame, self.box, snapshot)
+        evidence = Evidence(
+            self.votes, sorted(self.tracks), self.after_another, self.spent, self.frame, self.box, snapshot
+        )
         return Kept(
             id=self.id,
             camera=self.camera,
@@ -113,6 +119,10 @@ class Passage:
             boot=boot,
             evidence=msgspec.msgpack.encode(evidence),
         )
+
+    def used(self) -> int:
+        """How many faces were compared, the decision before this one included."""
+        return self.spent + len(self.votes)
 
     def leader(self, threshold: float) -> str:
         """The person that most votes are for, near enough; once decided, whom it was decided about."""
@@ -174,7 +184,7 @@ class Passages:
             passage, merged = self._place(face, now_ns)
             gone += merged
             told = any((old.captured_ns, old.track) == (vote.captured_ns, vote.track) for old in passage.votes)
-            if not passage.decided and not told and len(passage.votes) < self._most:  # told: a message sent again
+            if not passage.decided and not told and passage.used() < self._most:  # told: a message sent again
                 if not passage.votes or vote.quality >= max(old.quality for old in passage.votes):
                     passage.snapshot = faces.snapshot
                 passage.votes.append(vote)
@@ -205,19 +215,18 @@ class Passages:
             if mine is not None and mine is not theirs:
                 merged = [self._merge(mine, theirs)]
             passage = theirs
-        elif mine is not None and not (mine.decided and person and mine.person != person):
-            passage = mine
         else:
-            found = None if mine else self._alike(face, now_ns)
-            if found is not None and found.decided and person:
-                found = None  # a stranger's decision is not that of somebody who is recognized
-            passage = found or self._begin(face.camera, now_ns, after_another=mine is not None)
+            found = mine or self._alike(face, now_ns)
+            other = found is None or (found.decided and bool(person) and found.person != person)
+            passage = self._begin(face.camera, now_ns, found) if other or found is None else found
         passage.tracks.add(face.track)
         self._of_track[face.track] = passage
         return passage, merged
 
-    def _begin(self, camera: str, now_ns: int, after_another: bool) -> Passage:
-        passage = Passage(camera, after_another=after_another, first_seen_ns=now_ns, seen_ns=now_ns)
+    def _begin(self, camera: str, now_ns: int, before: Passage | None) -> Passage:
+        """A new passage, after the decision about `before` where that is the same face's."""
+        spent = before.used() if before else 0
+        passage = Passage(camera, after_another=bool(before), spent=spent, first_seen_ns=now_ns, seen_ns=now_ns)
         self.open.append(passage)
         return passage
 
@@ -234,7 +243,7 @@ class Passages:
         likeness, nearest = max(found, key=lambda pair: pair[0], default=(-1.0, None))
         if nearest is None:
             return None
-        here = now_ns - nearest.seen_ns <= NEAR_NS and face.is_where(nearest.box)
+        here = not nearest.decided and now_ns - nearest.seen_ns <= NEAR_NS and face.is_where(nearest.box)
         return nearest if likeness >= self.threshold - (NEAR_BELOW if here else JOIN_BELOW) else None
 
     def _merge(self, old: Passage, into: Passage) -> Passage:

@@ -60,6 +60,8 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
     simulated = tuple(one.name for one in given.act.outputs if isinstance(one, SimulatedConfig))
     gate.zone()
     gate.windows()
+    if given.match.gallery:
+        raise Usage("a gate keeps people and events in one place: set $FRAMEWIRE_HOME in place of match.gallery")
     _check(gate, given.act, given.liveness, cameras, simulated)
     most = given.most()
     found = calibration.load(home())

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.errors import Usage
+from pipeline.files import sync
 from pipeline.types import Drawn
 from stages.show.journal import Entry, Journal, append
 from stages.show.results import Result
@@ -97,12 +98,3 @@ def _ticks(ns: int) -> int:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -16,6 +15,7 @@ from msgspec import Meta
 
 from pipeline.config import PATH, Config
 from pipeline.errors import Failed, Usage
+from pipeline.files import replace_file
 from pipeline.frames import Frames, Overwritten
 from pipeline.home import home
 from pipeline.types import Judged
@@ -31,6 +31,7 @@ from stages.show.web.users import Users
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 STOP_S = 2.0
+PAGE = "page.json"
 
 log = logging.getLogger(__name__)
 SomePath = Annotated[str, Meta(pattern=PATH, min_length=1)]
@@ -119,17 +120,17 @@ class Address(msgspec.Struct, frozen=True):
 
 def _announce(address: str, secret: str | None) -> None:
     """Leave word for the command, which prints it."""
-    path = home() / "page.json"
     told = Address(address, f"{address}#setup={secret}" if secret else "", time.time_ns())
-    path.touch(mode=0o600)
-    path.write_bytes(msgspec.json.encode(told))
+    try:
+        replace_file(home() / PAGE, msgspec.json.encode(told), synced=False)
+    except OSError as error:
+        raise Failed(f"cannot write {home() / PAGE}: {error.strerror}") from error
 
 
 def announced() -> Address | None:
     """What the page that started last has left; None where there is none yet."""
-    path: Path = home() / "page.json"
-    content = path.read_bytes() if path.exists() else b""
-    return msgspec.json.decode(content, type=Address) if content else None
+    path = home() / PAGE
+    return msgspec.json.decode(path.read_bytes(), type=Address) if path.exists() else None
 
 
 def _bound(host: str, port: int) -> socket.socket:

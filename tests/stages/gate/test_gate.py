@@ -372,6 +372,33 @@ def test_two_people_are_needed_and_they_are_two() -> None:
     door.gate.close()
 
 
+def test_one_who_waits_lets_in_one_and_both_have_come_in() -> None:
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 30, "passback": "strict"}])
+    door.store.add("Cyd", MODEL, embedding(4)[None])
+    cyd = next(person.id.hex() for person in door.store.people() if person.name == "Cyd")
+    door.comes("Ada")
+    door.comes("Bob")
+    door.people["Cyd"] = cyd
+    door.restart()
+    door.comes("Cyd")
+    assert door.told() == [("held", "second-person"), ("opened", ""), ("held", "second-person")]
+    assert [reader().presence(door.people[name]) is not None for name in ("Ada", "Bob", "Cyd")] == [True, True, False]
+    door.gate.close()
+
+
+def test_somebody_who_passes_by_does_not_use_up_the_badge_of_another() -> None:
+    door = Door(mode="1:1")
+    badge = door.store.badge("4711")
+    door.store.set_access("Ada", Access(badges=(badge,)))
+    door.comes("nobody", similarity=0.2)
+    reader().claim("door", badge, clock.boot_ns() + 60 * SECOND)
+    door.goes(5)
+    assert door.told() == [("refused", "unknown")]
+    door.comes("Ada")
+    assert door.told()[-1] == ("opened", "")
+    door.gate.close()
+
+
 def test_a_badge_says_whose_face_it_has_to_be() -> None:
     door = Door(mode="1:1")
     badge = door.store.badge("4711")

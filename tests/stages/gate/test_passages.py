@@ -161,3 +161,37 @@ def test_a_passage_comes_back_out_of_what_was_kept() -> None:
     again = Passages(8, 0.6, [after])
     again.see(camera(Seen(5, embedding(9), ADA, 0.2, picked=False)), GAP_NS)
     assert after.seen_ns == GAP_NS
+
+
+def test_who_was_refused_gets_no_more_tries_by_stepping_out_of_sight() -> None:
+    """Eight faces a passage are what the false accept rate was reckoned with, however many tracks they come on."""
+    now, camera, face = passages(), Camera(), embedding(1)
+    for _ in range(8):
+        now.see(camera(Seen(1, face, ADA, 0.5)), 0)
+    of(now, 1).decided = True
+    for track in range(2, 6):
+        for _ in range(4):
+            now.see(camera(Seen(track, face, ADA, 0.7)), track * SECOND)
+    assert all(one.used() <= 8 for one in now.open)
+    assert not any(accepted(one, 0.6, camera(Seen(9, face)).frame.captured_ns) for one in now.open)
+
+
+def test_who_was_refused_early_has_the_rest_of_the_tries() -> None:
+    now, camera, face = passages(), Camera(), embedding(1)
+    for _ in range(6):
+        now.see(camera(Seen(1, face, ADA, 0.5)), 0)
+    of(now, 1).decided = True
+    for _ in range(4):
+        frame = camera(Seen(2, face, ADA, 0.7))
+        now.see(frame, SECOND)
+    assert (of(now, 2).used(), len(of(now, 2).votes), of(now, 2).after_another) == (8, 2, True)
+    assert accepted(of(now, 2), 0.6, frame.frame.captured_ns)
+
+
+def test_somebody_else_who_comes_after_a_stranger_has_all_tries() -> None:
+    now, camera = passages(), Camera()
+    for _ in range(8):
+        now.see(camera(Seen(1, embedding(1), ADA, 0.3)), 0)
+    of(now, 1).decided = True
+    now.see(camera(Seen(2, somewhat_like(embedding(1), 0.3), BOB, 0.8)), SECOND)
+    assert (of(now, 2).used(), of(now, 2).after_another) == (1, False)

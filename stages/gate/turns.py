@@ -1,0 +1,45 @@
+"""Who has been asked to turn their head, and how that stands: one challenge a passage."""
+
+from __future__ import annotations
+
+from pipeline.types import Faces
+from stages.challenge import Challenge
+from stages.gate.clock import boot_ns
+from stages.gate.passages import Passage
+
+
+class Turns:
+    """The challenges of the open passages."""
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds` are given for each."""
+        self._seconds = seconds
+        self._asked: dict[str, Challenge] = {}
+        self._passed: dict[str, int] = {}
+
+    def ask(self, passage: Passage) -> str:
+        """Ask for a turn, if it was not asked yet; what to say to the person now."""
+        challenge = self._asked.setdefault(passage.id, Challenge(boot_ns(), self._seconds))
+        return challenge.request or "look at the camera"
+
+    def see(self, passage: Passage, faces: Faces, row: int, track: int) -> None:
+        """Look at a face of a passage."""
+        challenge = self._asked.get(passage.id)
+        if challenge is None or faces.found.keypoints is None or passage.id in self._passed:
+            return
+        if challenge.see(track, faces.found.keypoints[row], boot_ns()) == "passed":
+            self._passed[passage.id] = faces.frame.captured_ns
+
+    def passed_ns(self, passage: Passage) -> int | None:
+        """When the head had been turned as asked, on this host's monotonic clock; None where it has not been."""
+        return self._passed.get(passage.id)
+
+    def failed(self, passage: Passage) -> str:
+        """Why it will not be any more; "" where it may still be, or has been."""
+        challenge = self._asked.get(passage.id)
+        return challenge.reason if challenge else ""
+
+    def forget(self, passage: Passage) -> None:
+        """The passage is decided, merged into another, or over."""
+        self._asked.pop(passage.id, None)
+        self._passed.pop(passage.id, None)
