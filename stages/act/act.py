@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from pipeline.config import Config
-from pipeline.errors import Usage
+from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from pipeline.types import Judged
 from stages.act.gpio import Gpio, GpioConfig
@@ -97,11 +97,17 @@ class Act:
         return reads(config, self._badge) if reads else KINDS[type(config)](config)
 
     def _badge(self, door: str, number: str) -> None:
-        """A badge was shown; called by an output's own thread, and seldom: it opens what it needs."""
+        """A badge was shown; called by an output's own thread, and seldom: it opens what it needs.
+
+        What goes wrong is raised by `tick`: in a library's thread it would end that, and the output with it.
+        """
         if door not in self._doors:
             log.warning("a badge was shown at a door that is none of the gate's", extra={"door": door})
             return
-        claim(door, number, self._badge_ns)
+        try:
+            claim(door, number, self._badge_ns)
+        except Failed as error:
+            self._error = error
 
     def _wake(self) -> None:
         for wake in self._wakes:
@@ -154,6 +160,8 @@ class Act:
 def claim(door: str, number: str, for_ns: int) -> None:
     """Note that the badge with this number was shown at a door; it counts for so long. Raises Failed."""
     hashed = Store(home(), keys()).badge(number)
+    if hashed is None:
+        return  # it is nobody's
     ledger = Ledger(home(), keys(), create=True)
     ledger.claim(door, hashed, time.clock_gettime_ns(time.CLOCK_BOOTTIME) + for_ns)
     ledger.close()

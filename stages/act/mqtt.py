@@ -74,9 +74,12 @@ class Mqtt:
         self._client.loop_stop()
 
     def _publish(self, topic: str, what: dict[str, Any], qos: int) -> None:
+        away = OutputFailed(f"the broker {self._config.host}:{self._config.port} cannot be reached")
         if not self._client.is_connected():  # paho would keep it, and send it who knows when
-            raise OutputFailed(f"the broker {self._config.host}:{self._config.port} cannot be reached")
+            raise away
         said = self._client.publish(f"{self._root}/{topic}", msgspec.json.encode(what), qos)
+        if said.rc == MQTTErrorCode.MQTT_ERR_NO_CONN:
+            raise away
         if said.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise OutputFailed(f"the broker {self._config.host} does not take it: {said.rc.name}")
         said.wait_for_publish(self._config.timeout_seconds)

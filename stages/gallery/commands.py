@@ -19,7 +19,7 @@ from pipeline.home import home, keys
 from stages.events.ledger import Ledger
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.readers import wait_for
-from stages.gallery.store import Person, Store, checked_name
+from stages.gallery.store import Access, Person, Store, checked_name
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="The TOML file that `run` is given too.")]
 Name = Annotated[str, typer.Argument(help="Whom the photos show, as it shall stand in the picture.")]
@@ -34,11 +34,13 @@ def enroll(
     force: Annotated[
         bool, typer.Option("--force", help="Even if somebody else who is enrolled looks like this.")
     ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Onto the watch list: a gate raises an alarm.")] = False,
 ) -> None:
     """Make a person known by one photo or more; the same name again adds photos.
 
     What is kept are templates and the faces cut out of the photos, encrypted. A pipeline that is running knows the
-    person within a second.
+    person within a second; a gate whose config names no groups lets them in from then on, unless `gallery access` says
+    otherwise.
 
     [bold]Example[/bold]: python run_pipeline.py enroll "Ada Lovelace" ada-1.jpg ada-2.jpg
     """
@@ -49,7 +51,7 @@ def enroll(
     store = store_of(settings)
     if not force and (twin := enrol.twin(store.people(), name, embeddings)):
         raise Failed(f"this looks like {twin}: enroll it under that name, or say --force if it is somebody else")
-    count = store.add(name, enrol.identity, embeddings, portraits)
+    count = store.add(name, enrol.identity, embeddings, portraits, Access(watch=True) if watch else None)
     Console().print(Text(f"{name} is enrolled with {count} photo{'s' if count > 1 else ''}"), soft_wrap=True)
 
 

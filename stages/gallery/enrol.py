@@ -93,6 +93,8 @@ class Enrol:
         if len(found.boxes) != 1 or found.keypoints is None:
             return "nobody is in the picture" if not len(found.boxes) else "two faces are in the picture: one at a time"
         chips = self._crop(found).chips
+        if not len(chips):
+            return ADVICE["frontal"]
         quality = rate(found.boxes, found.keypoints, chips, self._template, SMALLEST)
         return next((words for factor, words in ADVICE.items() if getattr(quality, factor)[0] < GOOD), "")
 
@@ -115,6 +117,8 @@ class Enrol:
         if side < SMALLEST:
             raise Failed(f"the face in {name} is {side:.0f} pixels wide: take a photo where it has at least {SMALLEST}")
         crops: Crops = self._crop(found)
+        if not len(crops.chips):
+            raise Failed(f"eyes, nose and mouth cannot be told in {name}: take a photo of the face from the front")
         return crops.chips, Portrait.of(pixels, found.boxes[0], found.keypoints[0])
 
     def twin(self, people: Sequence[Person], name: str, embeddings: NDArray[np.float32]) -> str:

@@ -89,13 +89,14 @@ def access(
     for text in window_ or ():
         window(text)
     store = store_of(settings_of(config))
+    badges = [store.badge(text) for text in badge or ()]
     rules = Access(
         groups=tuple(group or ()),
         windows=tuple(window_ or ()),
         valid_from=since.astimezone(UTC) if since else None,
         valid_until=until.astimezone(UTC) if until else None,
         watch=watch,
-        badges=tuple(store.badge(text) for text in badge or ()),
+        badges=tuple(hashed for hashed in badges if hashed),
     )
     store.set_access(checked_name(name), rules)
     Console().print(Text(f"{name}: the rules are set"), soft_wrap=True)
@@ -188,8 +189,7 @@ def import_(
     if any(person.name == name for person in store.people()):
         raise Failed(f"{name} is enrolled already: forget them first, or enroll the photos")
     portraits = [Portrait(image, points) for image, points in zip(images, what.points, strict=True)]
-    store.add(name, enrol.identity, enrol.embed(portraits), portraits)
-    store.set_access(name, what.access)
+    store.add(name, enrol.identity, enrol.embed(portraits), portraits, what.access)
     Console().print(Text(f"{name} is enrolled with {len(portraits)} photos"), soft_wrap=True)
 
 

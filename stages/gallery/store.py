@@ -58,13 +58,23 @@ class Store:
         with self._reading() as rows:
             return int(rows.execute("SELECT generation FROM gallery").fetchone()[0]) if rows else 0
 
-    def add(self, name: str, model: str, embeddings: NDArray[np.float32], portraits: Sequence[Portrait] = ()) -> int:
+    def add(
+        self,
+        name: str,
+        model: str,
+        embeddings: NDArray[np.float32],
+        portraits: Sequence[Portrait] = (),
+        access: Access | None = None,
+    ) -> int:
         """Keep `embeddings` (N, D) of unit length for `name`, and the portrait that each was made of.
 
+        With `access` the rules are set at the same time: nobody comes in before they are.
         Returns how many templates that name has for `model`.
         """
         with self._writing() as rows:
             found = self._find(rows, name) or self._new(rows, name)
+            if access is not None:
+                self._set_access(rows, found, name, access)
             pictures = [self._keep_portrait(rows, found, portrait) for portrait in portraits] or [b""] * len(embeddings)
             for embedding, portrait in zip(embeddings, pictures, strict=True):
                 self._keep_template(rows, found, model, embedding, portrait=portrait)
@@ -79,8 +89,7 @@ class Store:
     def set_access(self, name: str, access: Access) -> None:
         """Replace the rules for `name`."""
         with self._writing() as rows:
-            person, key = self._known(rows, name)
-            rows.execute("UPDATE people SET sealed = ? WHERE id = ?", (_profile(key, person, name, access), person))
+            self._set_access(rows, self._known(rows, name), name, access)
 
     def rename(self, name: str, new: str) -> None:
         """Call `name` by another name. Raises Failed where somebody else has that one."""
@@ -112,12 +121,10 @@ class Store:
             for portrait, embedding in embeddings.items():
                 self._keep_template(rows, found, model, embedding, portrait=portrait)
 
-    def badge(self, text: str) -> str:
-        """What is kept of a badge's number: its HMAC, hexadecimal."""
+    def badge(self, text: str) -> str | None:
+        """What is kept of a badge's number: its HMAC, hexadecimal; None where nobody is enrolled who could hold it."""
         with self._reading() as rows:
-            if rows is None:
-                raise Failed("nobody is enrolled yet: enroll the badge's holder first")
-            return self._hmac(rows, b"badge\0" + text.encode()).hex()
+            return self._hmac(rows, b"badge\0" + text.encode()).hex() if rows else None
 
     def forget(self, name: str) -> tuple[bytes, dict[str, int]]:
         """Destroy the key and the rows of `name`: their id, and how many rows of which kind there were.
@@ -154,6 +161,10 @@ class Store:
     def _profile(self, rows: sqlite3.Connection, person: bytes, key: bytes) -> Profile:
         sealed = rows.execute("SELECT sealed FROM people WHERE id = ?", (person,)).fetchone()[0]
         return msgspec.json.decode(self._open(key, sealed, b"people", person), type=Profile)
+
+    def _set_access(self, rows: sqlite3.Connection, owner: tuple[bytes, bytes], name: str, access: Access) -> None:
+        person, key = owner
+        rows.execute("UPDATE people SET sealed = ? WHERE id = ?", (_profile(key, person, name, access), person))
 
     def _find(self, rows: sqlite3.Connection, name: str) -> tuple[bytes, bytes] | None:
         found = rows.execute("SELECT id FROM people WHERE tag = ?", (self._tag(rows, name),)).fetchone()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
+SAME = 0.999  # cosine
 LEAST = 3  # impostor comparisons above a threshold, and pairs of people behind them, that can say what its rate is
 
 
@@ -37,7 +38,11 @@ class Comparisons(NamedTuple):
 
     @classmethod
     def of(cls, people: Sequence[NDArray[np.float32]]) -> Comparisons:
-        """Everybody, (T, D) of unit length each, against everybody; of themselves the templates but the probe's own."""
+        """Everybody, (T, D) of unit length each, against everybody; of themselves the templates but the probe's own.
+
+        The same photo twice, of one person, counts once: compared with itself it would be a true accept.
+        """
+        people = [_distinct(rows) for rows in people]
         owner = np.repeat(np.arange(len(people)), [len(rows) for rows in people])  # (T,)
         faces = np.concatenate(people)
         near = faces @ faces.T
@@ -53,7 +58,7 @@ class Comparisons(NamedTuple):
     def threshold(self, rate: float) -> float:
         """The lowest cosine at which at most `rate` of the impostor comparisons are accepted."""
         order = np.sort(self.impostor)[::-1]
-        passing = min(int(rate * len(order)), len(order) - 1)
+        passing = min(int(rate * len(order) + 1e-6), len(order) - 1)  # the rate may be that of a whole number itself
         return float(np.nextafter(order[passing], np.float32(2)))
 
     def smallest_rate(self) -> float:
@@ -99,6 +104,13 @@ class Comparisons(NamedTuple):
         ):  # nobody failed, so none of those drawn did: the rule of three, with people as what is counted
             return rate._replace(low=max(0.0, 1 - 3 / int((tried > 0).sum())))
         return rate
+
+
+def _distinct(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(T, D) without those that are like an earlier one to a thousandth."""
+    near = np.tril(rows @ rows.T, -1)
+    distinct: NDArray[np.float32] = rows[near.max(axis=1, initial=-1) < SAME]
+    return distinct
 
 
 def _drawn(people: int, resamples: int) -> NDArray[np.float64]:

@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pipeline.errors import Failed, Usage
+from pipeline.errors import Usage
 from stages.show.web.data import Data
+from stages.show.web.guard import ANSWERS, COOKIE, Guarded, admit, identified, same_origin
 from stages.show.web.live import Live
-from stages.show.web.users import Denied, Role, Users, Who
+from stages.show.web.users import Role, Users
 
-COOKIE = "framewire"
-LARGEST = 12 << 20  # bytes of an upload
 PUSH_S = 0.2
+RECHECK_S = 5.0  # how often it is looked whether who watches may still
 PAGE = Path(__file__).parent / "page"
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; form-action 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 
 
 class Endpoint(NamedTuple):
@@ -107,11 +99,12 @@ class Api:
         return Response(found, media_type="image/png")
 
     async def enroll(self, request: Request) -> Any:
-        """Add photos of a person: a form with name, photo (several times) and force."""
+        """Add photos of a person: a form with name, photo (several times), force, and watch for the watch list."""
         async with request.form(max_files=20, max_fields=10) as form:
             photos = [await item.read() for item in form.getlist("photo") if not isinstance(item, str)]
-            name, force = str(form.get("name", "")), form.get("force") == "true"
-        return await run_in_threadpool(self.data.enroll, name, photos, force)
+            name = str(form.get("name", ""))
+            force, watch = (form.get(option) == "true" for option in ("force", "watch"))
+        return await run_in_threadpool(self.data.enroll, name, photos, force, watch)
 
     async def look(self, request: Request) -> Any:
         """What would have to be better about a picture (the body) before somebody is enrolled from it."""
@@ -176,33 +169,42 @@ class Api:
     async def _frames(self, request: Request, camera: str) -> AsyncIterator[bytes]:
         seen = -1
         with self.live.watched():
-            while not await request.is_disconnected():
+            async for _ in self._while_allowed(request, 0.01):
                 seq, picture = self.live.picture(camera)
                 if picture and seq != seen:
                     seen = seq
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                     yield head.encode() + picture + b"\r\n"
-                await asyncio.sleep(0.01)
 
     async def pushed(self, socket: WebSocket) -> None:
         """Doors, health and new events, as they come."""
-        who = await run_in_threadpool(_who, self.users, socket)
-        if who is None or not _same_origin(socket):
+        if await run_in_threadpool(identified, self.users, socket) is None or not same_origin(socket):
             await socket.close(4401)
             return
         await socket.accept()
         newest = await run_in_threadpool(self.data.events, None, 1)
         seen = newest[0]["seq"] if newest else 0
         try:
-            while True:
-                events = await run_in_threadpool(self.data.events, None, 100, seen)
-                seen = events[0]["seq"] if events else seen
+            async for _ in self._while_allowed(socket, PUSH_S):
+                events = await run_in_threadpool(self.data.follow, seen)
+                seen = events[-1]["seq"] if events else seen
                 state = await run_in_threadpool(self.data.state)
-                faces = self.live.faces()
-                await socket.send_bytes(msgspec.json.encode({**state, "events": events[::-1], "faces": faces}))
-                await asyncio.sleep(PUSH_S)
+                news = {**state, "events": events, "faces": self.live.faces()}
+                await socket.send_bytes(msgspec.json.encode(news))
+            await socket.close(4401)
         except (WebSocketDisconnect, RuntimeError):  # the other side is gone
             return
+
+    async def _while_allowed(self, connection: HTTPConnection, pause_s: float) -> AsyncIterator[None]:
+        """Goes on until a session is over or its other end is gone; to watch keeps no session alive."""
+        checked = time.monotonic()
+        while not (isinstance(connection, Request) and await connection.is_disconnected()):
+            if time.monotonic() - checked >= RECHECK_S:
+                checked = time.monotonic()
+                if await run_in_threadpool(partial(identified, self.users, connection, keep=False)) is None:
+                    return
+            yield
+            await asyncio.sleep(pause_s)
 
     async def _entered(self, request: Request, given: dict[str, str]) -> Response:
         address = request.client.host if request.client else ""
@@ -224,9 +226,9 @@ ENDPOINTS = (
     Endpoint("GET", "/api/people", "operator", Api.people),
     Endpoint("POST", "/api/people", "operator", Api.enroll),
     Endpoint("POST", "/api/look", "operator", Api.look),
-    Endpoint("GET", "/api/people/{name}/portrait", "operator", Api.portrait),
-    Endpoint("PUT", "/api/people/{name}/access", "operator", Api.set_access),
-    Endpoint("DELETE", "/api/people/{name}", "admin", Api.forget),
+    Endpoint("GET", "/api/people/{name:path}/portrait", "operator", Api.portrait),
+    Endpoint("PUT", "/api/people/{name:path}/access", "operator", Api.set_access),
+    Endpoint("DELETE", "/api/people/{name:path}", "admin", Api.forget),
     Endpoint("POST", "/api/doors/{door}/badge", "operator", Api.badge),
     Endpoint("GET", "/api/calibration", "viewer", Api.calibration),
     Endpoint("GET", "/api/accounts", "admin", Api.accounts),
@@ -249,13 +251,7 @@ def application(api: Api) -> Starlette:
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ],
         middleware=[Middleware(Guarded)],
-        exception_handlers={
-            Usage: _told(400),
-            Failed: _told(409),
-            Denied: _told(403),
-            msgspec.ValidationError: _told(400),
-            HTTPException: _http,
-        },
+        exception_handlers=dict(ANSWERS),
     )
 
 
@@ -263,9 +259,10 @@ def described() -> dict[str, Any]:
     """OpenAPI 3.1, out of the table."""
     paths: dict[str, dict[str, Any]] = {}
     for one in ENDPOINTS:
-        names = [part[1:-1].partition(":")[0] for part in one.path.split("/") if part.startswith("{")]
+        path = one.path.replace(":int}", "}").replace(":path}", "}")
+        names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
         where = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
-        paths.setdefault(one.path.replace(":int", ""), {})[one.method.lower()] = {
+        paths.setdefault(path, {})[one.method.lower()] = {
             "summary": inspect.getdoc(one.does),
             "parameters": where,
             "description": f"for the role {one.role}, or above" if one.role else "for everybody",
@@ -276,46 +273,14 @@ def described() -> dict[str, Any]:
 
 
 def _guarded(api: Api, one: Endpoint) -> Callable[[Request], Awaitable[Response]]:
-    """Only for who may; what changes something has to come from our own page, or with a token."""
-
     async def handle(request: Request) -> Response:
-        length = request.headers.get("content-length")
-        if request.method in ("POST", "PUT") and length is None:
-            raise HTTPException(411, "the request has to say how long it is (Content-Length)")
-        if int(length or 0) > LARGEST:
-            raise HTTPException(413, f"more than {LARGEST >> 20} MB were sent: send less")
-        request.state.who = who = await run_in_threadpool(_who, api.users, request)
-        if one.role is not None:
-            if who is None:
-                raise HTTPException(401, "log in first")
-            if not who.may(one.role):
-                raise HTTPException(403, f"this is for the role {one.role}")
-        if one.method != "GET" and not _same_origin(request):
-            raise HTTPException(403, "this came from another site")
-        if one.method != "GET" and one.role and who and who.csrf != request.headers.get("x-csrf-token", ""):
-            raise HTTPException(403, "the X-CSRF-Token is missing or wrong: load the page again")
+        request.state.who = await admit(request, api.users, one.role)
         result = await one.does(api, request)
-        return (
-            result
-            if isinstance(result, Response)
-            else Response(msgspec.json.encode(result), media_type="application/json")
-        )
+        if isinstance(result, Response):
+            return result
+        return Response(msgspec.json.encode(result), media_type="application/json")
 
     return handle
-
-
-def _who(users: Users, connection: HTTPConnection) -> Who | None:
-    kind, _, token = connection.headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer":
-        return users.token(token)
-    secret = connection.cookies.get(COOKIE)
-    return users.session(secret) if secret else None
-
-
-def _same_origin(connection: HTTPConnection) -> bool:
-    """Whether a browser says that it comes from this very page; programs say nothing."""
-    origin = connection.headers.get("origin")
-    return origin is None or origin.partition("://")[2] == connection.headers.get("host")
 
 
 async def _object(request: Request, *names: str) -> dict[str, str]:
@@ -337,27 +302,3 @@ def _number(text: object) -> int:
     if not 0 <= number < 1 << 62:
         raise Usage(f"{str(text)[:20]!r} is no number")
     return number
-
-
-class Guarded:
-    """Puts the headers that browsers are to obey on every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        await self._app(scope, receive, with_headers)
-
-
-def _told(status: int) -> Callable[[Request, Exception], Response]:
-    return lambda _, error: JSONResponse({"error": str(error)}, status)
-
-
-def _http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code)

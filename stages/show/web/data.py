@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from stages.act.act import claim
 from stages.act.simulated import DoorState
 from stages.events.ledger import Ledger
-from stages.events.records import Event
 from stages.gallery.commands import forgotten
 from stages.gallery.enrol import Enrol, EnrolConfig, decoded
 from stages.gallery.people import Access, Person, checked_name
@@ -33,11 +30,17 @@ class Data:
     def __init__(self, enrolment: EnrolConfig, doors: Sequence[str], badge_seconds: float) -> None:
         self._enrolment, self._doors, self._badge_ns = enrolment, tuple(doors), int(badge_seconds * 1e9)
         self._enrol: Enrol | None = None
+        self._looking = threading.Lock()  # the networks, and the one picture they look at, are for one thread
 
-    def events(self, before: int | None, limit: int, after: int = 0) -> list[dict[str, Any]]:
+    def events(self, before: int | None, limit: int) -> list[dict[str, Any]]:
         """The newest first."""
         with _ledger() as ledger:
-            return [_event(event) for event in ledger.events(before, limit, after)]
+            return [msgspec.to_builtins(event) for event in ledger.events(before, limit)]
+
+    def follow(self, after: int) -> list[dict[str, Any]]:
+        """What has come after number `after`, the oldest first."""
+        with _ledger() as ledger:
+            return [msgspec.to_builtins(event) for event in ledger.follow(after)]
 
     def snapshot(self, seq: int) -> bytes | None:
         """JPEG."""
@@ -52,25 +55,34 @@ class Data:
         """The first of somebody's faces, PNG."""
         return next((portrait.image for portrait in _store().portraits(checked_name(name)).values()), None)
 
-    def enroll(self, name: str, photos: list[bytes], force: bool) -> dict[str, Any]:
+    def enroll(self, name: str, photos: list[bytes], force: bool, watch: bool) -> dict[str, Any]:
         """Add photos of a person; all or none. Raises Failed and Usage."""
         name, store = checked_name(name), _store()
         if not photos:
             raise Usage("no photo was sent: choose one")
-        if self._enrol is None:
-            self._enrol = Enrol(self._enrolment)
-        pictures = [decoded(content, f"photo {number}") for number, content in enumerate(photos, 1)]
-        embeddings, portraits = self._enrol.of(pictures, [f"photo {n}" for n in range(1, len(pictures) + 1)])
-        if not force and (twin := self._enrol.twin(store.people(), name, embeddings)):
+        names = [f"photo {number}" for number in range(1, len(photos) + 1)]
+        pictures = [decoded(content, called) for content, called in zip(photos, names, strict=True)]
+        with self._enrolling() as enrol:
+            embeddings, portraits = enrol.of(pictures, names)
+            twin = "" if force else enrol.twin(store.people(), name, embeddings)
+        if twin:
             raise Failed(f"this looks like {twin}: is it the same person?")
-        count = store.add(name, self._enrol.identity, embeddings, portraits)
-        return {"name": name, "photos": count}
+        access = Access(watch=True) if watch else None
+        return {"name": name, "photos": store.add(name, enrol.identity, embeddings, portraits, access)}
 
     def look(self, content: bytes) -> dict[str, Any]:
         """What would have to be better about a picture from a webcam before it is enrolled; "" where nothing."""
-        if self._enrol is None:
-            self._enrol = Enrol(self._enrolment)
-        return {"advice": self._enrol.advice(decoded(content, "the picture"))}
+        picture = decoded(content, "the picture")
+        with self._enrolling() as enrol:
+            return {"advice": enrol.advice(picture)}
+
+    @contextmanager
+    def _enrolling(self) -> Iterator[Enrol]:
+        """What enrols, for one at a time; loaded when it is first needed."""
+        with self._looking:
+            if self._enrol is None:
+                self._enrol = Enrol(self._enrolment)
+            yield self._enrol
 
     def forget(self, name: str) -> dict[str, Any]:
         """Destroy all that is kept of a person; the receipt."""
@@ -117,11 +129,6 @@ def _store() -> Store:
     return Store(home(), keys())
 
 
-def _event(event: Event) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(event)
-    return found
-
-
 def _person(person: Person) -> dict[str, Any]:
     models = sorted({template.model[:12] for template in person.templates})
     access = msgspec.to_builtins(person.access)
@@ -132,8 +139,3 @@ def _person(person: Person) -> dict[str, Any]:
 def _doors(folder: Path) -> list[dict[str, Any]]:
     states = (msgspec.json.decode(path.read_bytes(), type=DoorState) for path in sorted(folder.glob("*.json")))
     return [msgspec.to_builtins(state) for state in states]
-
-
-def jpeg(picture: NDArray[np.uint8]) -> bytes:
-    """A picture (H, W, 3) BGR for the page."""
-    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

@@ -152,8 +152,8 @@ class Users:
             raise Denied("the name or the password is wrong")
         return secret
 
-    def session(self, secret: str) -> Who | None:
-        """Whose session it is, if it has not run out; to ask keeps it alive."""
+    def session(self, secret: str, *, keep: bool = True) -> Who | None:
+        """Whose session it is, if it has not run out; to ask keeps it alive, unless told otherwise."""
         now = time.time()
         query = (
             "SELECT users.name, users.role, sessions.csrf FROM sessions JOIN users ON users.name = sessions.user"
@@ -161,7 +161,7 @@ class Users:
         )
         with self._rows() as rows:
             found = rows.execute(query, (_hashed(secret), now - SESSION_S, now - IDLE_S)).fetchone()
-            if found:
+            if found and keep:
                 rows.execute("UPDATE sessions SET seen = ? WHERE id = ?", (now, _hashed(secret)))
         return Who(found[0], found[1], found[2]) if found else None
 

@@ -141,6 +141,14 @@ def test_an_output_that_is_none_is_named_by_its_key(outputs: list[dict[str, str]
         msgspec.convert({"outputs": outputs}, ActConfig)
 
 
+def test_a_badge_of_nobody_ends_neither_the_reader_nor_the_gate(office: Office) -> None:
+    act = acting(doors={"front": "simulated"})
+    act._badge("front", "4711")  # nobody is enrolled at all
+    act.tick(0)
+    assert office.ledger.claimed("front", 0) is None
+    act.close()
+
+
 def test_a_badge_that_is_shown_becomes_a_claim(office: Office, places: Path) -> None:
     store = Store(home(), places / "keys")
     store.add("Ada", "m", np.eye(1, 8, dtype=np.float32))

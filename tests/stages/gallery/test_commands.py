@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.errors import Failed, Usage
 from stages.gallery.commands import enroll, forget, people
+from stages.gallery.store import Store
 
 SAMPLE = next((Path(__file__).parents[3] / "samples" / "enrol").glob("*.jpg"))
 app = typer.Typer()
@@ -51,6 +52,12 @@ def test_enroll_people_forget(place: Path) -> None:
     assert "nobody is enrolled" in call("people").output
     with pytest.raises(Failed, match="nobody called"):
         call("forget", "Zoë [red]")
+
+
+def test_who_is_to_be_watched_is_so_from_the_first_moment(place: Path) -> None:
+    call("enroll", "Eve", SAMPLE, "--watch")
+    (eve,) = Store(place / "home", place / "keys").people()
+    assert eve.access.watch
 
 
 def test_one_bad_photo_and_nothing_is_written(place: Path) -> None:

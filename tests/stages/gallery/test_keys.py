@@ -207,6 +207,19 @@ def test_a_credential_of_systemd_is_taken(tmp_path: Path, monkeypatch: pytest.Mo
     assert Master.load(home()).fingerprint == Master(b"c" * 32).fingerprint
 
 
+def test_a_credential_that_an_acl_opens_to_its_service_is_taken_and_one_for_all_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "framewire-master"
+    path.write_bytes(b"c" * 32)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    path.chmod(0o440)  # how stat shows the mask of systemd's ACL
+    Master.load(home())
+    path.chmod(0o444)
+    with pytest.raises(Failed, match="open to other users"):
+        Master.load(home())
+
+
 def test_a_variable_is_for_development(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("FRAMEWIRE_MASTER_KEY", "ab" * 32)
     assert Master.load(home()).fingerprint == Master(b"\xab" * 32).fingerprint

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import cv2
 import httpx
@@ -23,7 +25,9 @@ from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from pipeline.types import Faces, Judged
 from stages.events.ledger import Ledger
+from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.store import Store
+from stages.show.web import app
 from stages.show.web.app import ENDPOINTS, described
 from stages.show.web.show import Show, ShowConfig, announced
 from tests.command import ROOT
@@ -91,7 +95,13 @@ def site(places: Path) -> Iterator[Site]:
 
 def test_nothing_is_to_be_had_without_logging_in(site: Site) -> None:
     for one in ENDPOINTS:
-        path = one.path.replace("{seq:int}", "1").replace("{name}", "x").replace("{camera}", "x").replace("{door}", "x")
+        path = (
+            one.path.replace("{seq:int}", "1")
+            .replace("{name:path}", "x")
+            .replace("{name}", "x")
+            .replace("{camera}", "x")
+            .replace("{door}", "x")
+        )
         if one.role is not None:
             assert site.ask(one.method, path, content=b"").status_code == 401, path
     assert site.client.get("/").status_code == 200
@@ -166,6 +176,48 @@ def test_people_are_enrolled_ruled_and_forgotten(site: Site) -> None:
     receipt = site.ask("DELETE", f"/api/people/{EILEEN}").json()["receipt"]
     assert "destroyed: the data key" in " ".join(receipt)
     assert Store(home(), keys()).people() == []
+
+
+def test_a_name_that_looks_like_a_path_is_a_name(site: Site) -> None:
+    site.enter()
+    name = "../people/R&D?"
+    photo = {"photo": ("a.jpg", PHOTO.read_bytes())}
+    assert site.ask("POST", "/api/people", data={"name": name, "watch": "true"}, files=photo).status_code == 200
+    path = "/api/people/" + quote(name, safe="")
+    assert site.ask("GET", f"{path}/portrait").content.startswith(b"\x89PNG")
+    assert site.ask("GET", "/api/people").json()[0]["access"]["watch"]
+    assert site.ask("DELETE", path).status_code == 200
+    assert Store(home(), keys()).people() == []
+
+
+def test_two_who_enrol_at_once_get_each_their_own_face(site: Site, shared: Path) -> None:
+    site.enter()
+    examples = shared / "photos" / "face_recognition_examples"
+    paths = {"Obama": examples / "obama.jpg", "Biden": examples / "biden.jpg", EILEEN: PHOTO}
+
+    def enrol(name: str) -> int:
+        with httpx.Client(base_url=site.address, cookies=dict(site.client.cookies), timeout=60) as client:
+            files = {"photo": ("a.jpg", paths[name].read_bytes())}
+            done = client.post("/api/people", data={"name": name}, files=files, headers={"X-CSRF-Token": site.csrf})
+            return done.status_code
+
+    with ThreadPoolExecutor(3) as threads:
+        assert set(threads.map(enrol, paths)) == {200}
+    alone = Enrol(EnrolConfig())
+    for person in Store(home(), keys()).people():
+        assert person.templates[0].embedding @ alone([paths[person.name]])[0][0] > 0.999
+
+
+def test_who_is_logged_out_is_told_nothing_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "RECHECK_S", 0.1)
+    site.enter()
+    cookie = f"framewire={site.client.cookies['framewire']}"
+    with connect(site.address.replace("http", "ws") + "api/push", additional_headers={"Cookie": cookie}) as socket:
+        socket.recv()
+        assert site.ask("POST", "/api/logout").status_code == 200
+        with pytest.raises(websockets.exceptions.ConnectionClosed):
+            while True:
+                socket.recv(timeout=10)
 
 
 def pictures() -> dict[str, bytes]:

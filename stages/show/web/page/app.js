@@ -28,7 +28,7 @@ function push() {
     const news = JSON.parse(await new Response(data).text());
     Object.assign(session.state, { doors: news.doors, health: news.health });
     session.faces = news.faces;
-    session.events.unshift(...news.events.reverse());
+    session.events.unshift(...[...news.events].reverse());
     session.events.length = Math.min(session.events.length, 500);
     document.dispatchEvent(new CustomEvent("news", { detail: news.events }));
   };

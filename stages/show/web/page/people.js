@@ -49,6 +49,7 @@ function enrol(refresh, name = "") {
   const form = el("form", {},
     el("label", {}, "Name", el("input", { name: "name", value: name, required: "", maxlength: "100" })),
     el("label", {}, "Photos", el("small", {}, "One face in each, from the front."), file), camera,
+    el("label", {}, el("input", { type: "checkbox", name: "watch", value: "true" }), "On the watch list: raise an alarm, open nothing"),
     el("label", { hidden: "" }, el("input", { type: "checkbox", name: "force", value: "true" }), "It is somebody else who looks alike"),
     error, el("div", { class: "row" }, el("button", {}, "Enrol"),
       el("button", { type: "button", class: "quiet", onclick: () => webcam(camera, shots, error) }, "Use the webcam"),

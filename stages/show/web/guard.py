@@ -1,0 +1,107 @@
+"""Who is let through: log-in, role, origin, token, size; and the headers that browsers are to obey."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipeline.errors import Failed, Usage
+from stages.show.web.users import Denied, Role, Users, Who
+
+COOKIE = "framewire"
+LARGEST = 12 << 20  # bytes of an upload
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Guarded:
+    """Puts the headers that browsers are to obey on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+async def admit(request: Request, users: Users, role: Role | None) -> Who | None:
+    """Who asks, if they may: with `role` (None: everybody), and from our own page where something is changed.
+
+    Raises HTTPException.
+    """
+    changes = request.method != "GET"
+    _check_length(request, changes)
+    who = await run_in_threadpool(identified, users, request)
+    if role is not None:
+        if who is None:
+            raise HTTPException(401, "log in first")
+        if not who.may(role):
+            raise HTTPException(403, f"this is for the role {role}")
+    if changes and not same_origin(request):
+        raise HTTPException(403, "this came from another site")
+    if changes and role and who and who.csrf != request.headers.get("x-csrf-token", ""):
+        raise HTTPException(403, "the X-CSRF-Token is missing or wrong: load the page again")
+    return who
+
+
+def _check_length(request: Request, changes: bool) -> None:
+    told = request.headers.get("content-length", "" if changes and request.method != "DELETE" else "0")
+    if not told.isdecimal():
+        raise HTTPException(411, "the request has to say how long it is (Content-Length)")
+    if int(told) > LARGEST:
+        raise HTTPException(413, f"more than {LARGEST >> 20} MB were sent: send less")
+
+
+def identified(users: Users, connection: HTTPConnection, *, keep: bool = True) -> Who | None:
+    """Whose token or session a request or socket comes with; `keep` as in `Users.session`."""
+    kind, _, token = connection.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return users.token(token)
+    secret = connection.cookies.get(COOKIE)
+    return users.session(secret, keep=keep) if secret else None
+
+
+def same_origin(connection: HTTPConnection) -> bool:
+    """Whether a browser says that it comes from this very page; programs say nothing."""
+    origin = connection.headers.get("origin")
+    return origin is None or origin.partition("://")[2] == connection.headers.get("host")
+
+
+def _told(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def tell(_: Request, error: Exception) -> Response:
+        return JSONResponse({"error": str(error)}, status)
+
+    return tell
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code)
+
+
+# What an error is to whoever asks: an object with "error", a sentence.
+ANSWERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    Usage: _told(400),
+    Failed: _told(409),
+    Denied: _told(403),
+    msgspec.ValidationError: _told(400),
+    HTTPException: _http,
+}
