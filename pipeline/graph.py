@@ -10,7 +10,7 @@ import msgspec
 
 from pipeline.errors import Usage
 
-Policy = Literal["latest", "every", "head"]
+Policy = Literal["latest", "every", "head", "packets"]
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -37,6 +37,14 @@ def latest(sender: str) -> Edge:
 def every(sender: str) -> Edge:
     """Acknowledged from end to end: nothing is lost, nothing is repeated, the sender waits."""
     return Edge(sender, "every")
+
+
+def packets(sender: str) -> Edge:
+    """The compressed stream that a source reads, beside its frames: a source never waits for who hears it.
+
+    Its hearer has so many packets' time to catch up; what it loses shows as a gap in their numbers.
+    """
+    return Edge(sender, "packets")
 
 
 def head(sender: str) -> Edge:

@@ -16,7 +16,7 @@ from pipeline.frames import Overwritten
 from pipeline.metrics import MOST_AT_ONCE, Counter, State
 from pipeline.process import LAST_WORD_S, Node, build, limit_threads
 from pipeline.types import Message
-from pipeline.wire import EveryHearer, LatestHearer, Undecodable, decode
+from pipeline.wire import EveryHearer, LatestHearer, PacketHearer, Undecodable, decode
 
 Hearer = EveryHearer | LatestHearer
 SKIPPED = object()  # what becomes of a message that killed its stage twice
@@ -40,6 +40,9 @@ class Hearing:
         self.every = {peer.name: EveryHearer(node.context, run, start.name, peer.number) for peer in every}
         loose = [peer.number for peer in start.hears if peer.policy == "latest"]
         self.latest = LatestHearer(node.context, run, loose) if loose else None
+        beside = [peer.number for peer in start.hears if peer.policy == "packets"]
+        self.packets = PacketHearer(node.context, run, beside) if beside else None
+        self.loose = {peer.name for peer in start.hears if peer.policy == "latest"}
         self.taken: dict[str, int] = {}  # source -> the last seq that came in
         self.handled: dict[str, int] = {}  # source -> the last seq whose result has gone out
         self.told: dict[str, int] = {}
@@ -76,7 +79,7 @@ class Hearing:
     def _count_the_lost(self) -> None:
         """What a `latest` sender sent last and no later message has shown to be missing."""
         for sender, (_, last) in self.node.ended.items():
-            if sender not in self.every:
+            if sender in self.loose:
                 lost = (seq - self.taken.get(source, -1) for source, seq in last.items())
                 self.node.page.add(Counter.DROPPED, sum(count for count in lost if count > 0))
 
@@ -87,6 +90,7 @@ class Hearing:
                 stage.close()
 
     def _step(self) -> None:
+        self._hand_over()
         messages = self._take()
         if messages:
             self._work(messages)
@@ -97,11 +101,20 @@ class Hearing:
         if idle or self._standing() != self.told:
             self._tell()
 
+    def _hand_over(self) -> None:
+        """Give the first stage the packets that have come; they are numbered, and accounted for, by themselves."""
+        try:
+            while self.packets and (packet := self.packets.take()) is not None:
+                self.stages[0].packet(packet)
+        except Undecodable:
+            self.node.page.add(Counter.REFUSED)
+
     def _poller(self) -> zmq.Poller:
         poller = zmq.Poller()
         poller.register(self.node.channel, zmq.POLLIN)
         sockets = {hearer.socket for hearer in self.turn}
         sockets |= {self.node.outlet.every.socket} if self.node.outlet.every else set()
+        sockets |= {self.packets.socket} if self.packets else set()
         for socket in sockets:
             poller.register(socket, zmq.POLLIN)
         return poller
@@ -218,7 +231,7 @@ class Hearing:
             return False
         for sender, (since, last) in self.node.ended.items():
             behind = any(self.handled.get(source, -1) < seq for source, seq in last.items())
-            if behind and sender not in self.every and time.monotonic() - since < LAST_WORD_S:
+            if behind and sender in self.loose and time.monotonic() - since < LAST_WORD_S:
                 return False
         return True
 

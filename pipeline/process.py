@@ -16,13 +16,13 @@ from pipeline.control import Abort, Channel, Ended, Finish, Order, Rings, StageS
 from pipeline.frames import RingInfo, RingReader
 from pipeline.metrics import Counter, Page
 from pipeline.types import Message
-from pipeline.wire import EverySender, LatestSender, encode
+from pipeline.wire import EverySender, LatestSender, PacketSender, encode
 
 LAST_WORD_S = 1.0  # how long the last message on a `latest` edge is waited for
 
 
 class Outlet:
-    """What leaves a process, over both kinds of edges."""
+    """What leaves a process, over all kinds of edges."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], start: Start) -> None:
         run = Path(start.run)
@@ -30,6 +30,8 @@ class Outlet:
         self.every = EverySender(context, run, start.number, every, start.windows) if every else None
         loose = any(peer.policy == "latest" for peer in start.heard_by)
         self.latest = LatestSender(context, run, start.number) if loose else None
+        beside = any(peer.policy == "packets" for peer in start.heard_by)
+        self.packets = PacketSender(context, run, start.number) if beside else None
 
     def send(self, message: Message) -> None:
         """Hand the message to every hearer."""
@@ -44,8 +46,8 @@ class Outlet:
         return self.every is None or self.every.room(source)
 
     def greeted(self) -> bool:
-        """Whether every hearer that must not miss anything is there."""
-        return self.every is None or self.every.greeted()
+        """Whether every hearer that must not miss anything, or its beginning, is there."""
+        return (self.every is None or self.every.greeted()) and (self.packets is None or self.packets.greeted)
 
     def in_flight(self) -> int:
         """Messages that were sent and are not done."""
@@ -78,6 +80,8 @@ class Node:
         self.poller.register(channel, zmq.POLLIN)
         if self.outlet.every:
             self.poller.register(self.outlet.every.socket, zmq.POLLIN)
+        if self.outlet.packets:
+            self.poller.register(self.outlet.packets.socket, zmq.POLLIN)
         self.channel = channel
 
     def close(self) -> None:
@@ -124,6 +128,8 @@ class Node:
             self.obey()
         if self.outlet.every and self.outlet.every.socket in ready:
             self.page.add(Counter.REFUSED, self.outlet.every.listen())
+        if self.outlet.packets and self.outlet.packets.socket in ready:
+            self.outlet.packets.listen()
         self.page.set(Counter.IN_FLIGHT, self.outlet.in_flight())
 
     def await_hearers(self) -> None:

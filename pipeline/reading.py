@@ -36,7 +36,9 @@ class Reading:
         """Read to the end, or until told to finish."""
         node = self.node
         node.await_hearers()
-        stage = build(node.start.stages[0], source=self.source, ring=self.ring, after=self._resume())
+        packets = node.outlet.packets.send if node.outlet.packets else None
+        parts = {"source": self.source, "ring": self.ring, "after": self._resume(), "packets": packets}
+        stage = build(node.start.stages[0], **parts)
         limit_threads(node.start.threads)
         node.channel.send(Ready())
         try:

@@ -37,6 +37,19 @@ class Frame(msgspec.Struct, frozen=True, tag="frame"):
         return self
 
 
+class Packet(msgspec.Struct, frozen=True):
+    """A piece of a source's compressed stream, as it came: one picture, as a rule. It travels beside the messages."""
+
+    source: str
+    number: Word  # counts the packets that one process has read of the source; a gap is a loss
+    read_ns: Time  # this host's monotonic clock
+    pts_ns: Time  # the stream's own time, on the line of Frame.pts_ns
+    duration_ns: Time  # 0 where the stream does not say
+    key: bool  # decoding can begin here
+    header: bytes  # of a key frame: a NUT file with the stream's codec parameters, and no picture
+    data: bytes
+
+
 class Candidates(msgspec.Struct, frozen=True, tag="candidates"):
     """What a detector saw, best first, before NMS: at most the detector's top-K."""
 
@@ -146,7 +159,7 @@ class Faces(Matches, frozen=True, tag="faces"):
 
 
 class Judged(Faces, frozen=True, tag="judged"):
-    """`Faces`, and what the gate makes of each."""
+    """`Faces`, and what the gate makes of each; `people` and `names` are by the whole passage, "" for a stranger."""
 
     verdicts: tuple[str, ...]  # N; a word or a request for the person in front of the camera, "" where there is none
 

@@ -1,8 +1,9 @@
-"""Message <-> bytes, and the two kinds of edges between processes.
+"""Message <-> bytes, and the kinds of edges between processes.
 
 `latest` is PUB/SUB with CONFLATE (a message is one part: CONFLATE does not support more). `every` is acknowledged: one
 ROUTER a sender, one DEALER a hearer and sender; messages are numbered by (source, seq), and the hearer says from time
-to time how far it is done with each source. What is not done is sent again to a hearer that is new.
+to time how far it is done with each source. What is not done is sent again to a hearer that is new. `packets` is
+PUB/SUB with a queue, of a source's compressed stream.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from pipeline.types import Message, Word
+from pipeline.types import Message, Packet, Word
 
 VERSION = 1
+MOST_PACKETS = 500  # on a `packets` edge: seconds, in which its hearer may be away or slow
 DTYPES = frozenset(np.dtype(kind).str for kind in (np.uint8, np.int32, np.float32))
 
 
@@ -42,6 +44,7 @@ def _unpack(kind: type, value: Any) -> NDArray[Any]:
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_pack)
+_packets = msgspec.msgpack.Decoder(Packet)
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message, dec_hook=_unpack)
 
 
@@ -90,6 +93,41 @@ class LatestHearer:
     def take(self) -> bytes | None:
         """The newest message of the next publisher that has one."""
         return _receive(self.socket)
+
+
+class PacketSender:
+    """XPUB: the packets of a source, to whoever has subscribed; nobody is waited for."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run: Path, number: int) -> None:
+        self.socket = _socket(context, zmq.XPUB, SNDHWM=MOST_PACKETS)
+        self.socket.bind(address(run, number, "packets"))
+        self.greeted = False
+
+    def listen(self) -> None:
+        """Take in who has subscribed."""
+        while _receive(self.socket) is not None:
+            self.greeted = True
+
+    def send(self, packet: Packet) -> None:
+        """Queue a packet; where the queue is full it is lost."""
+        self.socket.send(msgspec.msgpack.encode(packet))
+
+
+class PacketHearer:
+    """SUB: the packets of some sources."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run: Path, senders: Iterable[int]) -> None:
+        self.socket = _socket(context, zmq.SUB, RCVHWM=MOST_PACKETS, SUBSCRIBE=b"")
+        for sender in senders:
+            self.socket.connect(address(run, sender, "packets"))
+
+    def take(self) -> Packet | None:
+        """The next packet, None where there is none. Raises Undecodable."""
+        data = _receive(self.socket)
+        try:
+            return None if data is None else _packets.decode(data)
+        except msgspec.DecodeError as error:
+            raise Undecodable(str(error)) from error
 
 
 class Done(msgspec.Struct, frozen=True):

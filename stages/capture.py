@@ -14,10 +14,11 @@ from pipeline.config import Config
 from pipeline.copying import Copier
 from pipeline.frames import Mark, RingWriter
 from pipeline.graph import Source
-from pipeline.types import Frame
+from pipeline.types import Frame, Packet
 from stages.sources.address import check_name, check_options, is_live, masked, parse_sources
 from stages.sources.images import Images, is_image
 from stages.sources.live import Live
+from stages.sources.packets import Packets
 from stages.sources.picture import SECOND, Converter, Picture
 from stages.sources.recording import Recording
 
@@ -38,8 +39,14 @@ class Capture:
     """Frames from a camera, a stream, a file or a folder of images, written into the ring."""
 
     def __init__(
-        self, config: CaptureConfig, source: Source, ring: Callable[[int, int], RingWriter], after: Mark | None = None
+        self,
+        config: CaptureConfig,
+        source: Source,
+        ring: Callable[[int, int], RingWriter],
+        after: Mark | None = None,
+        packets: Callable[[Packet], None] | None = None,
     ) -> None:
+        """`packets` takes the compressed stream of a camera, a stream or a video file, where somebody hears it."""
         check_options(config.options)
         self._name = source.name
         self._make_ring = ring
@@ -47,14 +54,16 @@ class Capture:
         self._paced = config.realtime and not source.live
         self._copier = Copier(helped=source.live or self._paced)
         self._convert = Converter(self._copier)
+        self._send_packet = packets
+        self._packets = Packets(source.name) if packets else None
         self._reader: Live | Images | Recording
         path = Path(source.address)
         if source.live:
-            self._reader = Live(source.address, config.options, config.threads, after)
+            self._reader = Live(source.address, config.options, config.threads, after, self._packets)
         elif path.is_dir() or is_image(path):
             self._reader = Images(path, after)
         else:
-            self._reader = Recording(path, config.threads, after)
+            self._reader = Recording(path, config.threads, after, self._packets)
 
     @property
     def state(self) -> str:
@@ -65,12 +74,19 @@ class Capture:
         """Tickets in order; None: nothing now. Raises Failed; for a damaged file, after its last good frame."""
         pictures: Iterable[Picture | None] = _paced(self._reader) if self._paced else self._reader
         for picture in pictures:
+            self._pass_on()
             yield None if picture is None else self._write(picture)
+        self._pass_on()
 
     def close(self) -> None:
         """Let go of the source."""
         self._reader.close()
         self._copier.close()
+
+    def _pass_on(self) -> None:
+        if self._packets and self._send_packet:
+            for packet in self._packets.take():
+                self._send_packet(packet)
 
     def _write(self, picture: Picture) -> Frame:
         width, height = picture.size

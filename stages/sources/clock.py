@@ -17,13 +17,13 @@ class LiveClock:
     def __init__(self, last_ns: int | None) -> None:
         self._last_ns = last_ns  # what was stamped last
         self._seen_ns = time.monotonic_ns()  # when
-        self._offset_ns: int | None = 0 if last_ns is None else None  # to the stream's time; None: take a new one
+        self.offset_ns: int | None = 0 if last_ns is None else None  # to the stream's time; None: take a new one
         self._anchor: float | None = None  # time.monotonic() of pts 0
 
     def reconnect(self) -> None:
         """A new connection counts from anywhere."""
         if self._last_ns is not None:
-            self._offset_ns = None
+            self.offset_ns = None
         self._anchor = None
 
     def stamp(self, pts: int | None, base: Fraction | None) -> int:
@@ -34,11 +34,11 @@ class LiveClock:
         stamped = expected
         if pts is not None and base is not None:
             own = nanoseconds(pts, base)
-            if self._offset_ns is None:
-                self._offset_ns = expected - own
-            stamped = own + self._offset_ns
+            if self.offset_ns is None:
+                self.offset_ns = expected - own
+            stamped = own + self.offset_ns
             if last is not None and not last < stamped < expected + JUMP_NS:
-                self._offset_ns = expected - own
+                self.offset_ns = expected - own
                 stamped = expected
         self._last_ns, self._seen_ns = stamped, now
         return stamped

@@ -23,6 +23,7 @@ from pipeline.frames import Mark
 from stages.sources.address import device, masked
 from stages.sources.clock import Backlog, LiveClock
 from stages.sources.media import TIMEOUT_S, reason, video_stream
+from stages.sources.packets import Packets
 from stages.sources.picture import Picture, State
 
 WAIT_S = 0.05  # how long `__iter__` waits for a picture before it says that there is none
@@ -46,11 +47,14 @@ _PROTOCOLS = {
 class Live:
     """Pictures as they come. Only the first connection of a run may fail; later ones are tried again for ever."""
 
-    def __init__(self, address: str, options: Mapping[str, str], threads: int, after: Mark | None) -> None:
+    def __init__(
+        self, address: str, options: Mapping[str, str], threads: int, after: Mark | None, packets: Packets | None = None
+    ) -> None:
         self.state: State = "connecting"
         self._address = address
         self._options = options
         self._threads = threads
+        self._packets = packets
         self._answered = after is not None  # opened in this run
         self._connected = after is not None and after.seq >= 0  # and with a picture
         self._seq = after.seq if after else -1
@@ -156,6 +160,8 @@ class Live:
                     self._seq += 1
                 else:
                     self._decode(packet, stream, paced)
+                if self._packets:
+                    self._packets.add(packet, self._clock.offset_ns)
                 last = now
             elif now - last > TIMEOUT_S:
                 return False
@@ -179,6 +185,8 @@ class Live:
                 f"the camera {self._address} gives {stream.width}x{stream.height}, not {size}: ask for a size it has"
             )
         self._answered = True
+        if self._packets:
+            self._packets.open(stream)
         return stream
 
     def _decode(self, packet: Packet[Stream], stream: VideoStream, paced: bool) -> None:

@@ -18,6 +18,7 @@ from pipeline.errors import Failed
 from pipeline.frames import Mark
 from stages.sources.address import check_file
 from stages.sources.media import video_stream
+from stages.sources.packets import Packets
 from stages.sources.picture import SECOND, Picture, State, nanoseconds, ticks
 
 SLACK_NS = SECOND // 2  # headers round, and sound may end later than the picture
@@ -29,8 +30,9 @@ SIGN_OF_LIFE_S = 1.0  # how often it says that there is nothing yet
 class Recording:
     """Frames of a video file. A file that ends early, or with damage, fails only after its last good frame."""
 
-    def __init__(self, path: Path, threads: int, after: Mark | None) -> None:
+    def __init__(self, path: Path, threads: int, after: Mark | None, packets: Packets | None = None) -> None:
         check_file(path)
+        self._packets = packets
         self.state: State = "running"
         self._path = path
         self._threads = threads
@@ -61,7 +63,10 @@ class Recording:
                 f"{self._path} is not a video that can be read, or its beginning is damaged (an MP4 that was cut "
                 "short has lost its index): copy or export it again"
             ) from None
-        return container, video_stream(container, str(self._path), self._threads, "AUTO")
+        stream = video_stream(container, str(self._path), self._threads, "AUTO")
+        if self._packets:
+            self._packets.open(stream)
+        return container, stream
 
     def _decoded(self) -> Iterator[VideoFrame]:
         """What decodes. Counts what does not, except before the first frame: a recording may begin anywhere."""
@@ -72,6 +77,8 @@ class Recording:
                 packet = next(packets, None)
                 if packet is None:
                     return
+                if self._packets:
+                    self._packets.add(packet, 0)
                 frames = packet.decode()
             except FFmpegError:
                 self._damage += begun

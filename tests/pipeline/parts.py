@@ -14,7 +14,7 @@ from pipeline.config import Config
 from pipeline.errors import Failed
 from pipeline.frames import Frames, Mark, Overwritten, RingWriter
 from pipeline.graph import Source
-from pipeline.types import Detections, Frame, Matches
+from pipeline.types import Detections, Frame, Matches, Packet
 
 SIZE = (64, 48)
 
@@ -175,3 +175,35 @@ class Write:
         if self.lines:
             self.lines.close()
             self.path.with_suffix(".closed").touch()
+
+
+class Film(Count):
+    """`Count`, with a packet beside each frame."""
+
+    def __init__(
+        self,
+        config: CountConfig,
+        source: Source,
+        ring: Callable[[int, int], RingWriter],
+        after: Mark | None,
+        packets: Callable[[Packet], None],
+    ) -> None:
+        super().__init__(config, source, ring, after)
+        self.send = packets
+        self.number = 0
+
+    def __iter__(self) -> Iterator[Frame | None]:
+        for frame in super().__iter__():
+            if frame:
+                times = (frame.captured_ns, frame.pts_ns, 0)
+                self.send(Packet(self.source.name, self.number, *times, True, b"header", bytes(1000)))
+                self.number += 1
+            yield frame
+
+
+class Tape(Write):
+    """An ending that hears packets, too: a line each into a file beside."""
+
+    def packet(self, packet: Packet) -> None:
+        with self.path.with_suffix(".packets").open("a") as file:
+            file.write(f"{packet.source} {packet.number} {len(packet.data)}\n")

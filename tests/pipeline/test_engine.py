@@ -18,7 +18,7 @@ import pytest
 
 from pipeline.briefing import EngineConfig
 from pipeline.config import Config
-from pipeline.graph import Process, Source, every, fuse, head, spread
+from pipeline.graph import Process, Source, every, fuse, head, latest, packets, spread
 from pipeline.metrics import Counter, State
 from pipeline.rundir import RunDirectory
 from pipeline.supervise import Supervisor
@@ -27,10 +27,12 @@ from tests.pipeline.parts import (
     SIZE,
     Count,
     CountConfig,
+    Film,
     Look,
     LookConfig,
     Name,
     NameConfig,
+    Tape,
     Write,
     WriteConfig,
 )
@@ -130,6 +132,49 @@ def test_whoever_is_killed_nothing_is_lost_or_repeated(tmp_path: Path, seed: int
     assert len(seqs) == supervisor.children[0].page.last_sent()[0] + 1, "all that was read came out"
     refused = [child.page.get(Counter.REFUSED) for child in supervisor.children]
     assert not any(refused), "a dead process's last words are no nonsense"
+
+
+TAPED = [
+    Process("film", (Film,), per_source=True),
+    Process("look", (Look, Name), hears=(head("film"),)),
+    Process("tape", (Tape,), hears=(latest("look"), packets("film"))),
+]
+
+
+def taped(run: Run) -> list[list[str]]:
+    return [line.split() for line in (run.folder / "lines.packets").read_text().splitlines()]
+
+
+def test_packets_come_beside_the_frames_all_of_them_from_the_first(tmp_path: Path) -> None:
+    run = Run(tmp_path, ("a", "b"))
+    run.settings |= {"Film": CountConfig(frames=400), "Tape": run.settings["Write"]}
+    supervisor = run.go(TAPED)
+    assert (supervisor.failures, supervisor.code) == ([], 0)
+    for source in ("a", "b"):
+        found = [(int(number), int(size)) for name, number, size in taped(run) if name == source]
+        assert found == [(number, 1000) for number in range(400)]
+    counted = [child.page.get(Counter.DROPPED) for child in supervisor.children if child.name != "tape"]
+    assert not any(counted), "a packet is no frame"
+
+
+def test_who_hears_packets_and_is_killed_holds_nobody_up(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.settings |= {"Film": CountConfig(frames=400, every_s=0.005), "Tape": run.settings["Write"]}
+    killed = False
+
+    def kill(supervisor: Supervisor) -> None:
+        nonlocal killed
+        tape = supervisor.children[-1]
+        if not killed and tape.running and tape.page.get(Counter.SENT) > 20:
+            killed = True
+            tape.running.kill()
+
+    supervisor = run.go(TAPED, kill)
+    assert (killed, supervisor.failures, supervisor.code) == (True, [], 0)
+    assert supervisor.children[0].restarts == 0
+    numbers = [int(number) for _, number, _ in taped(run)]
+    assert numbers == sorted(set(numbers)), "in order, each once"
+    assert (numbers[0], numbers[-1]) == (0, 399)
 
 
 @pytest.mark.parametrize("name", ["count-a", "look", "write"])
