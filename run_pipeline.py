@@ -27,7 +27,7 @@ from pipeline.briefing import EngineConfig
 from pipeline.config import Config, load
 from pipeline.doctor import doctor
 from pipeline.errors import Failed, Usage
-from pipeline.graph import Process, Source, every, fuse, head, latest, spread
+from pipeline.graph import Process, Source, every, fuse, head, latest, packets, spread
 from pipeline.home import home
 from pipeline.logs import log_to
 from pipeline.model import Provider
@@ -38,6 +38,7 @@ from pipeline.watch import Watch
 try:
     from stages.act.act import Act
     from stages.capture import Capture, CaptureConfig, check_name, masked, parse_sources
+    from stages.clips.clips import Clips
     from stages.crop import Crop, CropConfig
     from stages.detect import Detect, DetectConfig
     from stages.draw import Draw, DrawConfig
@@ -78,6 +79,7 @@ GATE = [
     Process("detect", (Detect, Nms, Track, Pick, Liveness), hears=(latest("capture"),)),
     Process("match", (Match,), hears=(every("detect"),)),
     Process("gate", (Gate, Act), hears=(every("match"),)),
+    Process("record", (Clips,), hears=(latest("gate"), packets("capture"))),
     Process("show", (Show,), hears=(latest("gate"),)),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import io
 import itertools
 import json
 import os
@@ -17,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
+from stages.events import clips
 from stages.events.audit import audit
 from stages.events.ledger import Ledger
 from stages.events.records import Decision, Event
@@ -34,7 +38,8 @@ PAUSE_S = 10.0  # of nobody behind the clip, so that the next time round is anot
 HERS = 0.5  # a decision whose best face is so near to hers is about her, whatever it says
 BACK_S = 3.0
 FPS = 25
-PROCESSES = ("supervisor", "capture", "detect", "match", "gate", "show")
+FOUND = 124  # the first frame of the clip in which her face is found: on the edge of the picture it is a few pixels
+PROCESSES = ("supervisor", "capture", "detect", "match", "gate", "record", "show")
 
 
 @pytest.fixture
@@ -84,9 +89,52 @@ def test_the_enrolled_person_is_let_in_and_the_stranger_kept_out(user: User, led
     assert seen.get(decisions[0]["frame_seq"], 0) == 1, "opened while she was not in view"
     assert json.loads((user.folder / "home" / "doors" / "front.json").read_text())["seq"] == lines[1]["seq"]
     assert user("gate", "audit").code == 0
-    assert "1 events of the gate" in user("forget", EILEEN).out
+    hers, strangers = (line["seq"] for line in lines if line.get("decision"))
+    assert [event.has_clip for event in ledger.follow(hers - 1, 2)] == [True, True]
+    assert user("gate", "clip", str(hers), "--out", user.folder / "hers.mp4").code == 0
+    original, of_hers = _pictures(GATE.read_bytes()), _pictures((user.folder / "hers.mp4").read_bytes())
+    first = _first(original, of_hers)
+    assert first < decisions[0]["frame_seq"] < first + len(of_hers)
+    assert np.array_equal(original[first + 9], of_hers[9]), "it is not encoded anew"
+
+    told = user("forget", EILEEN).out
+
+    assert "1 events of the gate" in told
+    assert "in 1 clips of others the face is covered" in told
     report = audit(ledger, [])
     assert (report.findings, report.erased) == ((), 1)
+    assert user("gate", "clip", str(hers), "--out", user.folder / "again.mp4").code == 1
+    rest = clips.get(ledger, strangers)
+    assert rest
+    covered = _pictures(rest.mp4)
+    begins = _first(original, covered)
+    _check_covered(dict(enumerate(covered, begins)), original, truth[EILEEN]["faces"])
+
+
+def _pictures(mp4: bytes) -> list[NDArray[np.uint8]]:
+    """(H, W, 3) BGR each."""
+    with av.open(io.BytesIO(mp4), "r") as source:
+        return [np.asarray(frame.to_ndarray(format="bgr24"), np.uint8) for frame in source.decode(video=0)]
+
+
+def _first(film: list[NDArray[np.uint8]], part: list[NDArray[np.uint8]]) -> int:
+    """Which picture of a film a part of it begins with."""
+    small = np.stack([picture[::8, ::8] for picture in film]).astype(int)
+    return int(np.abs(small - part[0][::8, ::8]).mean(axis=(1, 2, 3)).argmin())
+
+
+def _check_covered(
+    covered: dict[int, NDArray[np.uint8]], film: list[NDArray[np.uint8]], faces: list[list[float]]
+) -> None:
+    """Her face is another picture, as soon as it was large enough to be found, and what is far from it is the same."""
+    shown = [(int(frame), np.array(box, int)) for frame, *box, visible in faces if visible == 1 and frame > FOUND]
+    compared = [(film[frame], covered[frame], box) for frame, box in shown if frame in covered]
+    assert len(compared) > 20
+    for was, now, (left, top, right, bottom) in compared:
+        difference = np.abs(was.astype(int) - now).mean(axis=2)
+        assert difference[top:bottom, left:right].mean() > 8, "her face is to be seen"
+        difference[:, max(0, left - (right - left)) : 2 * right - left] = 0
+        assert difference.mean() < 8
 
 
 def test_who_is_forgotten_while_the_gate_runs_is_nowhere(user: User, ledger: Ledger) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from pipeline.errors import Failed
 from pipeline.home import home, keys
+from stages.events import clips
 from stages.events.chain import FIRST, Row, row_hash, signed
 from stages.events.ledger import Ledger
 from stages.events.records import Decision, Head
@@ -89,8 +90,9 @@ def audit(ledger: Ledger, outside: Sequence[Head]) -> Report:
                 hashes[row.seq] = row.hash
             gone += row.seq in said.erased and content.body is None
             count, previous = count + 1, row if row.seq > 0 else None
-    # A key is no part of that moment: what was erased since is no finding.
+    # Keys and files are no part of that moment: what was erased since is no finding.
     findings += [doubt for seq, doubt in doubts.items() if ledger.one("SELECT 1 FROM sealed WHERE seq = ?", (seq,))]
+    findings += clips.doubts(ledger)
     findings += _outside(ledger, previous.seq if previous else 0, hashes, outside, said.cuts)
     head = Head(previous.seq, previous.hash.hex(), previous.signature.hex()) if previous else None
     return Report(count, gone, tuple(findings), tuple(_remarks(gone, outside, said)), head)

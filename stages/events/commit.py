@@ -18,6 +18,11 @@ from stages.gallery.keyfile import Keys
 from stages.gallery.sealing import seal
 
 
+def clip_name(seq: int, digest: bytes) -> str:
+    """What the file of a decision's clip is called."""
+    return f"{seq}-{digest.hex()[:16]}.clip"
+
+
 class Commit:
     """What may be written. A key that is new is on the disk before the row that it seals."""
 
@@ -26,6 +31,7 @@ class Commit:
     ) -> None:
         """`begun_ns` (boot clock) is from before the wait for other writers: a door's order runs from then on."""
         self._rows, self._keys, self._signer, self._boot, self._begun_ns = rows, keys, signer, boot, begun_ns
+        self.gone: list[str] = []  # files of clips that go once this is committed
         self.let_go: list[bytes] = []  # owners whose keys may seal nothing any more once this is committed
 
     def decide(self, decision: Decision, snapshot: bytes, outputs: Sequence[str], orders: Sequence[Order] = ()) -> int:
@@ -77,6 +83,30 @@ class Commit:
         self._rows.execute("DELETE FROM passages WHERE id = ?", (id_,))
         self.let_go.append(id_)
 
+    def keep_clip(self, seq: int, owner: bytes, digest: bytes, people: Sequence[bytes]) -> None:
+        """Name the file of a decision's clip, in place of the one before, and who is to be seen in it."""
+        self._drop_clips("seq = ?", (seq,))
+        self._rows.execute("INSERT INTO clips VALUES (?, ?, ?)", (seq, owner, digest))
+        self._rows.executemany("INSERT INTO shown VALUES (?, ?)", [(person, seq) for person in people])
+        self.note("clip", of=seq, sha256=digest.hex())
+
+    def forget_clips(self, seq: int) -> None:
+        """Remove the clips of the rows up to `seq`, and say so in the chain."""
+        if self._drop_clips("seq <= ?", (seq,)):
+            self.note("tombstone", clips_to=seq)
+
+    def remove_clips(self, seqs: Sequence[int]) -> None:
+        """Remove the clips of some rows, and say so in the chain."""
+        if sum(self._drop_clips("seq = ?", (seq,)) for seq in seqs):
+            self.note("tombstone", clips=sorted(seqs))
+
+    def _drop_clips(self, where: str, values: tuple[object, ...]) -> int:
+        found = self._rows.execute(f"SELECT seq, digest FROM clips WHERE {where}", values).fetchall()
+        self._rows.executemany("DELETE FROM shown WHERE seq = ?", [(seq,) for seq, _ in found])
+        self._rows.execute(f"DELETE FROM clips WHERE {where}", values)
+        self.gone += [clip_name(seq, digest) for seq, digest in found]
+        return len(found)
+
     def take(self, door: str) -> Command | None:
         """The next command for a door that has not expired; it counts as carried out from now on."""
         query = (
@@ -118,6 +148,7 @@ class Commit:
         seqs: list[int] = []
         for owner in owners:
             seqs += [seq for (seq,) in self._rows.execute("SELECT seq FROM sealed WHERE owner = ?", (owner,))]
+            self._drop_clips("owner = ?", (owner,))
             for table, column in (("sealed", "owner"), ("passages", "id"), ("presence", "person")):
                 self._rows.execute(f"DELETE FROM {table} WHERE {column} = ?", (owner,))
         self.let_go += owners
@@ -131,6 +162,7 @@ class Commit:
         owners = [owner for (owner,) in self._rows.execute("SELECT DISTINCT owner FROM sealed WHERE seq <= ?", (seq,))]
         for table in ("sealed", "notes", "chain"):
             self._rows.execute(f"DELETE FROM {table} WHERE seq <= ?", (seq,))
+        self._drop_clips("seq <= ?", (seq,))
         self._rows.execute("DELETE FROM outbox WHERE seq <= ?", (seq,))
         self._rows.execute("DELETE FROM commands WHERE seq <= ?", (seq,))
         self.let_go += owners

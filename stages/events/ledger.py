@@ -43,12 +43,12 @@ class Ledger:
             raise Usage(
                 f"the keys ({folder}) may not lie inside of the data they protect ({home}): set $FRAMEWIRE_KEYS"
             )
-        self.path = home / "gate.sqlite"
+        self.path, self.clips = home / "gate.sqlite", home / "clips"
         if not create and not self.path.exists():
             raise Failed(f"there are no events in {home}: run the gate first, or set $FRAMEWIRE_HOME")
         self._rows = schema.connect(self.path)
         self._folder, self._home = folder, home
-        if not self._exists():
+        if self._version() < schema.SCHEMA:
             self._create()
         ((id_,),) = self.all("SELECT id FROM ledger")
         self.keys = Keys(folder / f"events-{id_.hex()}.keys", Master.load(home))
@@ -75,6 +75,9 @@ class Ledger:
             yield commit
         if commit.let_go:
             self._let_go(commit.let_go)
+        with schema.told(self.clips):
+            for name in commit.gone:
+                (self.clips / name).unlink(missing_ok=True)
 
     @contextmanager
     def transaction(self, kind: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
@@ -115,6 +118,7 @@ class Ledger:
         """A row with what can be read of it."""
         found = self.one("SELECT owner, body, snapshot IS NOT NULL FROM sealed WHERE seq = ?", (row.seq,))
         note = self.one("SELECT body FROM notes WHERE seq = ?", (row.seq,))
+        clip = self.one("SELECT 1 FROM clips WHERE seq = ?", (row.seq,))
         decision = self._opened(row.seq, found[0], found[1]) if found else None
         return Event(
             *(row.seq, row.at_ns, row.camera, row.kind),
@@ -122,6 +126,7 @@ class Ledger:
             note=note[0] if note else "",
             erased=found is None and note is None,
             has_snapshot=bool(found and decision and found[2]),
+            has_clip=bool(decision and clip),
             damaged=found is not None and decision is None,
         )
 
@@ -204,22 +209,24 @@ class Ledger:
         with self.transaction() as rows:
             self.keys.destroy(*(owner for owner in owners if not rows.execute(SEALS, (owner,)).fetchone()[0]))
 
-    def _exists(self) -> bool:
-        return bool(self.all("PRAGMA user_version")[0][0])
+    def _version(self) -> int:
+        return int(self.all("PRAGMA user_version")[0][0])
 
     def _create(self) -> None:
+        """Make the tables, and the key that signs; of an older framewire's database, keep a copy beside."""
         master = Master.load(self._home, create=True)
+        if self._version():
+            schema.copy(self.path)
         with self.transaction() as rows:
-            if self._exists():
-                return  # another process was faster
+            if self._version():  # an older one, or another process was faster
+                schema.create(rows)
+                return
             id_, seed = secrets.token_bytes(8), secrets.token_bytes(32)
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             Keys(self._folder / f"events-{id_.hex()}.keys", master).add(SIGNER, seed)
             public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-            for table in schema.TABLES:
-                rows.execute(table)
+            schema.create(rows)
             rows.execute("INSERT INTO ledger VALUES (?, ?)", (id_, public))
-            rows.execute(f"PRAGMA user_version = {schema.SCHEMA}")
 
     def _opened(self, seq: int, owner: bytes, body: bytes) -> Decision | None:
         """The decision of a row; None where it has lost its key, or is damaged."""

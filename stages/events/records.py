@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 Outcome = Literal["opened", "refused", "held", "alarm"]
-Housekeeping = Literal["started", "clock", "command", "tombstone", "checkpoint"]
+Housekeeping = Literal["started", "clock", "command", "clip", "tombstone", "checkpoint"]
 Kind = Outcome | Housekeeping
 
 
@@ -73,7 +73,28 @@ class Event(msgspec.Struct, frozen=True):
     note: str  # JSON of what is public in it; "" for a decision
     erased: bool
     has_snapshot: bool
+    has_clip: bool
     damaged: bool = False  # it is there, and does not open; an audit says more
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """Where in a clip somebody is."""
+
+    person: str  # id, hexadecimal
+    at_ns: int  # from the clip's beginning
+    box: tuple[float, float, float, float]  # of the face, xyxy pixels
+
+
+class Clip(msgspec.Struct, frozen=True):
+    """The moving pictures of a decision, and who of the enrolled is to be seen in them, and where."""
+
+    mp4: bytes
+    sightings: tuple[Sighting, ...]
+
+    @property
+    def people(self) -> frozenset[str]:
+        """Ids, hexadecimal."""
+        return frozenset(sighting.person for sighting in self.sightings)
 
 
 class Head(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""How long what is kept: old events are cut off at a signed checkpoint, snapshots go before them."""
+"""How long what is kept: old events are cut off at a signed checkpoint, snapshots and clips go before them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class RetentionConfig(Config, frozen=True):
     events: Days | None = 365.0
     strangers: Days | None = 30.0  # what is known of people who were not recognized
     snapshots: Days | None = 30.0
+    clips: Days | None = 30.0
 
 
 def retain(ledger: Ledger, config: RetentionConfig) -> None:
@@ -31,6 +32,9 @@ def retain(ledger: Ledger, config: RetentionConfig) -> None:
     if seq := _old(ledger, config.snapshots):
         with ledger.commit() as commit:
             commit.forget_snapshots(seq)
+    if seq := _old(ledger, config.clips):
+        with ledger.commit() as commit:
+            commit.forget_clips(seq)
     if owners := _strangers(ledger, _old(ledger, config.strangers)):
         with ledger.commit() as commit:
             commit.erase(owners)

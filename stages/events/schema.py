@@ -6,12 +6,13 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from pipeline.errors import Failed
+from pipeline.files import sync
 
-SCHEMA = 1
+SCHEMA = 2
 BUSY_S = 10.0  # how long to wait for another writer
 TABLES = (
     "CREATE TABLE ledger(id BLOB NOT NULL, public_key BLOB NOT NULL) STRICT",
@@ -36,6 +37,13 @@ TABLES = (
     " expires_ns INTEGER NOT NULL, seconds REAL NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL DEFAULT '') STRICT",
     "CREATE INDEX commands_of_door ON commands(door, state)",
 )
+CLIP_TABLES = (  # since schema 2
+    # digest: SHA-256 of the file, which is named after it
+    "CREATE TABLE clips(seq INTEGER PRIMARY KEY, owner BLOB NOT NULL, digest BLOB NOT NULL) STRICT",
+    "CREATE INDEX clips_of_owner ON clips(owner)",
+    # who is to be seen in whose clip
+    "CREATE TABLE shown(person BLOB NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(person, seq)) STRICT, WITHOUT ROWID",
+)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -55,6 +63,29 @@ def connect(path: Path) -> sqlite3.Connection:
         if version > SCHEMA:
             raise Failed(f"the events in {path} were written by a newer framewire: update this one")
     return rows
+
+
+def create(rows: sqlite3.Connection) -> None:
+    """Make the tables of an empty database, or bring them up to date, within the caller's transaction."""
+    version = rows.execute("PRAGMA user_version").fetchone()[0]
+    for table in (*(TABLES if version < 1 else ()), *(CLIP_TABLES if version < 2 else ())):
+        rows.execute(table)
+    rows.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def copy(path: Path) -> None:
+    """Keep a copy beside a database that is about to be brought up to date, named after its version."""
+    with told(path), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source:
+        kept = path.with_name(f"{path.name}.v{source.execute('PRAGMA user_version').fetchone()[0]}")
+        if kept.exists():
+            return
+        beside = kept.with_name(f"{kept.name}.part")
+        beside.unlink(missing_ok=True)
+        beside.touch(mode=0o600)
+        with closing(sqlite3.connect(beside)) as target:
+            source.backup(target)
+        sync(beside)
+        beside.replace(kept)
 
 
 def lock(home: Path) -> int:

@@ -16,6 +16,7 @@ from rich.text import Text
 from pipeline import config as toml
 from pipeline.errors import Failed
 from pipeline.home import home, keys
+from stages.clips.clips import blur_out
 from stages.events.ledger import Ledger
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.readers import wait_for
@@ -98,21 +99,23 @@ def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
     """
     person = next((one.id for one in store.people() if one.name == name), None)
     ledger = Ledger(home(), keys()) if (home() / "gate.sqlite").exists() else None
-    erased = len(ledger.erase(person)) if ledger and person else 0
-    person, counts = store.forget(name)
+    counts = {"events": len(ledger.erase(person)) if ledger and person else 0, "blurred": 0, "removed": 0}
+    person, rows = store.forget(name)
     late = wait_for(store.home, store.generation(), FOLLOW_S)
     if ledger:
-        erased += len(ledger.erase(person))
+        counts["events"] += len(ledger.erase(person))
+        counts["blurred"], counts["removed"] = blur_out(ledger, person)
         ledger.close()
-    return receipt(name, counts, erased, late), late
+    return receipt(name, rows | counts, late), late
 
 
-def receipt(name: str, counts: dict[str, int], events: int, late: list[str]) -> list[str]:
+def receipt(name: str, counts: dict[str, int], late: list[str]) -> list[str]:
     """What was destroyed, and what is out of reach; `late` are the processes that still know the person."""
     return [
         f"{name} is forgotten at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
         f"destroyed: the data key, {counts['templates']} templates, {counts['portraits']} portraits; "
-        f"{events} events of the gate, with snapshots, are erased and marked so in its log",
+        f"{counts['events']} events of the gate, with snapshots and clips, are erased and marked so in its log; "
+        f"in {counts['blurred']} clips of others the face is covered, and {counts['removed']} were removed",
         *(f"NOT YET: {who} still has the old gallery in memory: stop it" for who in late),
         *([] if late else ["in memory: no running process holds this person any more"]),
         "out of reach: backups of the key database and of the master key (destroy those from before today), "

@@ -61,6 +61,7 @@ class EnrolConfig(Config, frozen=True):
     liveness: dict[str, Any] | None = None
     gate: dict[str, Any] | None = None
     act: dict[str, Any] | None = None
+    clips: dict[str, Any] | None = None
     show: dict[str, Any] | None = None
 
 

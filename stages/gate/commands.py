@@ -15,6 +15,7 @@ from pipeline.home import home, keys
 from stages.events.audit import audit_command
 from stages.events.ledger import Ledger
 from stages.gate.calibrate import calibrate
+from stages.gate.clip import clip
 from stages.gate.pad import evaluate_pad
 from stages.gate.report import Report, line
 from stages.gate.settings import GateSettings, warnings
@@ -27,6 +28,7 @@ COLORS = {"opened": "bold green", "refused": "yellow", "held": "cyan", "alarm": 
 COMMANDS: dict[str, Callable[..., None]] = {
     "audit": audit_command,
     "calibrate": calibrate,
+    "clip": clip,
     "evaluate-pad": evaluate_pad,
     "wrong": wrong,
 }

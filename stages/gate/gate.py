@@ -80,15 +80,19 @@ class Gate:
                     commit.drop(passage.id)
                     self._turns.forget(passage)
         fields: dict[str, Any] = {name: getattr(faces, name) for name in Faces.__struct_fields__}
-        fields["names"] = tuple(self._named(faces, row) for row in range(len(faces.names)))
+        people = [self._whole(faces, row) for row in range(len(faces.names))]
+        fields["people"], fields["names"] = tuple(people), tuple(self._name(person) for person in people)
         return Judged(**fields, verdicts=tuple(verdicts))
 
-    def _named(self, faces: Faces, row: int) -> str:
-        """Who it is by the whole passage, in frames between those whose faces are compared, too."""
+    def _whole(self, faces: Faces, row: int) -> str:
+        """Who it is by the whole passage, in frames between those whose faces are compared, too; "" for a stranger."""
         assert faces.found.tracks is not None
-        assert self._gallery is not None
         passage = self._passages.of(int(faces.found.tracks[row]))
         person = passage.leader(self._passages.threshold) if passage else ""
+        return person if self._name(person) else ""
+
+    def _name(self, person: str) -> str:
+        assert self._gallery is not None
         return self._gallery.rules[person][0] if person in self._gallery.rules else ""
 
     def tick(self, now: float) -> None:

@@ -58,7 +58,8 @@ def line(event: Event) -> str:
     when = f"{datetime.fromtimestamp(event.at_ns / 1e9):%H:%M:%S}"
     made = event.decision
     if made is None:
-        return f"{when}  {event.kind:<8} {'erased' if event.erased else event.note}"
+        said = f"of event {msgspec.json.decode(event.note)['of']}" if event.kind == "clip" else event.note
+        return f"{when}  {event.kind:<8} {'erased' if event.erased else said}"
     score = "" if made.score is None or made.threshold is None else f"  {made.score:.2f} of {made.threshold:.2f}"
     age = "" if made.age_ms is None else f"  after {made.age_ms:.0f} ms"
     return f"{when}  {made.outcome:<8} {made.door}: {made.why}{score}{age}"

@@ -15,6 +15,7 @@ from pipeline.registry import DETECTORS, resolve, sha256_of
 from stages.act.act import ActConfig
 from stages.act.simulated import SimulatedConfig
 from stages.capture import CaptureConfig
+from stages.clips.clips import ClipsConfig
 from stages.detect import DetectConfig
 from stages.gate import calibration
 from stages.gate.config import ACTIVE, PASSIVE, GateConfig
@@ -42,6 +43,7 @@ class GateSettings(Config, frozen=True):
     match: MatchConfig = MatchConfig()
     gate: GateConfig = GateConfig()
     act: ActConfig = ActConfig()
+    clips: ClipsConfig = ClipsConfig()
     show: ShowConfig = ShowConfig()
 
     def most(self) -> int:
@@ -82,6 +84,7 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
             badge_seconds=gate.badge_seconds,
         ),
     )
+    clips = replace(given.clips, decided_within=gate.settle_seconds + gate.patience_seconds)
     show = replace(
         given.show,
         warnings=tuple(warnings(changed)),
@@ -91,7 +94,7 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
         nms=changed.nms,
         match=changed.match,
     )
-    return replace(changed, show=show)
+    return replace(changed, clips=clips, show=show)
 
 
 def _check(

@@ -87,6 +87,13 @@ class Api:
             raise HTTPException(404, "there is no snapshot of this event, or none any more")
         return Response(found, media_type="image/jpeg")
 
+    async def clip(self, request: Request) -> Any:
+        """The moving pictures of a decision, MP4."""
+        found = await run_in_threadpool(self.data.clip, _number(request.path_params["seq"]))
+        if found is None:
+            raise HTTPException(404, "there is no clip of this event, not yet, or none any more")
+        return Response(found, media_type="video/mp4")
+
     async def people(self, request: Request) -> Any:
         """Who is enrolled."""
         return await run_in_threadpool(self.data.people)
@@ -223,6 +230,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/state", "viewer", Api.state),
     Endpoint("GET", "/api/events", "viewer", Api.events),
     Endpoint("GET", "/api/events/{seq:int}/snapshot", "viewer", Api.snapshot),
+    Endpoint("GET", "/api/events/{seq:int}/clip", "viewer", Api.clip),
     Endpoint("GET", "/api/people", "operator", Api.people),
     Endpoint("POST", "/api/people", "operator", Api.enroll),
     Endpoint("POST", "/api/look", "operator", Api.look),

@@ -14,6 +14,7 @@ from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from stages.act.act import claim
 from stages.act.simulated import DoorState
+from stages.events import clips
 from stages.events.ledger import Ledger
 from stages.gallery.commands import forgotten
 from stages.gallery.enrol import Enrol, EnrolConfig, decoded
@@ -46,6 +47,12 @@ class Data:
         """JPEG."""
         with _ledger() as ledger:
             return ledger.snapshot(seq)
+
+    def clip(self, seq: int) -> bytes | None:
+        """MP4."""
+        with _ledger() as ledger:
+            found = clips.get(ledger, seq)
+            return found.mp4 if found else None
 
     def people(self) -> list[dict[str, Any]]:
         """Everybody, by name."""

@@ -26,7 +26,9 @@ from pipeline.briefing import environment
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from pipeline.types import Faces, Judged
+from stages.events import clips
 from stages.events.ledger import Ledger
+from stages.events.records import Clip
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.store import Store
 from stages.show.web import app
@@ -85,6 +87,12 @@ class Site:
             seq = commit.decide(decision(outcome, at_ns=time.time_ns(), **more), picture.tobytes(), ())
         ledger.close()
         return seq
+
+    def film(self, seq: int) -> None:
+        """The clip of a decision has been written."""
+        ledger = Ledger(home(), keys())
+        clips.put(ledger, seq, Clip((ROOT / "samples" / "gate.mp4").read_bytes(), ()))
+        ledger.close()
 
 
 @pytest.fixture
@@ -254,6 +262,10 @@ def test_events_come_with_their_snapshots(site: Site) -> None:
     assert found[0]["decision"]["name"] == "Ada"
     assert site.ask("GET", f"/api/events/{seqs[0]}/snapshot").content.startswith(b"\xff\xd8")
     assert site.ask("GET", "/api/events/99/snapshot").status_code == 404
+    assert site.ask("GET", f"/api/events/{seqs[1]}/clip").status_code == 404
+    site.film(seqs[1])
+    answer = site.ask("GET", f"/api/events/{seqs[1]}/clip")
+    assert (answer.headers["content-type"], answer.content[4:8]) == ("video/mp4", b"ftyp")
     assert [event["seq"] for event in site.ask("GET", f"/api/events?before={seqs[1]}").json()] == seqs[:1]
     assert site.ask("GET", "/api/events?before=x").status_code == 400
     assert site.ask("GET", "/api/calibration").json() is None
@@ -372,6 +384,29 @@ def test_in_a_browser_from_the_link_to_the_live_picture(site: Site, page: Page) 
     expect(page.get_by_text("0.710, threshold 0.600")).to_be_visible()
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_role("button", name="Log in")).to_be_visible()
+
+
+def test_in_a_browser_a_clip_that_comes_later_is_played(site: Site, page: Page) -> None:
+    begin(page, site)
+    page.get_by_role("link", name="Events").click()
+    seq = site.decide("opened", person="0a" * 16, name="Ada Lovelace")
+    event = page.get_by_role("button", name="Ada Lovelace")
+    expect(event).to_be_visible()
+    site.film(seq)
+    ends = time.monotonic() + 15
+    while not page.evaluate("async () => (await import('/app.js')).session.events.some((event) => event.has_clip)"):
+        assert time.monotonic() < ends
+        page.wait_for_timeout(50)
+    event.click()
+    page.get_by_role("button", name="Play the clip").click()
+    video = page.locator("video")
+    expect(video).to_be_visible()
+    ends = time.monotonic() + 15
+    while video.evaluate("video => video.currentTime") < 0.2:
+        assert time.monotonic() < ends
+        page.wait_for_timeout(50)
+    assert video.evaluate("video => video.videoWidth") == 1280
+    assert page.get_by_role("main").get_by_role("listitem").count() == 1, "the row of the clip is no event of its own"
 
 
 def test_in_a_browser_people_are_enrolled_and_forgotten(site: Site, page: Page) -> None:

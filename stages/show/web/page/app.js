@@ -28,17 +28,27 @@ function push() {
     const news = JSON.parse(await new Response(data).text());
     Object.assign(session.state, { doors: news.doors, health: news.health });
     session.faces = news.faces;
-    session.events.unshift(...[...news.events].reverse());
+    const fresh = shown(news.events);
+    session.events.unshift(...[...fresh].reverse());
     session.events.length = Math.min(session.events.length, 500);
-    document.dispatchEvent(new CustomEvent("news", { detail: news.events }));
+    document.dispatchEvent(new CustomEvent("news", { detail: fresh }));
   };
   socket.onclose = () => { if (session.who) setTimeout(() => session.who && push(), 1000); };
+}
+
+// A row that says that a clip is kept is no event of its own: the decision that it belongs to has one from now on.
+export function shown(events) {
+  for (const event of events.filter((one) => one.kind === "clip")) {
+    const made = session.events.concat(events).find((one) => one.seq === JSON.parse(event.note).of);
+    if (made) made.has_clip = made.decision !== null;
+  }
+  return events.filter((one) => one.kind !== "clip");
 }
 
 async function enter(who) {
   session.who = who;
   session.state = await api("GET", "/api/state");
-  session.events = await api("GET", "/api/events?limit=50");
+  session.events = shown(await api("GET", "/api/events?limit=50"));
   history.replaceState(null, "", location.hash.startsWith("#setup") || !location.hash ? "#live" : location.hash);
   push();
   show();

@@ -1,5 +1,5 @@
 // The views: live, events, people, threshold, health.
-import { api, session } from "./app.js";
+import { api, session, shown } from "./app.js";
 import { el, toast, when } from "./dom.js";
 import { people } from "./people.js";
 import { threshold } from "./threshold.js";
@@ -82,9 +82,29 @@ function detail(event) {
     Faces: made.ballots.map((one) => share(one.similarity)).join(", "),
     Snapshot: `SHA-256 ${made.frame_sha256.slice(0, 16)}…`,
   } : { "Row of the log": event.seq, Note: event.note || "erased" };
-  return el("div", { class: "detail" },
-    event.has_snapshot ? el("img", { src: `/api/events/${event.seq}/snapshot`, alt: "What the camera saw" }) : el("div"),
+  const still = event.has_snapshot ? el("img", { src: `/api/events/${event.seq}/snapshot`, alt: "What the camera saw" }) : "";
+  return el("div", { class: "detail" }, el("div", {}, still, event.has_clip ? film(event) : ""),
     el("dl", {}, ...Object.entries(rows).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))])));
+}
+
+let playing = "";
+
+// Fetched as a whole: some browsers play from an address only where it gives parts of a file.
+function film(event) {
+  const place = el("div");
+  const button = el("button", { type: "button", class: "quiet", onclick: async () => {
+    button.disabled = true;
+    const answer = await fetch(`/api/events/${event.seq}/clip`);
+    if (!answer.ok) { toast((await answer.json()).error); button.disabled = false; return; }
+    URL.revokeObjectURL(playing);
+    playing = URL.createObjectURL(await answer.blob());
+    const video = el("video", { controls: "", playsinline: "", src: playing });
+    place.replaceChildren(video);
+    video.focus();
+    video.play().catch(() => {});
+  } }, "Play the clip");
+  place.append(button);
+  return place;
 }
 
 function events() {
@@ -99,11 +119,16 @@ function events() {
   const more = el("button", { type: "button", class: "quiet", onclick: async () => {
     const oldest = session.events.at(-1)?.seq;
     const found = await api("GET", `/api/events?limit=50${oldest ? `&before=${oldest}` : ""}`).catch((error) => toast(error.message));
-    if (found?.length) { session.events.push(...found); draw(); } else toast("There are no older events.");
+    if (found?.length) { session.events.push(...shown(found)); draw(); } else toast("There are no older events.");
   } }, "Older");
   filter.onchange = draw;
   draw();
-  const stop = following(({ detail }) => { for (const event of detail) if (wanted(event)) list.prepend(item(event, true)); });
+  const stop = following(({ detail }) => {
+    for (const event of detail.filter(wanted)) {
+      list.querySelector(".empty")?.remove();
+      list.prepend(item(event, true));
+    }
+  });
   return { leave: stop, root: el("section", {}, el("div", { class: "row" }, el("h1", { class: "grow" }, "Events"),
     el("div", {}, filter)), el("div", { class: "card" }, list), el("p", {}, more)) };
 }

@@ -1,0 +1,1 @@
+"""Clips of decisions, out of the compressed stream."""

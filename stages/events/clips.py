@@ -1,0 +1,136 @@
+"""Clips of decisions: a file each in HOME/clips, sealed under the key of the person that the decision is about."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from pipeline.errors import Failed
+from pipeline.files import replace_file
+from stages.events import schema
+from stages.events.commit import clip_name
+from stages.events.ledger import Ledger
+from stages.events.records import Clip
+from stages.gallery.sealing import Unreadable, seal, unseal
+
+SAYINGS = "SELECT kind, body FROM chain JOIN notes USING (seq) WHERE kind IN ('clip', 'tombstone') ORDER BY seq"
+NEWEST = "SELECT max(seq) FROM chain WHERE kind IN ('clip', 'tombstone', 'checkpoint')"
+
+
+def put(ledger: Ledger, seq: int, clip: Clip) -> bool:
+    """Keep the clip of decision `seq`, in place of the one before; False where the decision is erased. Raises Failed.
+
+    The file is there, whole, before the row that names it; what a crash leaves of files without rows `sweep` removes.
+    """
+    found = ledger.one("SELECT owner FROM sealed WHERE seq = ?", (seq,))
+    key = ledger.keys.get(found[0]) if found else None
+    if found is None or key is None:
+        return False
+    sealed = seal(key, msgspec.msgpack.encode(clip), b"clip", seq.to_bytes(8, "big"))
+    digest = hashlib.sha256(sealed).digest()
+    path = ledger.clips / clip_name(seq, digest)
+    with schema.told(path):
+        replace_file(path, sealed, synced=True)
+    with ledger.commit() as commit:
+        if ledger.one("SELECT 1 FROM sealed WHERE seq = ? AND owner = ?", (seq, found[0])):
+            commit.keep_clip(seq, found[0], digest, [bytes.fromhex(person) for person in sorted(clip.people)])
+            return True
+        commit.gone.append(path.name)  # erased meanwhile
+    return False
+
+
+def get(ledger: Ledger, seq: int) -> Clip | None:
+    """The clip of a decision; None where there is none, or none any more. Raises Failed for a damaged one."""
+    found = ledger.one("SELECT owner, digest FROM clips WHERE seq = ?", (seq,))
+    key = ledger.keys.get(found[0]) if found else None
+    if found is None or key is None:
+        return None
+    try:
+        sealed = (ledger.clips / clip_name(seq, found[1])).read_bytes()
+        return msgspec.msgpack.decode(unseal(key, sealed, b"clip", seq.to_bytes(8, "big")), type=Clip)
+    except (OSError, Unreadable, msgspec.DecodeError) as error:
+        if ledger.one("SELECT 1 FROM clips WHERE seq = ? AND digest = ?", (seq, found[1])) is None:
+            return get(ledger, seq)  # it was replaced, or erased, between the row and the file
+        raise Failed(f"the clip of event {seq} is missing or damaged: run `gate audit`") from error
+
+
+def showing(ledger: Ledger, person: bytes) -> list[int]:
+    """The decisions about others in whose clips somebody (by id) is to be seen."""
+    query = "SELECT seq FROM shown JOIN clips USING (seq) WHERE person = ?1 AND owner != ?1 ORDER BY seq"
+    return [seq for (seq,) in ledger.all(query, (person,))]
+
+
+def remove(ledger: Ledger, seqs: Sequence[int]) -> None:
+    """Remove the clips of some decisions, and say so in the chain."""
+    with ledger.commit() as commit:
+        commit.remove_clips(seqs)
+
+
+def sweep(ledger: Ledger) -> None:
+    """Remove files that no row names: a crash came between the two. Only for who alone writes clips."""
+    with schema.told(ledger.clips):
+        there = {path.name for path in ledger.clips.iterdir()} if ledger.clips.exists() else set()
+        named = {clip_name(seq, digest) for seq, digest in ledger.all("SELECT seq, digest FROM clips")}
+        for name in there - named:
+            (ledger.clips / name).unlink(missing_ok=True)
+
+
+def doubts(ledger: Ledger) -> list[str]:
+    """What an audit finds of the clips. Each is to be the one that the chain names last, unless a tombstone excuses it.
+
+    Whoever removes or replaces one writes a row: then it is looked at once more.
+    """
+    while True:
+        newest = ledger.one(NEWEST)
+        found = list(_doubts(ledger))
+        if not found or ledger.one(NEWEST) == newest:
+            return found
+
+
+def _doubts(ledger: Ledger) -> Iterator[str]:
+    said, removed, removed_to = _said(ledger)
+    rows = dict(ledger.all("SELECT seq, digest FROM clips ORDER BY seq"))
+    for seq, digest in said.items():
+        if seq not in rows:
+            if seq > removed_to and seq not in removed and ledger.one("SELECT 1 FROM sealed WHERE seq = ?", (seq,)):
+                yield f"the clip of row {seq} is missing, and no tombstone says why"
+            continue
+        try:
+            content = (ledger.clips / clip_name(seq, rows[seq])).read_bytes()
+        except OSError:
+            yield f"the clip of row {seq} is missing, and no tombstone says why"
+            continue
+        if hashlib.sha256(content).hexdigest() != digest:
+            yield f"the clip of row {seq} was changed"
+    yield from (f"there is a clip of row {seq}, and no row says so" for seq in rows if seq not in said)
+
+
+def _said(ledger: Ledger) -> tuple[dict[int, str], set[int], int]:
+    """The SHA-256 of each decision's clip; which were removed; and up to which row. Forged rows are found elsewhere."""
+    said: dict[int, str] = {}
+    removed: set[int] = set()
+    removed_to = 0
+    for kind, body in ledger.all(SAYINGS):
+        try:
+            if kind == "clip":
+                one = msgspec.json.decode(body, type=_Said)
+                said[one.of] = one.sha256
+            else:
+                tombstone = msgspec.json.decode(body, type=_Removed)
+                removed_to = max(removed_to, tombstone.clips_to)
+                removed |= set(tombstone.clips)
+        except msgspec.DecodeError:
+            continue
+    return said, removed, removed_to
+
+
+class _Said(msgspec.Struct, frozen=True):
+    of: int
+    sha256: str
+
+
+class _Removed(msgspec.Struct, frozen=True):
+    clips: tuple[int, ...] = ()
+    clips_to: int = 0
