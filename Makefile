@@ -12,11 +12,12 @@ run: .venv/runtime
 	$(DEMO) $(BIN)/python run_pipeline.py enroll "Eileen Collins" "samples/enrol/Eileen Collins.jpg"
 	$(DEMO) $(BIN)/python run_pipeline.py run --source samples/gate.mp4 --out out
 
-gate: .venv/runtime
+gate: .venv/runtime  # until Ctrl-C, then the log is audited
 	rm -rf out/home out/keys out/master.key
 	$(DEMO) $(BIN)/python run_pipeline.py enroll "Eileen Collins" "samples/enrol/Eileen Collins.jpg"
-	$(DEMO) $(BIN)/python run_pipeline.py gate --config samples/gate.toml
-	$(DEMO) $(BIN)/python run_pipeline.py gate audit
+	@echo "The clip is played again and again, and the page stays: Ctrl-C ends it."
+	trap : INT; $(DEMO) $(BIN)/python run_pipeline.py gate --config samples/gate.toml; \
+		$(DEMO) $(BIN)/python run_pipeline.py gate audit
 
 soak: .venv/dev  # fifty kills; needs an RTSP server, as the tests do
 	FRAMEWIRE_KILLS=50 $(BIN)/python -m pytest tests/test_gate.py -k kills -s

@@ -21,6 +21,7 @@ from stages.sources.live import Live
 from stages.sources.packets import Packets
 from stages.sources.picture import SECOND, Converter, Picture
 from stages.sources.recording import Recording
+from stages.sources.repeated import Repeated
 
 __all__ = ["Capture", "CaptureConfig", "check_name", "is_live", "masked", "parse_sources"]
 
@@ -31,6 +32,9 @@ class CaptureConfig(Config, frozen=True):
     """How to read the sources."""
 
     realtime: bool = False  # files and folders at the speed of their own times, not as fast as it goes
+    repeat_seconds: Annotated[float, Meta(ge=0)] = (
+        0.0  # a video at its own speed begins again so long after its end; 0: no
+    )
     threads: Annotated[int, Meta(ge=1, le=64)] = 1  # of the decoder
     options: dict[str, str] = field(default_factory=dict)  # ffmpeg's, for live sources; see stages/sources/address.py
 
@@ -56,12 +60,14 @@ class Capture:
         self._convert = Converter(self._copier)
         self._send_packet = packets
         self._packets = Packets(source.name) if packets else None
-        self._reader: Live | Images | Recording
+        self._reader: Live | Images | Recording | Repeated
         path = Path(source.address)
         if source.live:
             self._reader = Live(source.address, config.options, config.threads, after, self._packets)
         elif path.is_dir() or is_image(path):
             self._reader = Images(path, after)
+        elif self._paced and config.repeat_seconds:
+            self._reader = Repeated(path, config.threads, after, self._packets, config.repeat_seconds)
         else:
             self._reader = Recording(path, config.threads, after, self._packets)
 

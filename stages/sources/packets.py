@@ -24,6 +24,7 @@ class Packets:
 
     def __init__(self, source: str) -> None:
         self._source = source
+        self.shift_ns = 0  # added to all times: of a file that is played once more
         self._number = 0
         self._header = b""
         self._held: deque[tuple[Unit[Any], int]] = deque(maxlen=MOST_HELD)
@@ -57,7 +58,7 @@ class Packets:
             source=self._source,
             number=self._number - 1,
             read_ns=read_ns,
-            pts_ns=nanoseconds(pts, base) + offset_ns,
+            pts_ns=nanoseconds(pts, base) + offset_ns + self.shift_ns,
             duration_ns=nanoseconds(unit.duration or 0, base),
             key=unit.is_keyframe,
             header=self._header if unit.is_keyframe else b"",

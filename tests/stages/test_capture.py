@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import av
@@ -140,6 +140,21 @@ def test_a_restart_on_another_file_fails(tmp_path: Path, capture: Open, rings: R
     film(path, frames=20)
     with pytest.raises(Failed, match="has changed while it was read"):
         list(watch(capture(path, after=last.mark), rings))
+
+
+def test_a_file_can_be_played_again_and_again(tmp_path: Path, capture: Open, rings: Rings) -> None:
+    path = film(tmp_path / "clip.mp4", frames=6)
+    again = capture(path, realtime=True, repeat_seconds=0.1)
+    seen = list(islice(watch(again, rings), 15))
+    assert [number(one.pixels) for one in seen] == [*range(6), *range(6), *range(3)]
+    assert [one.frame.seq for one in seen] == list(range(15))
+    steps = {round((later.frame.pts_ns - one.frame.pts_ns) / 1e6) for one, later in pairwise(seen)}
+    assert steps == {40, 100}
+    assert seen[6].frame.captured_ns - seen[5].frame.captured_ns >= 99_000_000
+
+    after = next(watch(capture(path, rings.mark(), realtime=True, repeat_seconds=0.1), rings))
+    assert (number(after.pixels), after.frame.seq) == (0, 15), "after a crash it begins anew"
+    assert after.frame.pts_ns > seen[-1].frame.pts_ns
 
 
 def test_realtime_gives_no_frame_before_its_time(tmp_path: Path, capture: Open, rings: Rings) -> None:

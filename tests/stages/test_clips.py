@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -93,6 +94,18 @@ def test_packets_are_on_the_line_of_the_frames(stream: list[Packet], tmp_path: P
     assert [packet.number for packet in stream] == list(range(250))
     assert [packet.pts_ns // FRAME_NS for packet in stream if packet.key] == list(range(0, 250, GROUP))
     assert all(bool(packet.header) == packet.key for packet in stream)
+
+
+def test_packets_of_a_file_that_is_played_again_are_on_its_line(tmp_path: Path) -> None:
+    path, rings = film(tmp_path / "clip.mp4", frames=6), Rings()
+    found: list[Packet] = []
+    config = CaptureConfig(realtime=True, repeat_seconds=0.1)
+    capture = Capture(config, Source("clip", str(path), False), rings, packets=found.append)
+    frames = [frame.pts_ns for frame in islice(filter(None, capture), 12)]
+    capture.close()
+    rings.close()
+    assert sorted(packet.pts_ns for packet in found)[:12] == frames
+    assert len(pictures(muxed(found[:12]))) == 12
 
 
 def test_images_have_no_packets(tmp_path: Path) -> None:
