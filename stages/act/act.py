@@ -141,10 +141,16 @@ class Act:
         return work
 
     def _notices(self, name: str, output: Output) -> Callable[[], float]:
-        """What the thread of an output does: the oldest notice first, and again until it is through."""
-        outbox = Outbox(Ledger(home(), keys(), create=True), name)
+        """What the thread of an output does: the oldest notice first, and again until it is through.
+
+        Once all are, it is told the head of what was written after the last decision: a clip, an erasure, a restart.
+        """
+        ledger = Ledger(home(), keys(), create=True)
+        outbox = Outbox(ledger, name)
+        witnessed = ""
 
         def work() -> float:
+            nonlocal witnessed
             while not self._stop.is_set() and (delivery := outbox.next()):
                 try:
                     output.tell(delivery.notice)
@@ -152,6 +158,14 @@ class Act:
                     outbox.failed(delivery.id, str(error), min(LONGEST_S, 2.0**delivery.attempts))
                     return LOOK_S
                 outbox.done(delivery.id)
+                witnessed = delivery.notice.head.hash
+            head = ledger.head()
+            if head and head.hash != witnessed and not outbox.waiting()[0]:
+                try:
+                    output.witness(head)
+                except OutputFailed:
+                    return LOOK_S  # the next look tries it again, with the head that is the newest then
+                witnessed = head.hash
             return LOOK_S
 
         return work

@@ -6,7 +6,7 @@ import threading
 
 from pipeline.errors import Failed
 from stages.act.output import OutputConfig, OutputFailed
-from stages.events.records import Command, Notice
+from stages.events.records import Command, Head, Notice
 
 
 class GpioConfig(OutputConfig, frozen=True, tag="gpio"):
@@ -46,6 +46,9 @@ class Gpio:
 
     def tell(self, notice: Notice) -> None:
         """A relay tells nobody."""
+
+    def witness(self, head: Head) -> None:
+        """A relay keeps nothing."""
 
     def close(self) -> None:
         """Switch off and let go of the pin."""

@@ -1,8 +1,9 @@
 """MQTT 5 or 3.1.1 by paho: decisions as JSON, doors as topics, badges in, and Home Assistant finds it all by itself.
 
 Topics below `framewire/NAME`: `availability` (online, offline; retained, also as the last will), `event` (a decision
-as JSON, QoS 1: it counts once the broker has acknowledged it), `door/DOOR` (open, QoS 0; a relay that listens closes by
-itself after the seconds in the payload), `badge/DOOR` (in: the number of a badge that was shown).
+as JSON, QoS 1: it counts once the broker has acknowledged it), `head` (of a row of the log that is no decision),
+`door/DOOR` (open, QoS 0; a relay that listens closes by itself after the seconds in the payload), `badge/DOOR` (in: the
+number of a badge that was shown).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from msgspec import Meta
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from stages.act.output import OutputConfig, OutputFailed, Seconds, SomePath, secret
-from stages.events.records import Command, Notice
+from stages.events.records import Command, Head, Notice
 
 OUTCOMES = ("opened", "refused", "held", "alarm")
 
@@ -64,6 +65,10 @@ class Mqtt:
     def tell(self, notice: Notice) -> None:
         """Publish the decision."""
         self._publish("event", {**msgspec.to_builtins(notice), "event_type": notice.outcome}, qos=1)
+
+    def witness(self, head: Head) -> None:
+        """Publish the head."""
+        self._publish("head", msgspec.to_builtins(head), qos=1)
 
     def close(self) -> None:
         """Say that it is gone, and go."""

@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from pipeline.errors import Failed, Usage
 from stages.act.output import OutputConfig, OutputFailed, SafeName, Seconds, SomePath, secret
-from stages.events.records import Command, Notice
+from stages.events.records import Command, Head, Notice
 
 SCBK_BYTES = 16
 TICK_S = 0.1  # of the timers in output commands
@@ -101,6 +101,9 @@ class Osdp:
                 "timer_count": 20,
             }
         )
+
+    def witness(self, head: Head) -> None:
+        """A device keeps nothing."""
 
     def close(self) -> None:
         """Stop talking; a relay that is on goes off by its own timer."""

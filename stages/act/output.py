@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from pipeline.config import PATH, Config
 from pipeline.errors import Failed
-from stages.events.records import Command, Notice
+from stages.events.records import Command, Head, Notice
 
 SafeName = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,40}$")]
 Seconds = Annotated[float, Meta(gt=0, le=60)]
@@ -29,6 +29,9 @@ class Output(Protocol):
 
     def tell(self, notice: Notice) -> None:
         """Deliver a notice; it may have been delivered before, with the same key. Raises OutputFailed."""
+
+    def witness(self, head: Head) -> None:
+        """Keep the newest row's head elsewhere, where it is no decision's; it may have come before. OutputFailed."""
 
     def close(self) -> None:
         """Let go, within two seconds; a door that this output holds open is closed."""

@@ -11,7 +11,7 @@ import msgspec
 from pipeline.files import replace_file
 from pipeline.home import home
 from stages.act.output import OutputConfig, OutputFailed, SomePath
-from stages.events.records import Command, Notice
+from stages.events.records import Command, Head, Notice
 
 
 class SimulatedConfig(OutputConfig, frozen=True, tag="simulated"):
@@ -45,6 +45,9 @@ class Simulated:
     def tell(self, notice: Notice) -> None:
         """There is nobody to tell."""
 
+    def witness(self, head: Head) -> None:
+        """There is nowhere else to keep it."""
+
     def close(self) -> None:
         """There is nothing to let go of."""
 
@@ -56,7 +59,7 @@ class FileConfig(OutputConfig, frozen=True, tag="file"):
 
 
 class HeadsFile:
-    """Appends each decision's head: no name, no time, nothing about anybody."""
+    """Appends heads: no name, no time, nothing about anybody."""
 
     def __init__(self, config: FileConfig) -> None:
         self._path = Path(config.path)
@@ -66,14 +69,18 @@ class HeadsFile:
         raise OutputFailed("a file opens no door")
 
     def tell(self, notice: Notice) -> None:
-        """Append the head, once; a line that a crash has cut short is taken back first."""
+        """Append the decision's head."""
+        self.witness(notice.head)
+
+    def witness(self, head: Head) -> None:
+        """Append a head, once; a line that a crash has cut short is taken back first."""
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 size = os.fstat(file).st_size
                 tail = os.pread(file, 4096, max(0, size - 4096))
                 size -= len(tail) - tail.rfind(b"\n") - 1
-                line = msgspec.json.encode(notice.head) + b"\n"
+                line = msgspec.json.encode(head) + b"\n"
                 if not tail[: tail.rfind(b"\n") + 1].endswith(line):
                     os.ftruncate(file, size)
                     os.pwrite(file, line, size)

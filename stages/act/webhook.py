@@ -18,7 +18,7 @@ import msgspec
 
 from pipeline.errors import Usage
 from stages.act.output import OutputConfig, OutputFailed, Seconds, SomePath, secret
-from stages.events.records import Command, Notice
+from stages.events.records import Command, Head, Notice
 
 
 class WebhookConfig(OutputConfig, frozen=True, tag="webhook"):
@@ -47,6 +47,10 @@ class Webhook:
     def tell(self, notice: Notice) -> None:
         """Send the notice."""
         self._post(notice.key, msgspec.to_builtins(notice))
+
+    def witness(self, head: Head) -> None:
+        """Send {"head": {"seq": ..., "hash": ..., "signature": ...}}."""
+        self._post(f"{head.hash[:16]}-head", {"head": msgspec.to_builtins(head)})
 
     def close(self) -> None:
         """A connection lasts for one request."""

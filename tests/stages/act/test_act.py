@@ -20,9 +20,9 @@ from pipeline.home import home
 from stages.act.act import KINDS, Act, ActConfig
 from stages.act.output import OutputConfig, OutputFailed
 from stages.act.simulated import FileConfig
-from stages.events.audit import read_heads
+from stages.events.audit import audit, read_heads
 from stages.events.queues import Commands, Outbox
-from stages.events.records import Command, Notice, Order
+from stages.events.records import Command, Head, Notice, Order
 from stages.gallery.store import Store
 from tests.command import ROOT
 from tests.stages.act.test_outputs import until
@@ -65,6 +65,22 @@ def test_a_door_opens_and_heads_go_out_in_order(office: Office, tmp_path: Path) 
     assert Outbox(office.ledger, "heads").waiting() == (0, "")
 
 
+def test_the_head_of_what_is_no_decision_goes_out_after_those_that_are(office: Office, tmp_path: Path) -> None:
+    heads = tmp_path / "heads.jsonl"
+    seq = decide(office, ("heads",))
+    with office.ledger.commit() as commit:
+        erased = commit.note("clock", jumped_s=1)
+    act = acting(outputs=[{"kind": "file", "name": "heads", "path": str(heads)}], notify=["heads"])
+    until(lambda: heads.exists() and len(read_heads(heads)) == 2)
+    assert [head.seq for head in read_heads(heads)] == [seq, erased]
+    office.ledger.erase(bytes.fromhex(ADA))
+    until(lambda: len(read_heads(heads)) == 3)
+    act.close()
+    assert audit(office.ledger, read_heads(heads)).findings == ()
+    office.tamper("DELETE FROM chain WHERE seq = 3", "DELETE FROM notes WHERE seq = 3")
+    assert any("were cut off" in finding for finding in audit(office.ledger, read_heads(heads)).findings)
+
+
 class StuckConfig(OutputConfig, frozen=True, tag="stuck"):
     """A stand-in for an output that hangs; real ones are in test_outputs.py."""
 
@@ -83,6 +99,9 @@ class FakeStuck:
         self.calls += 1
         time.sleep(30)
 
+    def witness(self, head: Head) -> None:
+        time.sleep(30)
+
     def close(self) -> None:
         pass
 
@@ -94,10 +113,9 @@ def test_a_dead_output_delays_no_other_and_not_the_end(
     heads = tmp_path / "heads.jsonl"
     outputs: Any = (StuckConfig(name="stuck"), FileConfig(name="heads", path=str(heads)))
     act = Act(ActConfig(outputs=outputs, doors={"front": "stuck"}, notify=("stuck", "heads")))
-    for _ in range(2):
-        decide(office, ("stuck", "heads"))
+    seqs = {decide(office, ("stuck", "heads")) for _ in range(2)}
     act._wake()
-    until(lambda: heads.exists() and len(read_heads(heads)) == 2)
+    until(lambda: heads.exists() and {head.seq for head in read_heads(heads)} >= seqs)
     until(lambda: len(office.ledger.all("SELECT 1 FROM commands WHERE state = 'failed'")) == 2)
     assert any("the relay does not answer" in event.note for event in office.ledger.events())
     began = time.monotonic()

@@ -129,6 +129,8 @@ def test_a_web_hook_is_signed_and_stamped(hook: Hook, secret_file: Path) -> None
     signed = headers["Framewire-Timestamp"].encode() + b"." + body
     assert headers["Framewire-Signature"] == hmac.new(SECRET, signed, hashlib.sha256).hexdigest()
     assert json.loads(second) == {"open": "front", "seconds": 2.5, "event": 3}
+    web.witness(notice(4).head)
+    assert json.loads(hook.requests[-1][2])["head"]["seq"] == 4
 
 
 def test_a_web_hook_that_fails_says_how(hook: Hook, secret_file: Path) -> None:
@@ -235,6 +237,9 @@ def test_mqtt_tells_opens_hears_badges_and_is_found_by_home_assistant(broker: Br
     mqtt.open(COMMAND)
     until(lambda: "framewire/gate/door/front" in listener.heard)
     assert json.loads(listener.heard["framewire/gate/event"][0])["name"] == "Ada"
+    mqtt.witness(notice(4).head)
+    until(lambda: "framewire/gate/head" in listener.heard)
+    assert json.loads(listener.heard["framewire/gate/head"][0])["seq"] == 4
     assert json.loads(listener.heard["framewire/gate/door/front"][0])["seconds"] == 2.5
     assert listener.heard["framewire/gate/availability"] == [b"online"]
     found = json.loads(listener.heard["homeassistant/event/framewire_gate/config"][0])
