@@ -73,14 +73,16 @@ LIVE_VIEW_ON_GPU = [
     Process("show", (Draw, Record), hears=(every("detect"),)),
 ]
 
+AFTER_THE_DOOR = 10  # nice(2) of what no decision waits for
+
 # From a camera to a door. `latest` for files, too, which are played at their own speed: a late frame opens nothing.
 GATE = [
     Process("capture", (Capture,), per_source=True),
     Process("detect", (Detect, Nms, Track, Pick, Liveness), hears=(latest("capture"),)),
     Process("match", (Match,), hears=(every("detect"),)),
     Process("gate", (Gate, Act), hears=(every("match"),)),
-    Process("record", (Clips,), hears=(latest("gate"), packets("capture"))),
-    Process("show", (Show,), hears=(latest("gate"),)),
+    Process("record", (Clips,), hears=(latest("gate"), packets("capture")), nice=AFTER_THE_DOOR),
+    Process("show", (Show,), hears=(latest("gate"),), nice=AFTER_THE_DOOR),
 ]
 
 SAMPLE = Path(__file__).parent / "samples" / "gate.mp4"

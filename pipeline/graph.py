@@ -60,6 +60,7 @@ class Process:
     stages: tuple[type[Any], ...]
     hears: tuple[Edge, ...] = ()
     per_source: bool = False
+    nice: int = 0  # nice(2): how far it gives way to the others where all cores are busy, as when a graph starts
     source: Source | None = None  # set by `expand`
 
 

@@ -135,6 +135,7 @@ class Supervisor:
                 env=environment(start.threads),
                 process_group=0,  # a Ctrl-C at the terminal is ours alone
             )
+        os.setpriority(os.PRIO_PROCESS, child.running.pid, os.getpriority(os.PRIO_PROCESS, 0) + child.process.nice)
         child.channel = Channel(ours)
         child.ready = child.told_to_abort = False
         child.page.set(Counter.BUSY_SINCE, 0)
