@@ -37,7 +37,7 @@ from pipeline.watch import Watch
 
 try:
     from stages.act.act import Act
-    from stages.capture import Capture, CaptureConfig, check_name, masked, parse_sources
+    from stages.capture import Capture, CaptureConfig, check_name, from_environment, masked, parse_sources
     from stages.clips.clips import Clips
     from stages.crop import Crop, CropConfig
     from stages.detect import Detect, DetectConfig
@@ -139,7 +139,7 @@ def run(
     """
     if fuse_ and spread_:
         raise Usage("--fuse and --spread exclude each other: give one of them")
-    sources = parse_sources(source or _from_environment() or [str(SAMPLE)])
+    sources = parse_sources(source or from_environment() or [str(SAMPLE)])
     settings = _settings(config, provider, out, realtime, sources)
     graph = (fuse if fuse_ else spread if spread_ else list)(_graph(settings))
     log = _prepare(Path(settings.record.out), sources)
@@ -170,7 +170,7 @@ def gate(
     if context.invoked_subcommand:
         return
     given = load(config, GateSettings) if config else GateSettings()
-    sources = parse_sources(source or given.source or _from_environment() or [str(SAMPLE)])
+    sources = parse_sources(source or given.source or from_environment() or [str(SAMPLE)])
     settings = completed(given, [one.name for one in sources])
     log = home() / "gate.log"
     home().mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -192,11 +192,6 @@ for name, command in gate_commands.COMMANDS.items():
 app.add_typer(gate_app, name="gate")
 app.add_typer(management.app, name="gallery")
 app.add_typer(catalogue.app, name="models")
-
-
-def _from_environment() -> list[str]:
-    """Sources that are to stay out of the process list."""
-    return [line for line in os.environ.get("FRAMEWIRE_SOURCE", "").splitlines() if line]
 
 
 def _settings(

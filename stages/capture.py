@@ -15,7 +15,7 @@ from pipeline.copying import Copier
 from pipeline.frames import Mark, RingWriter
 from pipeline.graph import Source
 from pipeline.types import Frame, Packet
-from stages.sources.address import check_name, check_options, is_live, masked, parse_sources
+from stages.sources.address import check_name, check_options, from_environment, is_live, masked, parse_sources
 from stages.sources.images import Images, is_image
 from stages.sources.live import Live
 from stages.sources.packets import Packets
@@ -23,7 +23,7 @@ from stages.sources.picture import SECOND, Converter, Picture
 from stages.sources.recording import Recording
 from stages.sources.repeated import Repeated
 
-__all__ = ["Capture", "CaptureConfig", "check_name", "is_live", "masked", "parse_sources"]
+__all__ = ["Capture", "CaptureConfig", "check_name", "from_environment", "is_live", "masked", "parse_sources", "reader"]
 
 NAP_S = 0.02  # the longest sleep before the engine gets to look at its orders
 
@@ -51,7 +51,6 @@ class Capture:
         packets: Callable[[Packet], None] | None = None,
     ) -> None:
         """`packets` takes the compressed stream of a camera, a stream or a video file, where somebody hears it."""
-        check_options(config.options)
         self._name = source.name
         self._make_ring = ring
         self._ring: RingWriter | None = None
@@ -60,16 +59,7 @@ class Capture:
         self._convert = Converter(self._copier)
         self._send_packet = packets
         self._packets = Packets(source.name) if packets else None
-        self._reader: Live | Images | Recording | Repeated
-        path = Path(source.address)
-        if source.live:
-            self._reader = Live(source.address, config.options, config.threads, after, self._packets)
-        elif path.is_dir() or is_image(path):
-            self._reader = Images(path, after)
-        elif self._paced and config.repeat_seconds:
-            self._reader = Repeated(path, config.threads, after, self._packets, config.repeat_seconds)
-        else:
-            self._reader = Recording(path, config.threads, after, self._packets)
+        self._reader = reader(source, config, after, self._packets)
 
     @property
     def state(self) -> str:
@@ -110,6 +100,21 @@ class Capture:
             height=height,
             damage=picture.damage,
         )
+
+
+def reader(
+    source: Source, config: CaptureConfig, after: Mark | None = None, packets: Packets | None = None
+) -> Live | Images | Recording | Repeated:
+    """What reads this kind of source, from behind `after`; `packets` gets what is compressed. Raises Usage and Failed."""
+    check_options(config.options)
+    path = Path(source.address)
+    if source.live:
+        return Live(source.address, config.options, config.threads, after, packets)
+    if path.is_dir() or is_image(path):
+        return Images(path, after)
+    if config.realtime and config.repeat_seconds:
+        return Repeated(path, config.threads, after, packets, config.repeat_seconds)
+    return Recording(path, config.threads, after, packets)
 
 
 def _paced(pictures: Iterable[Picture | None]) -> Iterator[Picture | None]:

@@ -14,30 +14,39 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import config as toml
-from pipeline.errors import Failed
+from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
+from stages.capture import from_environment
 from stages.clips.clips import blur_out
 from stages.events.ledger import Ledger
+from stages.gallery.camera import Sitting
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.readers import wait_for
 from stages.gallery.store import Access, Person, Store, checked_name
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="The TOML file that `run` is given too.")]
 Name = Annotated[str, typer.Argument(help="Whom the photos show, as it shall stand in the picture.")]
+CAMERA_HELP = "In place of photos: camera index, rtsp/http address, or a file. [default: $FRAMEWIRE_SOURCE]"
 FOLLOW_S = 30.0  # how long `forget` waits for running pipelines
 DIGITS = 12  # of a model's identity, as the table shows it
 
 
 def enroll(
     name: Name,
-    photos: Annotated[list[Path], typer.Argument(help="Photos that show this person's face and no other.")],
+    photos: Annotated[
+        list[Path] | None, typer.Argument(help="Photos that show this person's face and no other.")
+    ] = None,
+    camera: Annotated[str | None, typer.Option(help=CAMERA_HELP)] = None,
     config: ConfigFile = None,
     force: Annotated[
         bool, typer.Option("--force", help="Even if somebody else who is enrolled looks like this.")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Onto the watch list: a gate raises an alarm.")] = False,
 ) -> None:
-    """Make a person known by one photo or more; the same name again adds photos.
+    """Make a person known, by one photo or more or in front of a camera; the same name again adds photos.
+
+    A camera says what to do, one line at a time, and takes three pictures: of the face straight, and turned a little to
+    both sides. Ctrl-C, or a minute without them, ends it, and nobody is enrolled.
 
     What is kept are templates and the faces cut out of the photos, encrypted. A pipeline that is running knows the
     person within a second; a gate whose config names no groups lets them in from then on, unless `gallery access` says
@@ -45,15 +54,27 @@ def enroll(
 
     [bold]Example[/bold]: python run_pipeline.py enroll "Ada Lovelace" ada-1.jpg ada-2.jpg
     """
-    name = checked_name(name)
+    name, address = checked_name(name), _camera(photos, camera)
     settings = settings_of(config)
     enrol = Enrol(settings)
-    embeddings, portraits = enrol(photos)
+    embeddings, portraits = Sitting(enrol, Console())(address, settings.capture) if address else enrol(photos or [])
     store = store_of(settings)
     if not force and (twin := enrol.twin(store.people(), name, embeddings)):
         raise Failed(f"this looks like {twin}: enroll it under that name, or say --force if it is somebody else")
     count = store.add(name, enrol.identity, embeddings, portraits, Access(watch=True) if watch else None)
     Console().print(Text(f"{name} is enrolled with {count} photo{'s' if count > 1 else ''}"), soft_wrap=True)
+
+
+def _camera(photos: list[Path] | None, camera: str | None) -> str | None:
+    """Where to look for who is to be enrolled; None for their photos. Raises Usage."""
+    if photos:
+        if camera is not None:
+            raise Usage("photos and --camera exclude each other: give one of them")
+        return None
+    addresses = [camera] if camera is not None else from_environment()
+    if len(addresses) != 1:
+        raise Usage("give photos, or one camera with --camera or in $FRAMEWIRE_SOURCE")
+    return addresses[0]
 
 
 def people(

@@ -16,14 +16,16 @@ from pipeline.config import Config
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Overwritten
 from pipeline.types import Crops, Detections, Frame
+from stages.capture import CaptureConfig
 from stages.crop import TEMPLATES, Crop, CropConfig, cut
 from stages.detect import Detect, DetectConfig
 from stages.embed import Embedder
+from stages.gallery.guidance import Seen
 from stages.gallery.index import Gallery
 from stages.gallery.people import Person, Portrait
 from stages.match import MatchConfig
 from stages.nms import Nms, NmsConfig
-from stages.quality import rate
+from stages.quality import pose, rate
 
 LONGEST = 1600  # pixels; a longer photo is shrunk, since chips are cut without smoothing
 # Detectors miss a face that fills its picture: with this much of each side around, CenterFace found 21 of 21 faces
@@ -34,24 +36,16 @@ GREY = (114, 114, 114)
 # 0.79 from 96 pixels, 0.75 from 40, 0.68 from 24, 0.60 from 20.
 SMALLEST = 40
 ANIMATED = (b"GIF8", b"RIFF", b"\x89PNG")  # how files begin that may hold several pictures
-GOOD = 0.35  # of each factor of quality, for a face that is enrolled at a camera
-ADVICE = {  # what to do about the first factor that is too low
-    "size": "come nearer",
-    "lit": "it is too dark: turn to the light",
-    "unblown": "there is too much light: turn away from it",
-    "frontal": "look straight into the camera",
-    "sharp": "hold still",
-}
 
 
 class EnrolConfig(Config, frozen=True):
     """The tables of a config file that enrolment needs; those of other stages may stand beside them, unread."""
 
+    capture: CaptureConfig = CaptureConfig()
     detect: DetectConfig = DetectConfig()
     nms: NmsConfig = NmsConfig()
     match: MatchConfig = MatchConfig()
     engine: dict[str, Any] | None = None
-    capture: dict[str, Any] | None = None
     crop: dict[str, Any] | None = None
     draw: dict[str, Any] | None = None
     record: dict[str, Any] | None = None
@@ -66,7 +60,10 @@ class EnrolConfig(Config, frozen=True):
 
 
 class Enrol:
-    """Photos -> embeddings. `identity` is the embedder's: the model that the templates belong to."""
+    """Photos -> embeddings. `identity` is the embedder's: the model that the templates belong to.
+
+    `threshold` is its cosine similarity, -1..1, from which on two faces are one person's.
+    """
 
     def __init__(self, config: EnrolConfig) -> None:
         self._photo = _Photo()
@@ -75,7 +72,7 @@ class Enrol:
         self._embed = Embedder(config.match)
         self._template = TEMPLATES[self._embed.align]
         self._crop = Crop(msgspec.convert({"align": self._embed.align, "min_face": 1}, CropConfig), self._photo)
-        self.identity = self._embed.identity
+        self.identity, self.threshold = self._embed.identity, self._embed.threshold
 
     def __call__(self, photos: Sequence[Path]) -> tuple[NDArray[np.float32], list[Portrait]]:
         """(N, D) of unit length, and the faces; Failed at the first photo that does not show one face, large enough."""
@@ -84,20 +81,22 @@ class Enrol:
     def of(
         self, pictures: Sequence[NDArray[np.uint8]], names: Sequence[str]
     ) -> tuple[NDArray[np.float32], list[Portrait]]:
-        """The same of pictures (H, W, 3) BGR, as `read` and `decoded` give them, with what to call each."""
+        """The same of pictures (H, W, 3) BGR, as `read`, `decoded` and `shrunk` give them, with what to call each."""
         found = [self._face(pixels, name) for pixels, name in zip(pictures, names, strict=True)]
         return self._embed(np.concatenate([chips for chips, _ in found])), [portrait for _, portrait in found]
 
-    def advice(self, pixels: NDArray[np.uint8]) -> str:
-        """What somebody in front of a camera should do before they are enrolled from this picture; "" for nothing."""
+    def look(self, pixels: NDArray[np.uint8]) -> Seen:
+        """What guidance needs to know of a picture (H, W, 3) BGR, as `of` takes it."""
         found = self._faces(pixels)
-        if len(found.boxes) != 1 or found.keypoints is None:
-            return "nobody is in the picture" if not len(found.boxes) else "two faces are in the picture: one at a time"
+        high, wide = (side // 6 for side in pixels.shape[:2])  # a photo's border, of which nothing is to be told
+        light = float(pixels[high : pixels.shape[0] - high, wide : pixels.shape[1] - wide].mean())
+        if len(found.boxes) != 1:
+            return Seen(len(found.boxes), light)
         chips = self._crop(found).chips
-        if not len(chips):
-            return ADVICE["frontal"]
+        if found.keypoints is None or not len(chips):
+            return Seen(1, light)
         quality = rate(found.boxes, found.keypoints, chips, self._template, SMALLEST)
-        return next((words for factor, words in ADVICE.items() if getattr(quality, factor)[0] < GOOD), "")
+        return Seen(1, light, float(pose(found.keypoints).yaw[0]), quality)
 
     def embed(self, portraits: Sequence[Portrait]) -> NDArray[np.float32]:
         """(N, D) of unit length, of faces that are kept from an enrolment."""
@@ -127,7 +126,7 @@ class Enrol:
         others = Gallery([person for person in people if person.name != name], self.identity)
         _, names, near = others.nearest(embeddings)
         best = int(np.nan_to_num(near, nan=-1).argmax())
-        return f"{names[best]}, {near[best]:.2f}" if near[best] >= self._embed.threshold else ""
+        return f"{names[best]}, {near[best]:.2f}" if near[best] >= self.threshold else ""
 
     def everybody(self, photo: Path) -> NDArray[np.float32]:
         """(K, D) of unit length: all faces of a photo that are large enough. Raises Failed for what is no photo."""
@@ -172,11 +171,17 @@ def decoded(content: bytes, name: str) -> NDArray[np.uint8]:
         _, animation = cv2.imdecodeanimation(np.frombuffer(content, np.uint8))
         if len(animation.frames) > 1:
             raise Failed(f"the photo {name} moves: take a picture that stands still")
-    ratio = LONGEST / max(pixels.shape)
-    if ratio < 1:
-        pixels = cv2.resize(pixels, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
+    pixels = shrunk(pixels.astype(np.uint8, copy=False))
     high, wide = (round(BORDER * side) for side in pixels.shape[:2])
     return cv2.copyMakeBorder(pixels, high, high, wide, wide, cv2.BORDER_CONSTANT, value=GREY).astype(np.uint8)
+
+
+def shrunk(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`pixels` (H, W, 3) at most `LONGEST` a side."""
+    ratio = LONGEST / max(pixels.shape)
+    if ratio >= 1:
+        return pixels
+    return np.asarray(cv2.resize(pixels, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 class _Photo:

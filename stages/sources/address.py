@@ -51,6 +51,11 @@ def parse_sources(addresses: Sequence[str]) -> list[Source]:
     return sources
 
 
+def from_environment() -> list[str]:
+    """Addresses that are to stay out of the process list: the lines of $FRAMEWIRE_SOURCE."""
+    return [line for line in os.environ.get("FRAMEWIRE_SOURCE", "").splitlines() if line]
+
+
 def is_live(address: str) -> bool:
     """Whether `address` is a camera or a stream, which do not wait for us. Raises Usage for one that cannot be read."""
     if not address:

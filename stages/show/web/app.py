@@ -114,8 +114,9 @@ class Api:
         return await run_in_threadpool(self.data.enroll, name, photos, force, watch)
 
     async def look(self, request: Request) -> Any:
-        """What would have to be better about a picture (the body) before somebody is enrolled from it."""
-        return await run_in_threadpool(self.data.look, await request.body())
+        """What to do before a picture (the body) is good to enrol somebody, of whom ?taken=N pictures are taken."""
+        taken = _number(request.query_params.get("taken", 0))
+        return await run_in_threadpool(self.data.look, await request.body(), taken)
 
     async def forget(self, request: Request) -> Any:
         """Destroy all that is kept of a person; the receipt."""

@@ -18,6 +18,7 @@ from stages.events import clips
 from stages.events.ledger import Ledger
 from stages.gallery.commands import forgotten
 from stages.gallery.enrol import Enrol, EnrolConfig, decoded
+from stages.gallery.guidance import SIDES, advice
 from stages.gallery.people import Access, Person, checked_name
 from stages.gallery.store import Store
 from stages.gate import calibration
@@ -77,11 +78,11 @@ class Data:
         access = Access(watch=True) if watch else None
         return {"name": name, "photos": store.add(name, enrol.identity, embeddings, portraits, access)}
 
-    def look(self, content: bytes) -> dict[str, Any]:
-        """What would have to be better about a picture from a webcam before it is enrolled; "" where nothing."""
+    def look(self, content: bytes, taken: int) -> dict[str, Any]:
+        """What somebody at a webcam, of whom `taken` pictures are taken, should do before the next; "" for nothing."""
         picture = decoded(content, "the picture")
         with self._enrolling() as enrol:
-            return {"advice": enrol.advice(picture)}
+            return {"advice": advice(enrol.look(picture), SIDES[taken % len(SIDES)])}
 
     @contextmanager
     def _enrolling(self) -> Iterator[Enrol]:

@@ -72,8 +72,16 @@ def test_a_bad_name_is_told_before_the_photos_are_looked_at() -> None:
         call("enroll", "a\nb", "no such photo")
 
 
-def test_a_photo_is_asked_for() -> None:
-    assert call("enroll", "Ada").exit_code == 2
+def test_photos_or_one_camera_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FRAMEWIRE_SOURCE", raising=False)
+    with pytest.raises(Usage, match="give photos, or one camera"):
+        call("enroll", "Ada")
+    monkeypatch.setenv("FRAMEWIRE_SOURCE", "0\n1")
+    with pytest.raises(Usage, match="one camera"):
+        call("enroll", "Ada")
+    with pytest.raises(Usage, match="exclude each other"):
+        call("enroll", "Ada", SAMPLE, "--camera", "0")
+    assert call("enroll", "Ada", SAMPLE).exit_code == 0  # the cameras of `run` are not asked for
 
 
 def test_the_config_says_where_the_gallery_is(place: Path) -> None:

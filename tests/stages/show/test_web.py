@@ -182,6 +182,14 @@ def test_people_are_enrolled_ruled_and_forgotten(site: Site) -> None:
     assert Store(home(), keys()).people() == []
 
 
+def test_a_webcam_is_guided_from_one_picture_to_the_next(site: Site) -> None:
+    site.enter()
+    said = [site.ask("POST", f"/api/look?taken={taken}", content=PHOTO.read_bytes()).json() for taken in range(4)]
+    words = "", "turn a little to your left", "turn a little to your right", ""
+    assert [one["advice"] for one in said] == list(words)
+    assert site.ask("POST", "/api/look?taken=x", content=PHOTO.read_bytes()).status_code == 400
+
+
 def test_a_name_that_looks_like_a_path_is_a_name(site: Site) -> None:
     site.enter()
     name = "../people/R&D?"

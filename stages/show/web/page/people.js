@@ -95,7 +95,7 @@ async function webcam(place, shots, error) {
   place.replaceChildren(video, advice, take);
   const timer = setInterval(async () => {
     if (!video.videoWidth) return;
-    const said = await api("POST", "/api/look", await grab()).catch((problem) => ({ advice: problem.message }));
+    const said = await api("POST", `/api/look?taken=${shots.length}`, await grab()).catch((problem) => ({ advice: problem.message }));
     advice.textContent = said.advice || "Good: take the picture.";
     take.disabled = Boolean(said.advice);
   }, 700);
