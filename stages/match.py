@@ -15,7 +15,7 @@ from pipeline.config import PATH
 from pipeline.home import home
 from pipeline.types import Crops, Faces, Matches, Picked
 from stages.embed import Embedder, EmbedderConfig
-from stages.gallery.index import LiveGallery
+from stages.gallery.index import Index, LiveGallery
 
 LOOK_S = 1.0  # how often it is looked whether the gallery has changed
 
@@ -26,6 +26,7 @@ class MatchConfig(EmbedderConfig, frozen=True):
     """`[match]`: the embedder and how near is near enough."""
 
     threshold: Annotated[float, Meta(ge=-1, le=1)] | None = None  # cosine similarity; None: the embedder's own
+    index: Index = "exact"  # "faiss": faster among very many people, see stages/gallery/index.py
     gallery: Annotated[str, Meta(pattern=PATH)] = ""  # the folder of who is enrolled; "": the user's data folder
 
 
@@ -37,7 +38,7 @@ class Match:
     def __init__(self, config: MatchConfig) -> None:
         self._embed = Embedder(config)
         folder = Path(config.gallery) if config.gallery else home()
-        self._gallery = LiveGallery(folder, self._embed.identity, "a pipeline's match")
+        self._gallery = LiveGallery(folder, self._embed.identity, "a pipeline's match", config.index)
         self._looked = time.monotonic()
         if self._gallery.now.note:
             log.warning(self._gallery.now.note)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.errors import Failed
 from stages.gallery.index import Gallery, LiveGallery
 from stages.gallery.people import Access
 from stages.gallery.readers import wait_for
@@ -99,6 +100,60 @@ def test_a_face_marked_as_not_theirs_lowers_that_match_and_no_other() -> None:
 def test_nobody_is_alike_to_somebody_who_is_not_here() -> None:
     gallery = Gallery([person("Ada", np.eye(1, 16, dtype=np.float32))], "m")
     assert np.isnan(gallery.similarity("00", np.eye(2, 16, dtype=np.float32))).all()
+
+
+def crowd(people: int, templates_each: int) -> tuple[list[Person], NDArray[np.float32]]:
+    """People whose faces, like real ones, vary in few directions; and one more face of each of the first 400."""
+    random = np.random.default_rng(7)
+    spread = np.exp(-np.arange(128) / 30) * np.linalg.qr(random.normal(size=(128, 128)))[0].T
+    middles = unit(random.normal(size=(people, 128)) @ spread)
+    faces = unit(middles[:, None] + 0.6 * unit(random.normal(size=(people, templates_each + 1, 128)) @ spread))
+    return [person(f"P{place}", rows[1:]) for place, rows in enumerate(faces)], faces[:400, 0]
+
+
+def test_faiss_finds_whom_the_exact_index_finds() -> None:
+    pytest.importorskip("faiss")
+    people, faces = crowd(15_000, 2)
+    strangers = unit(np.random.default_rng(8).normal(size=(100, 128)))
+    for queries in (faces, strangers):
+        ids, _, similarity = Gallery(people, "m").nearest(queries)
+        found, _, near = Gallery(people, "m", "faiss").nearest(queries)
+        same = np.array(ids) == np.array(found)
+        assert same.mean() >= 0.99
+        np.testing.assert_allclose(near[same], similarity[same], atol=1e-6)
+        assert (near <= similarity + 1e-6).all()  # who is missed never makes for a nearer one
+
+
+def test_faiss_heeds_negatives() -> None:
+    pytest.importorskip("faiss")
+    people, faces = crowd(12_000, 1)
+    people[0] = msgspec.structs.replace(people[0], negatives=templates(faces[:1]))
+    exact, fast = Gallery(people, "m"), Gallery(people, "m", "faiss")
+    assert fast.nearest(faces[:1])[1] == exact.nearest(faces[:1])[1] != ("P0",)
+    np.testing.assert_allclose(fast.nearest(faces[:1])[2], exact.nearest(faces[:1])[2], atol=1e-6)
+    who = people[0].id.hex()
+    np.testing.assert_array_equal(fast.similarity(who, faces), exact.similarity(who, faces))
+
+
+def test_who_is_forgotten_is_not_in_the_index_of_faiss_either(tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    store = Store(tmp_path / "home", tmp_path / "keys")
+    people, faces = crowd(12_000, 1)
+    store.add("Crowd", "m", np.concatenate([one.templates[0].embedding[None] for one in people[1:]]))
+    store.add("Ada", "m", faces[:1])
+    live = LiveGallery(tmp_path / "home", "m", "the door", "faiss")
+    assert live.now.nearest(faces[:1])[1] == ("Ada",)
+    store.forget("Ada")
+    assert live.refresh()
+    assert live.now.nearest(faces[:1])[1] == ("Crowd",)
+    live.close()
+
+
+def test_faiss_that_is_not_installed_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(Failed, match=r"pip install framewire\[faiss\]"):
+        Gallery([], "m", "faiss")
+    assert len(Gallery([], "m")) == 0
 
 
 def test_a_running_process_follows_the_gallery_and_says_so(tmp_path: Path) -> None:
