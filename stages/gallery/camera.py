@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 
 import numpy as np
@@ -44,8 +44,8 @@ class Sitting:
         `address` is a camera, a stream, or a file, of which each picture is looked at. Raises Usage and Failed: where
         it cannot be read, after TIMEOUT_S, at the end of a file, and when it is stopped by Ctrl-C.
         """
-        with self._console.status("") as status:
-            for pixels in self._pictures(address, config, status):
+        with self._console.status("") as status, closing(self._pictures(address, config, status)) as shown:
+            for pixels in shown:
                 self._say(status, self._see(pixels))
                 if self._guidance.done:
                     portraits = [portrait for _, one in self._faces for portrait in one]
@@ -64,7 +64,9 @@ class Sitting:
             self._faces.append((embeddings, portraits))
         return words
 
-    def _pictures(self, address: str, config: CaptureConfig, status: Status) -> Iterator[NDArray[np.uint8]]:
+    def _pictures(
+        self, address: str, config: CaptureConfig, status: Status
+    ) -> Generator[NDArray[np.uint8], None, None]:
         """(H, W, 3) BGR. Raises Failed when time is up or somebody stops it, whether pictures come or not."""
         (source,) = parse_sources([address])
         convert, ends = Converter(Copier(helped=False)), float("inf")
