@@ -105,7 +105,7 @@ class Capture:
 def reader(
     source: Source, config: CaptureConfig, after: Mark | None = None, packets: Packets | None = None
 ) -> Live | Images | Recording | Repeated:
-    """What reads this kind of source, from behind `after`; `packets` gets what is compressed. Raises Usage and Failed."""
+    """What reads this kind of source, from behind `after`; `packets` gets the compressed stream. Usage and Failed."""
     check_options(config.options)
     path = Path(source.address)
     if source.live:
