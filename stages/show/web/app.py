@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,20 +12,18 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pipeline.errors import Usage
 from stages.show.web.data import Data
-from stages.show.web.guard import ANSWERS, COOKIE, Guarded, admit, identified, same_origin
+from stages.show.web.guard import ANSWERS, COOKIE, Guarded, admit
 from stages.show.web.live import Live
+from stages.show.web.streams import Streams
 from stages.show.web.users import Role, Users
 
-PUSH_S = 0.2
-RECHECK_S = 5.0  # how often it is looked whether who watches may still
 PAGE = Path(__file__).parent / "page"
 
 
@@ -47,6 +42,7 @@ class Api:
     def __init__(self, users: Users, data: Data, live: Live, secure: bool) -> None:
         """`secure` is whether browsers come over TLS: then the cookie goes over nothing else."""
         self.users, self.data, self.live, self._secure = users, data, live, secure
+        self.streams = Streams(users, data, live)
 
     async def begin(self, request: Request) -> Any:
         """Make the first admin, with the secret of the link that the gate has printed."""
@@ -167,52 +163,12 @@ class Api:
         return described()
 
     async def pictures(self, request: Request) -> Any:
-        """A camera's live picture, as Motion JPEG."""
+        """A camera's live picture, as Motion JPEG; as a WebSocket, a JPEG a message, each to be answered when shown."""
         camera = request.path_params["camera"]
         if camera not in self.live.cameras():
             raise HTTPException(404, "there is no camera of that name")
         kind = "multipart/x-mixed-replace; boundary=frame"
-        return StreamingResponse(self._frames(request, camera), media_type=kind)
-
-    async def _frames(self, request: Request, camera: str) -> AsyncIterator[bytes]:
-        seen = -1
-        with self.live.watched():
-            async for _ in self._while_allowed(request, 0.01):
-                seq, picture = self.live.picture(camera)
-                if picture and seq != seen:
-                    seen = seq
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-                    yield head.encode() + picture + b"\r\n"
-
-    async def pushed(self, socket: WebSocket) -> None:
-        """Doors, health and new events, as they come."""
-        if await run_in_threadpool(identified, self.users, socket) is None or not same_origin(socket):
-            await socket.close(4401)
-            return
-        await socket.accept()
-        newest = await run_in_threadpool(self.data.events, None, 1)
-        seen = newest[0]["seq"] if newest else 0
-        try:
-            async for _ in self._while_allowed(socket, PUSH_S):
-                events = await run_in_threadpool(self.data.follow, seen)
-                seen = events[-1]["seq"] if events else seen
-                state = await run_in_threadpool(self.data.state)
-                news = {**state, "events": events, "faces": self.live.faces()}
-                await socket.send_bytes(msgspec.json.encode(news))
-            await socket.close(4401)
-        except (WebSocketDisconnect, RuntimeError):  # the other side is gone
-            return
-
-    async def _while_allowed(self, connection: HTTPConnection, pause_s: float) -> AsyncIterator[None]:
-        """Goes on until a session is over or its other end is gone; to watch keeps no session alive."""
-        checked = time.monotonic()
-        while not (isinstance(connection, Request) and await connection.is_disconnected()):
-            if time.monotonic() - checked >= RECHECK_S:
-                checked = time.monotonic()
-                if await run_in_threadpool(partial(identified, self.users, connection, keep=False)) is None:
-                    return
-            yield
-            await asyncio.sleep(pause_s)
+        return StreamingResponse(self.streams.motion_jpeg(request, camera), media_type=kind)
 
     async def _entered(self, request: Request, given: dict[str, str]) -> Response:
         address = request.client.host if request.client else ""
@@ -256,7 +212,8 @@ def application(api: Api) -> Starlette:
     return Starlette(
         routes=[
             *routes,
-            WebSocketRoute("/api/push", api.pushed),
+            WebSocketRoute("/api/push", api.streams.push),
+            WebSocketRoute("/live/{camera}", api.streams.pictures),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ],
         middleware=[Middleware(Guarded)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ class Live:
         self._lock = threading.Lock()
         self._pictures: dict[str, tuple[int, bytes]] = {}
         self._faces: dict[str, list[dict[str, Any]]] = {}
-        self._watching = 0
+        self._watchers: list[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     def put(self, judged: Judged, picture: NDArray[np.uint8] | None) -> None:
         """Take in a frame; `picture` (H, W, 3) BGR is None while nobody watches."""
@@ -38,6 +39,9 @@ class Live:
         with self._lock:
             self._pictures[source] = judged.frame.seq, coded
             self._faces[source] = faces
+            for camera, loop, fresh in self._watchers:
+                if camera == source:
+                    loop.call_soon_threadsafe(fresh.set)
 
     def picture(self, camera: str) -> tuple[int, bytes]:
         """The seq and the JPEG of the newest frame; b"" where none was coded yet."""
@@ -54,20 +58,22 @@ class Live:
         with self._lock:
             return sorted(self._pictures)
 
-    def is_watched(self) -> bool:
-        """Whether somebody looks at any picture."""
-        return self._watching > 0
+    def is_watched(self, camera: str) -> bool:
+        """Whether somebody looks at its picture."""
+        with self._lock:
+            return any(watched == camera for watched, _, _ in self._watchers)
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Somebody looks."""
+    def watched(self, camera: str) -> Iterator[asyncio.Event]:
+        """Somebody looks at a camera, from the running loop; the event is set at each of its frames."""
+        watcher = camera, asyncio.get_running_loop(), asyncio.Event()
         with self._lock:
-            self._watching += 1
+            self._watchers.append(watcher)
         try:
-            yield
+            yield watcher[2]
         finally:
             with self._lock:
-                self._watching -= 1
+                self._watchers.remove(watcher)
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:

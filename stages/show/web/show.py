@@ -97,7 +97,7 @@ class Show:
 
     def __call__(self, judged: Judged) -> None:
         picture = None
-        if self._live.is_watched():
+        if self._live.is_watched(judged.frame.source):
             try:
                 picture = self._draw(judged).picture
             except Overwritten:  # late: the next frame is as good

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +31,7 @@ from stages.events.ledger import Ledger
 from stages.events.records import Clip
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.store import Store
-from stages.show.web import app
+from stages.show.web import streams
 from stages.show.web.app import ENDPOINTS, described
 from stages.show.web.show import Show, ShowConfig, announced
 from tests.command import ROOT
@@ -93,6 +93,13 @@ class Site:
         ledger = Ledger(home(), keys())
         clips.put(ledger, seq, Clip((ROOT / "samples" / "gate.mp4").read_bytes(), ()))
         ledger.close()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -221,7 +228,7 @@ def test_two_who_enrol_at_once_get_each_their_own_face(site: Site, shared: Path)
 
 
 def test_who_is_logged_out_is_told_nothing_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "RECHECK_S", 0.1)
+    monkeypatch.setattr(streams, "RECHECK_S", 0.1)
     site.enter()
     cookie = f"framewire={site.client.cookies['framewire']}"
     with connect(site.address.replace("http", "ws") + "api/push", additional_headers={"Cookie": cookie}) as socket:
@@ -320,10 +327,7 @@ def test_pictures_are_drawn_only_while_somebody_watches(site: Site) -> None:
     assert site.ask("GET", "/api/state").json()["cameras"] == ["cam0"]
     assert site.show._live.picture("cam0") == (1, b"")
     with site.client.stream("GET", "/live/cam0") as answer:
-        ends = time.monotonic() + 10
-        while not site.show._live.is_watched():
-            assert time.monotonic() < ends
-            time.sleep(0.01)
+        wait_for(lambda: site.show._live.is_watched("cam0"))
         site.frame("Ada")
         content = b""
         for part in answer.iter_bytes():
@@ -332,6 +336,29 @@ def test_pictures_are_drawn_only_while_somebody_watches(site: Site) -> None:
                 break
     assert b"Content-Type: image/jpeg" in content
     assert site.ask("GET", "/live/nothing").status_code == 404
+
+
+def test_a_socket_gets_no_picture_ahead_of_its_answers(site: Site) -> None:
+    site.enter()
+    site.frame()
+    address = site.address.replace("http", "ws") + "live/"
+    cookie = {"Cookie": f"framewire={site.client.cookies['framewire']}"}
+    for bad, headers in (("cam0", {}), ("cam0", cookie | {"Origin": "http://evil.example"})):
+        with pytest.raises(websockets.exceptions.InvalidStatus):
+            connect(address + bad, additional_headers=headers)
+    nothing = connect(address + "nothing", additional_headers=cookie)
+    with nothing as socket, pytest.raises(websockets.exceptions.ConnectionClosed):
+        socket.recv(timeout=10)
+    with connect(address + "cam0", additional_headers=cookie) as socket:
+        wait_for(lambda: site.show._live.is_watched("cam0"))
+        for _ in range(streams.AHEAD):
+            site.frame("Ada")
+            assert bytes(socket.recv(timeout=10)).startswith(b"\xff\xd8")
+        for name in ("Grace", "Eileen"):
+            site.frame(name)
+        socket.send("")
+        assert socket.recv(timeout=10) == site.show._live.picture("cam0")[1]  # Grace's was left out
+    wait_for(lambda: not site.show._live.is_watched("cam0"))
 
 
 @pytest.mark.parametrize("config", [{"host": "0.0.0.0"}, {"tls_cert": "x"}])
@@ -377,10 +404,10 @@ def test_in_a_browser_from_the_link_to_the_live_picture(site: Site, page: Page) 
     site.frame()
     begin(page, site)
     expect(page.get_by_text("no liveness: this is a test")).to_be_visible()
-    picture = page.get_by_alt_text("Live picture of cam0")
+    picture = page.get_by_role("img", name="Live picture of cam0")
     expect(picture).to_be_visible()
     ends = time.monotonic() + 15
-    while not picture.evaluate("image => image.naturalWidth"):
+    while picture.evaluate("canvas => canvas.width") != 640:
         site.frame("Ada", "come in")
         assert time.monotonic() < ends
         page.wait_for_timeout(50)

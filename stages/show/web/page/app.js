@@ -21,9 +21,11 @@ export async function api(method, path, body) {
   return found;
 }
 
+export const at = (path) => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
+
 function push() {
   socket?.close();
-  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/push`);
+  socket = new WebSocket(at("/api/push"));
   socket.onmessage = async ({ data }) => {
     const news = JSON.parse(await new Response(data).text());
     Object.assign(session.state, { doors: news.doors, health: news.health });

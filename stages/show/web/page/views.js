@@ -3,6 +3,7 @@ import { api, session, shown } from "./app.js";
 import { el, toast, when } from "./dom.js";
 import { people } from "./people.js";
 import { threshold } from "./threshold.js";
+import { watch } from "./watch.js";
 
 const DOOR = { open: "M5 21h14M7 21V4l8-1.5V21M12.2 12v.5M15 5h2v16", closed: "M5 21h14M7 21V3h10v18M14 12v.5" };
 
@@ -17,8 +18,13 @@ function following(update) {
 function live() {
   const cameras = session.state.cameras;
   const picture = el("div", { class: "picture" });
-  const choose = (name) => picture.replaceChildren(
-    el("img", { src: `/live/${encodeURIComponent(name)}`, alt: `Live picture of ${name}` }));
+  let unwatch = () => {};
+  const choose = (name) => {
+    unwatch();
+    const canvas = el("canvas", { role: "img", "aria-label": `Live picture of ${name}` });
+    unwatch = watch(name, canvas);
+    picture.replaceChildren(canvas);
+  };
   const doors = el("div", { "aria-live": "polite" });
   const recent = el("ul", { class: "feed" });
   const update = () => {
@@ -33,7 +39,7 @@ function live() {
   const root = el("div", { class: "live" }, el("section", { "aria-label": "Live picture" }, picture, tabs),
     el("aside", {}, doors, el("section", { class: "card" }, el("h2", {}, "Decisions"), recent)));
   const stop = following(update);
-  return { root, leave: () => { stop(); picture.replaceChildren(); } };
+  return { root, leave: () => { stop(); unwatch(); } };
 }
 
 function doorCards() {

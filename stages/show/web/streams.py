@@ -1,0 +1,135 @@
+"""What goes on for as long as somebody watches: the live pictures, and what the gate pushes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection, Request
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from stages.show.web.data import Data
+from stages.show.web.guard import identified, same_origin
+from stages.show.web.live import Live
+from stages.show.web.users import Users
+
+PUSH_S = 0.2
+RECHECK_S = 5.0  # how often it is looked whether who watches may still
+LOOK_S = 0.5  # how often, where no picture comes, it is looked whether the other end is still there
+PART = b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"
+AHEAD = 2  # pictures on the way to a browser: one is drawn while the next one travels
+
+
+class Streams:
+    """For each who watches, on the server's loop."""
+
+    def __init__(self, users: Users, data: Data, live: Live) -> None:
+        self._users, self._data, self._live = users, data, live
+
+    async def motion_jpeg(self, request: Request, camera: str) -> AsyncIterator[bytes]:
+        """The newest picture again and again, as the parts of a multipart/x-mixed-replace with boundary=frame."""
+        seen = -1
+        yield PART
+        with self._live.watched(camera) as fresh:
+            async for _ in self._while_allowed(request, partial(_within, fresh)):
+                fresh.clear()
+                seq, picture = self._live.picture(camera)
+                if picture and seq != seen:
+                    seen = seq
+                    # The next head at once: a browser shows a picture when it has read the head behind it.
+                    yield picture + b"\r\n" + PART
+
+    async def pictures(self, socket: WebSocket) -> None:
+        """The newest picture again and again, a JPEG a message. The other end answers each when it has shown it.
+
+        At most `AHEAD` are on the way: who is slow sees fewer pictures, and no older ones.
+        """
+        camera = socket.path_params["camera"]
+        if not await self._accepted(socket):
+            return
+        if camera not in self._live.cameras():
+            await socket.close(4404)
+            return
+        with self._live.watched(camera) as fresh:
+            ahead = Ahead(fresh)
+            answers = asyncio.create_task(ahead.follow(socket))
+            try:
+                await self._send(socket, camera, ahead, answers)
+            finally:
+                answers.cancel()
+
+    async def _send(self, socket: WebSocket, camera: str, ahead: Ahead, answers: asyncio.Task[None]) -> None:
+        seen = -1
+        with suppress(WebSocketDisconnect, RuntimeError):  # the other side is gone
+            async for _ in self._while_allowed(socket, partial(_within, ahead.fresh)):
+                if answers.done():
+                    return
+                ahead.fresh.clear()
+                seq, picture = self._live.picture(camera)
+                if picture and seq != seen and ahead.count < AHEAD:
+                    seen = seq
+                    ahead.count += 1
+                    await socket.send_bytes(picture)
+            await socket.close(4401)
+
+    async def push(self, socket: WebSocket) -> None:
+        """Doors, health and new events, as they come."""
+        if not await self._accepted(socket):
+            return
+        newest = await run_in_threadpool(self._data.events, None, 1)
+        seen = newest[0]["seq"] if newest else 0
+        with suppress(WebSocketDisconnect, RuntimeError):  # the other side is gone
+            async for _ in self._while_allowed(socket, partial(asyncio.sleep, PUSH_S)):
+                events = await run_in_threadpool(self._data.follow, seen)
+                seen = events[-1]["seq"] if events else seen
+                state = await run_in_threadpool(self._data.state)
+                news = {**state, "events": events, "faces": self._live.faces()}
+                await socket.send_bytes(msgspec.json.encode(news))
+            await socket.close(4401)
+
+    async def _accepted(self, socket: WebSocket) -> bool:
+        """Whether who opens it is logged in, and comes from our own page; else it is closed."""
+        if await run_in_threadpool(identified, self._users, socket) is None or not same_origin(socket):
+            await socket.close(4401)
+            return False
+        await socket.accept()
+        return True
+
+    async def _while_allowed(
+        self, connection: HTTPConnection, pause: Callable[[], Awaitable[None]]
+    ) -> AsyncIterator[None]:
+        """Goes on until a session is over or its other end is gone; to watch keeps no session alive."""
+        checked = time.monotonic()
+        while not (isinstance(connection, Request) and await connection.is_disconnected()):
+            if time.monotonic() - checked >= RECHECK_S:
+                checked = time.monotonic()
+                if await run_in_threadpool(partial(identified, self._users, connection, keep=False)) is None:
+                    return
+            yield
+            await pause()
+
+
+class Ahead:
+    """How many pictures are on the way to a browser; an answer makes room for the newest, if there is one."""
+
+    def __init__(self, fresh: asyncio.Event) -> None:
+        self.fresh, self.count = fresh, 0
+
+    async def follow(self, socket: WebSocket) -> None:
+        """Take in answers until the other side is gone."""
+        with suppress(WebSocketDisconnect, RuntimeError):
+            while True:
+                await socket.receive_text()
+                self.count = max(0, self.count - 1)
+                self.fresh.set()
+
+
+async def _within(fresh: asyncio.Event) -> None:
+    """Wait for a picture, but not for ever."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(fresh.wait(), LOOK_S)
