@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHES = ("nms", "hop", "startup", "graph", "memory", "search")
+BENCHES = ("nms", "hop", "startup", "graph", "memory", "search", "page_delay")
 
 
 def main() -> int:
