@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from pipeline.errors import Usage
 from stages.show.web.data import Data
 from stages.show.web.guard import ANSWERS, COOKIE, Guarded, admit
+from stages.show.web.limits import Limits
 from stages.show.web.live import Live
 from stages.show.web.streams import Streams
 from stages.show.web.users import Role, Users
@@ -34,6 +35,7 @@ class Endpoint(NamedTuple):
     path: str
     role: Role | None  # who may; None: everybody
     does: Callable[[Api, Request], Awaitable[Any]]
+    costly: bool = False  # it runs a network or hashes a password
 
 
 class Api:
@@ -42,7 +44,8 @@ class Api:
     def __init__(self, users: Users, data: Data, live: Live, secure: bool) -> None:
         """`secure` is whether browsers come over TLS: then the cookie goes over nothing else."""
         self.users, self.data, self.live, self._secure = users, data, live, secure
-        self.streams = Streams(users, data, live)
+        self.limits = Limits()
+        self.streams = Streams(users, data, live, self.limits)
 
     async def begin(self, request: Request) -> Any:
         """Make the first admin, with the secret of the link that the gate has printed."""
@@ -180,8 +183,8 @@ class Api:
 
 
 ENDPOINTS = (
-    Endpoint("POST", "/api/setup", None, Api.begin),
-    Endpoint("POST", "/api/login", None, Api.log_in),
+    Endpoint("POST", "/api/setup", None, Api.begin, costly=True),
+    Endpoint("POST", "/api/login", None, Api.log_in, costly=True),
     Endpoint("POST", "/api/logout", "viewer", Api.log_out),
     Endpoint("GET", "/api/me", "viewer", Api.me),
     Endpoint("GET", "/api/state", "viewer", Api.state),
@@ -189,15 +192,15 @@ ENDPOINTS = (
     Endpoint("GET", "/api/events/{seq:int}/snapshot", "viewer", Api.snapshot),
     Endpoint("GET", "/api/events/{seq:int}/clip", "viewer", Api.clip),
     Endpoint("GET", "/api/people", "operator", Api.people),
-    Endpoint("POST", "/api/people", "operator", Api.enroll),
-    Endpoint("POST", "/api/look", "operator", Api.look),
+    Endpoint("POST", "/api/people", "operator", Api.enroll, costly=True),
+    Endpoint("POST", "/api/look", "operator", Api.look, costly=True),
     Endpoint("GET", "/api/people/{name:path}/portrait", "operator", Api.portrait),
     Endpoint("PUT", "/api/people/{name:path}/access", "operator", Api.set_access),
     Endpoint("DELETE", "/api/people/{name:path}", "admin", Api.forget),
     Endpoint("POST", "/api/doors/{door}/badge", "operator", Api.badge),
     Endpoint("GET", "/api/calibration", "viewer", Api.calibration),
     Endpoint("GET", "/api/accounts", "admin", Api.accounts),
-    Endpoint("POST", "/api/accounts", "admin", Api.add_account),
+    Endpoint("POST", "/api/accounts", "admin", Api.add_account, costly=True),
     Endpoint("DELETE", "/api/accounts/{name}", "admin", Api.remove_account),
     Endpoint("POST", "/api/tokens", "admin", Api.add_token),
     Endpoint("DELETE", "/api/tokens/{name}", "admin", Api.remove_token),
@@ -240,7 +243,7 @@ def described() -> dict[str, Any]:
 
 def _guarded(api: Api, one: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
-        request.state.who = await admit(request, api.users, one.role)
+        request.state.who = await admit(request, api.users, api.limits, one.role, costly=one.costly)
         result = await one.does(api, request)
         if isinstance(result, Response):
             return result

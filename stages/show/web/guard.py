@@ -1,4 +1,4 @@
-"""Who is let through: log-in, role, origin, token, size; and the headers that browsers are to obey."""
+"""Who is let through: log-in, role, how often, origin, token, size; and the headers that browsers are to obey."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.errors import Failed, Usage
+from stages.show.web.limits import Limits
 from stages.show.web.users import Denied, Role, Users, Who
 
 COOKIE = "framewire"
@@ -43,14 +44,15 @@ class Guarded:
         await self._app(scope, receive, with_headers)
 
 
-async def admit(request: Request, users: Users, role: Role | None) -> Who | None:
+async def admit(request: Request, users: Users, limits: Limits, role: Role | None, *, costly: bool) -> Who | None:
     """Who asks, if they may: with `role` (None: everybody), and from our own page where something is changed.
 
-    Raises HTTPException.
+    Raises HTTPException, also where they ask too often; `costly` is what is limited more tightly.
     """
     changes = request.method != "GET"
-    _check_length(request, changes)
     who = await run_in_threadpool(identified, users, request)
+    limits.check(request, who, costly=costly)
+    _check_length(request, changes)
     if role is not None:
         if who is None:
             raise HTTPException(401, "log in first")
@@ -93,9 +95,14 @@ def _told(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
     return tell
 
 
+def refusal(error: HTTPException) -> JSONResponse:
+    """The answer that an exception stands for."""
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
 async def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code)
+    return refusal(error)
 
 
 # What an error is to whoever asks: an object with "error", a sentence.

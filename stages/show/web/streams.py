@@ -10,11 +10,13 @@ from functools import partial
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stages.show.web.data import Data
-from stages.show.web.guard import identified, same_origin
+from stages.show.web.guard import identified, refusal, same_origin
+from stages.show.web.limits import Limits
 from stages.show.web.live import Live
 from stages.show.web.users import Users
 
@@ -28,8 +30,8 @@ AHEAD = 2  # pictures on the way to a browser: one is drawn while the next one t
 class Streams:
     """For each who watches, on the server's loop."""
 
-    def __init__(self, users: Users, data: Data, live: Live) -> None:
-        self._users, self._data, self._live = users, data, live
+    def __init__(self, users: Users, data: Data, live: Live, limits: Limits) -> None:
+        self._users, self._data, self._live, self._limits = users, data, live, limits
 
     async def motion_jpeg(self, request: Request, camera: str) -> AsyncIterator[bytes]:
         """The newest picture again and again, as the parts of a multipart/x-mixed-replace with boundary=frame."""
@@ -93,8 +95,14 @@ class Streams:
             await socket.close(4401)
 
     async def _accepted(self, socket: WebSocket) -> bool:
-        """Whether who opens it is logged in, and comes from our own page; else it is closed."""
-        if await run_in_threadpool(identified, self._users, socket) is None or not same_origin(socket):
+        """Whether who opens it is logged in, asks not too often, and comes from our own page; else it is refused."""
+        who = await run_in_threadpool(identified, self._users, socket)
+        try:
+            self._limits.check(socket, who, costly=False)
+        except HTTPException as error:
+            await socket.send_denial_response(refusal(error))
+            return False
+        if who is None or not same_origin(socket):
             await socket.close(4401)
             return False
         await socket.accept()

@@ -1,0 +1,72 @@
+"""How often somebody may ask: a token bucket for each account and token, and for each address that is nobody's yet."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from collections import OrderedDict
+from typing import NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+
+from stages.show.web.users import Who
+
+BUCKETS = 10_000  # at most; who has asked for longest ago is forgotten first, and that bucket has filled up the most
+
+
+class Rate(NamedTuple):
+    """So many requests at once, and then so many a second."""
+
+    burst: float
+    a_second: float
+
+
+KNOWN = Rate(300, 30)  # a page of events or people asks for a picture each
+UNKNOWN = Rate(60, 5)
+COSTLY = Rate(20, 2)  # what runs a network or hashes a password; a webcam's guidance asks 1.4 times a second
+
+
+class Limits:
+    """The buckets, in memory; for one thread, the server's."""
+
+    def __init__(self) -> None:
+        self._buckets: OrderedDict[tuple[str, ...], tuple[float, float]] = OrderedDict()  # tokens, time.monotonic()
+
+    def check(self, connection: HTTPConnection, who: Who | None, *, costly: bool) -> None:
+        """Count a request or the opening of a stream. Raises HTTPException 429 where it is one too many."""
+        key = _asker(connection, who)
+        wait_s = self._take(key, KNOWN if who else UNKNOWN)
+        if costly and not wait_s:
+            wait_s = self._take((*key, "costly"), COSTLY)
+        if wait_s:
+            seconds = math.ceil(wait_s)
+            sentence = f"too many requests: try again in {seconds} s"
+            raise HTTPException(429, sentence, headers={"Retry-After": str(seconds)})
+
+    def _take(self, key: tuple[str, ...], rate: Rate) -> float:
+        """Take a token out of a bucket; seconds until there is one again, 0 where there was one."""
+        now = time.monotonic()
+        tokens, at = self._buckets.get(key, (rate.burst, now))
+        tokens = min(rate.burst, tokens + (now - at) * rate.a_second)
+        wait_s = 0.0 if tokens >= 1 else (1 - tokens) / rate.a_second
+        self._buckets[key] = (tokens if wait_s else tokens - 1), now
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > BUCKETS:
+            self._buckets.popitem(last=False)
+        return wait_s
+
+
+def _asker(connection: HTTPConnection, who: Who | None) -> tuple[str, ...]:
+    """Whose bucket it is. A trusted proxy's word about the address has been taken by then."""
+    if who:
+        return ("account" if who.csrf else "token", who.name)
+    address = connection.client.host if connection.client else ""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return "address", address
+    if found.version == 6:  # one customer's network: each has 2 ** 64 addresses
+        return "address", str(ipaddress.ip_network((int(found), 64), strict=False))
+    return "address", address
