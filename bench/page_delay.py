@@ -196,7 +196,7 @@ def main() -> int:
         f"{CLIP.name}, {SIZE[0]}x{SIZE[1]}, {FPS} frames a second, coded by x264 as it is made, through the gate with "
         "two people enrolled; camera, gate and a headless Chromium share the cores.",
         f"{PICTURES} pictures each way, after {UNCOUNTED} that are not counted.",
-        "Captured: encoder, RTSP and decoder, of which one picture's time is ffmpeg's wait for the next one to begin.",
+        "Captured: encoder, RTSP and decoder.",
         "Painted: the animation frame that first has it; its code is read back from the canvas or the img.",
     ]
     return report("page_delay", rows, versions=("av", "starlette", "uvicorn", "playwright"), notes=notes)
