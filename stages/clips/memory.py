@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from pipeline.types import Judged, Packet
 from stages.events.records import Sighting
 
@@ -30,18 +32,23 @@ class Memory:
         self._there: set[int] = set()  # their times
         self._bytes = 0
         self._number = -1  # of the last packet that came
+        self._again = False  # a new process reads the source, and may send what its predecessor has sent
         self._broken = True  # one is missing: what comes up to the next key frame cannot be decoded
         self._sightings: deque[_Seen] = deque()
 
     def add(self, packet: Packet) -> None:
         """Take in the next packet. One that came before, from a process that has been killed since, is passed over."""
         self._broken = not packet.key and (self._broken or packet.number != self._number + 1)
+        self._again = packet.number <= self._number or (self._again and self._is_known(packet))
         self._number = packet.number
-        before = self._packets and packet.pts_ns < self._packets[0].pts_ns
-        if self._broken or before or packet.pts_ns in self._there:
+        if self._broken or (self._again and self._is_known(packet)):
             return
-        self._packets.append(packet)
-        self._there.add(packet.pts_ns)
+        last = self._packets[-1] if self._packets else None
+        if last and last.pts_ns == packet.pts_ns:  # a picture in two pieces: some senders part a key frame's slices
+            self._packets[-1] = replace(last, data=last.data + packet.data)
+        else:
+            self._packets.append(packet)
+            self._there.add(packet.pts_ns)
         self._bytes += len(packet.data)
         if packet.key:
             self._forget(packet.pts_ns - self._keep_ns)
@@ -96,6 +103,11 @@ class Memory:
             if begins_ns - around_ns <= seen.at_ns <= ends_ns + around_ns
             for person in sorted(known.get(seen.track, set()) | ({seen.person} - {""}))
         ]
+
+    def _is_known(self, packet: Packet) -> bool:
+        """Whether a packet came before, in memory or before that."""
+        oldest = self._packets[0].pts_ns if self._packets else packet.pts_ns
+        return packet.pts_ns < oldest or packet.pts_ns in self._there
 
     def _forget(self, before_ns: int) -> None:
         """Drop the groups of pictures of which nothing is needed any more."""

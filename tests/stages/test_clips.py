@@ -164,6 +164,17 @@ def test_a_capture_that_was_killed_sends_again_what_came_before(stream: list[Pac
     assert [packet.pts_ns for packet in found] == [packet.pts_ns for packet in stream]
 
 
+def test_a_picture_that_comes_in_two_packets_is_one(tmp_path: Path) -> None:
+    whole = packets_of(film(tmp_path / "clip.ts", frames=30))
+    halves = [
+        replace(packet, number=2 * packet.number + half, key=packet.key and not half, data=data)
+        for packet in whole
+        for half, data in enumerate((packet.data[: len(packet.data) // 2], packet.data[len(packet.data) // 2 :]))
+    ]
+    found = memory(halves).around(29 * FRAME_NS + whole[0].pts_ns, SECOND * 2, 0)
+    assert [packet.data for packet in found] == [packet.data for packet in whole]
+
+
 def test_a_clip_is_of_one_connection_the_one_of_its_moment(stream: list[Packet]) -> None:
     first = next(packet.number for packet in stream if packet.key and packet.number > 110)
     other = [replace(p, header=p.header and p.header + b"x") if p.number >= first else p for p in stream]
