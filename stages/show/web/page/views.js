@@ -89,15 +89,14 @@ function detail(event) {
     Snapshot: `SHA-256 ${made.frame_sha256.slice(0, 16)}…`,
   } : { "Row of the log": event.seq, Note: event.note || "erased" };
   const still = event.has_snapshot ? el("img", { src: `/api/events/${event.seq}/snapshot`, alt: "What the camera saw" }) : "";
-  return el("div", { class: "detail" }, el("div", {}, still, event.has_clip ? film(event) : ""),
+  return el("div", { class: "detail" }, el("div", {}, still, event.has_clip ? film(event, still) : ""),
     el("dl", {}, ...Object.entries(rows).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))])));
 }
 
 let playing = "";
 
 // Fetched as a whole: some browsers play from an address only where it gives parts of a file.
-function film(event) {
-  const place = el("div");
+function film(event, still) {
   const button = el("button", { type: "button", class: "quiet", onclick: async () => {
     button.disabled = true;
     const answer = await fetch(`/api/events/${event.seq}/clip`);
@@ -105,12 +104,12 @@ function film(event) {
     URL.revokeObjectURL(playing);
     playing = URL.createObjectURL(await answer.blob());
     const video = el("video", { controls: "", playsinline: "", src: playing });
-    place.replaceChildren(video);
+    if (still) still.remove();
+    button.replaceWith(video);
     video.focus();
     video.play().catch(() => {});
   } }, "Play the clip");
-  place.append(button);
-  return place;
+  return button;
 }
 
 function events() {
