@@ -171,6 +171,10 @@ class Ledger:
         row = self.one("SELECT inside, at_ns FROM presence WHERE person = ?", (bytes.fromhex(person),))
         return (bool(row[0]), row[1]) if row else None
 
+    def owners(self) -> set[bytes]:
+        """The ids of all people and passages that something is kept of."""
+        return (self.keys.owners() - {SIGNER}) | {person for (person,) in self.all("SELECT person FROM presence")}
+
     def erase(self, *owners: bytes) -> list[int]:
         """Delete what is known of some owners (people's ids), and say so in the chain; which rows.
 

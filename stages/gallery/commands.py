@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -21,8 +22,7 @@ from stages.clips.clips import blur_out
 from stages.events.ledger import Ledger
 from stages.gallery.camera import Sitting
 from stages.gallery.enrol import Enrol, EnrolConfig
-from stages.gallery.readers import wait_for
-from stages.gallery.store import Access, Person, Store, checked_name
+from stages.gallery.store import Access, Forgotten, Person, Store, checked_name
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="The TOML file that `run` is given too.")]
 Name = Annotated[str, typer.Argument(help="Whom the photos show, as it shall stand in the picture.")]
@@ -99,21 +99,21 @@ def people(
 def forget(name: Annotated[str, typer.Argument(help="Whom to forget.")], config: ConfigFile = None) -> None:
     """Forget a person: keys are destroyed, templates, portraits and what the gate has noted of them deleted.
 
-    It waits until all running pipelines have taken the gallery without them, and prints a receipt.
+    It waits until all running pipelines, on all hosts, have taken the gallery without them, and prints a receipt.
 
     [bold]Example[/bold]: python run_pipeline.py forget "Ada Lovelace"
     """
     name = checked_name(name)
     store = store_of(settings_of(config))
-    lines, late = forgotten(store, name)
+    lines, undone = forgotten(store, name)
     for line in lines:
         Console().print(Text(line), soft_wrap=True)
-    if late:
+    if undone:
         raise typer.Exit(1)
 
 
 def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
-    """Destroy all that is kept of a person: the receipt, and which processes still know them. Raises Failed.
+    """Destroy all that is kept of a person: the receipt, and what of it is not done yet. Raises Failed.
 
     The events first, while the name can still be said again after a crash; and once more when no process is left that
     could have written another.
@@ -121,26 +121,28 @@ def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
     person = next((one.id for one in store.people() if one.name == name), None)
     ledger = Ledger(home(), keys()) if (home() / "gate.sqlite").exists() else None
     counts = {"events": len(ledger.erase(person)) if ledger and person else 0, "blurred": 0, "removed": 0}
-    person, rows = store.forget(name)
-    late = wait_for(store.home, store.generation(), FOLLOW_S)
+    gone = store.forget(name)
+    late = store.wait_for(store.generation(), FOLLOW_S)
     if ledger:
-        counts["events"] += len(ledger.erase(person))
-        counts["blurred"], counts["removed"] = blur_out(ledger, person)
+        counts["events"] += len(ledger.erase(gone.person))
+        counts["blurred"], counts["removed"] = blur_out(ledger, gone.person)
         ledger.close()
-    return receipt(name, rows | counts, late), late
+    gone = gone._replace(counts=gone.counts | counts)
+    return receipt(name, gone, late, store.beyond), [*gone.left, *late]
 
 
-def receipt(name: str, counts: dict[str, int], late: list[str]) -> list[str]:
+def receipt(name: str, gone: Forgotten, late: list[str], beyond: Sequence[str]) -> list[str]:
     """What was destroyed, and what is out of reach; `late` are the processes that still know the person."""
+    counts = gone.counts
     return [
         f"{name} is forgotten at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
         f"destroyed: the data key, {counts['templates']} templates, {counts['portraits']} portraits; "
         f"{counts['events']} events of the gate, with snapshots and clips, are erased and marked so in its log; "
         f"in {counts['blurred']} clips of others the face is covered, and {counts['removed']} were removed",
+        *(f"NOT YET: {sentence}" for sentence in gone.left),
         *(f"NOT YET: {who} still has the old gallery in memory: stop it" for who in late),
         *([] if late else ["in memory: no running process holds this person any more"]),
-        "out of reach: backups of the key database and of the master key (destroy those from before today), "
-        "exports made of this person, and notifications that were sent",
+        f"out of reach: {', '.join(beyond)}, exports made of this person, and notifications that were sent",
     ]
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.home import keys
 from stages.gallery.candidates import FEW, Candidates, faiss
+from stages.gallery.database import Reader
 from stages.gallery.people import Access, Person
-from stages.gallery.readers import Reader
 from stages.gallery.store import Store
 
 Index = Literal["exact", "faiss"]
@@ -115,15 +115,31 @@ class Gallery:
         return np.unique(np.searchsorted(self._first, self._candidates(embedding), side="right") - 1)
 
 
+class Remembers(Protocol):
+    """What a process keeps of people beside the gallery."""
+
+    def owners(self) -> set[bytes]:
+        """The ids of those of whom something is kept."""
+
+    def erase(self, *owners: bytes) -> object:
+        """Keep nothing of some of them."""
+
+
 class LiveGallery:
     """The gallery on disk for one embedder, followed while it changes; `forget` waits until it has been followed.
 
     It is read and indexed anew after each change, and nothing is matched meanwhile: README.md has how long that takes.
     """
 
-    def __init__(self, home: Path, model: str, who: str, index: Index = "exact") -> None:
-        """`who` is what `forget` calls this process where it does not follow."""
-        self._store, self._model, self._who = Store(home, keys()), model, who
+    def __init__(
+        self, home: Path, model: str, who: str, index: Index = "exact", remembers: Remembers | None = None
+    ) -> None:
+        """`who` is what `forget` calls this process where it does not follow.
+
+        From what this process `remembers` those are erased who are forgotten on another host, before it is said to have
+        followed; those forgotten while it did not run, now.
+        """
+        self._store, self._model, self._who, self._remembers = Store(home, keys()), model, who, remembers
         self._index: Index = index
         self._reader: Reader | None = None  # until there is a gallery: where there is none, nothing is written
         self._generation = -1
@@ -135,11 +151,13 @@ class LiveGallery:
         if generation == self._generation:
             return False
         if self._reader is None and generation:
-            self._reader = Reader(self._store.home, self._who)  # before reading: from now on `forget` waits
-        self._generation = generation
+            self._reader = self._store.reader(self._who)  # before reading: from now on `forget` waits
+        since, self._generation = self._generation, generation
         people = self._store.people()
         self.now = Gallery(people, self._model, self._index)
         self.rules: dict[str, tuple[str, Access]] = {person.id.hex(): (person.name, person.access) for person in people}
+        if self._remembers and (gone := self._store.forgotten(since, self._remembers.owners())):
+            self._remembers.erase(*gone)
         if self._reader:
             self._reader.hold(generation)
         return True

@@ -25,7 +25,6 @@ from stages.gallery.enrol import Enrol
 from stages.gallery.keyfile import Keys
 from stages.gallery.master import Master, make_master, master_path
 from stages.gallery.people import Access, Person, Portrait
-from stages.gallery.readers import wait_for
 from stages.gallery.store import Store, checked_name
 from stages.gate.rules import window
 from stages.sources.images import is_image
@@ -204,14 +203,16 @@ def rotate() -> None:
     path = master_path()
     if path != keys().parent / "master.key" and os.environ.get("FRAMEWIRE_MASTER") is None:
         raise Usage("the master key is a credential of systemd: set $FRAMEWIRE_MASTER to the file and rotate there")
-    running = wait_for(home(), NEVER, 0)
+    store = Store(home(), keys())
+    running = store.wait_for(NEVER, 0)
     if running:
         raise Failed(f"{running[0]} runs on these data: stop it, then rotate")
-    Store(home(), keys()).generation()  # brings a gallery of an older framewire up to date
+    wrapped = store.key_file()  # brings a gallery of an older framewire up to date
     old, fresh = Master.load(home()), path.with_name(f"{path.name}.new")
     if not fresh.exists():
         make_master(fresh)
-    new, count = Master(fresh.read_bytes()), 0
+    new = Master(fresh.read_bytes())
+    count = wrapped.rewrap(new) if wrapped else 0
     for file in sorted(keys().glob("*.keys")):
         count += Keys(file, old).rewrap(new)
     os.replace(fresh, path)

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from pipeline.errors import Failed
+from stages.gallery.database import Connection
 
 SCHEMA = 2
 BUSY_S = 10.0  # how long to wait for another writer
@@ -88,7 +89,7 @@ class Rows:
         return Failed(f"the gallery {self.path} is damaged ({how}): put back a copy, or delete it and enroll again")
 
 
-def delete_person(rows: sqlite3.Connection, person: bytes) -> dict[str, int]:
+def delete_person(rows: Connection, person: bytes) -> dict[str, int]:
     """Delete all rows of a person; how many of which kind."""
     counts = {
         table: rows.execute(f"DELETE FROM {table} WHERE person = ?", (person,)).rowcount

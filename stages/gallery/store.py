@@ -1,9 +1,9 @@
 """Who is enrolled, on disk: names, rules, templates and portraits, encrypted, each person under a key of their own.
 
-The rows are in HOME/gallery.sqlite, the keys in KEYS/gallery-ID.keys, wrapped by the master key, so a copy of either
-alone reveals nobody. To forget a person is to destroy the key, then the rows. A crash between the two leaves rows that
-nobody can read; the next change sweeps them out. Table, row, person and model are authenticated with each ciphertext,
-so that no row can pass for another's.
+Rows and keys lie apart (database.py says where), the keys wrapped by the master key, so a copy of either alone reveals
+nobody. To forget a person is to destroy the key, then the rows. A crash between the two leaves rows that nobody can
+read; the next change sweeps them out. Table, row, person and model are authenticated with each ciphertext, so that no
+row can pass for another's.
 """
 
 from __future__ import annotations
@@ -11,51 +11,62 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import Failed, Usage
-from stages.gallery.keyfile import ID_BYTES, Keys
-from stages.gallery.master import Master
-from stages.gallery.migrate import migrate
+from pipeline.errors import Failed
+from stages.gallery.database import Connection, Keys, database
+from stages.gallery.keyfile import ID_BYTES
 from stages.gallery.people import TAGS, Access, Person, Portrait, Profile, Sealed, Template, checked_name
-from stages.gallery.rows import SCHEMA, Rows, delete_person
+from stages.gallery.rows import delete_person
 from stages.gallery.sealing import Unreadable, seal, unseal
 
 __all__ = ["Access", "Person", "Portrait", "Store", "Template", "checked_name"]
 
 
+class Forgotten(NamedTuple):
+    """What was destroyed."""
+
+    person: bytes  # the id
+    counts: dict[str, int]  # how many rows of which kind
+    left: list[str]  # sentences on what stays on a disk for now
+
+
 class Store:
-    """The gallery. Any number of processes may read while one writes."""
+    """The gallery, for one thread. Any number of processes may read while one writes."""
 
     def __init__(self, home: Path, keys: Path) -> None:
-        if keys.resolve().is_relative_to(home.resolve()):
-            raise Usage(f"the keys ({keys}) may not lie inside of the data they protect ({home}): set $FRAMEWIRE_KEYS")
-        self.home = home
-        self.rows = Rows(home / "gallery.sqlite")
-        self._folder = keys
-        self._keys: Keys | None = None
+        """Of the data directory `home` and its key files in `keys`, or of a server. Raises Usage and Failed."""
+        self._database = database(home, keys)
+        self.beyond = self._database.beyond  # what of a forgotten person is out of reach
+        self.reader, self.wait_for = self._database.reader, self._database.wait_for
 
     def people(self) -> list[Person]:
         """Everybody, by name; nobody where no gallery has been made yet."""
-        with self._reading() as rows:
+        with self._database.reading() as rows:
             if rows is None:
                 return []
-            keys = self._key_file(rows).read() if _any(rows) else {}
-            found = rows.execute("SELECT id, sealed FROM people").fetchall()
-            people = [self._person(rows, person, keys[person], sealed) for person, sealed in found if person in keys]
-        return sorted(people, key=lambda person: person.name)
+            keys = self._database.keys(rows).read() if _any(rows) else {}
+            people = rows.execute("SELECT id, sealed FROM people").fetchall()
+            templates = defaultdict(list)
+            for person, *row in rows.execute(
+                "SELECT person, id, model, sealed FROM templates ORDER BY rowid"
+            ).fetchall():
+                templates[person].append(row)
+        found = [self._person(id_, keys[id_], sealed, templates[id_]) for id_, sealed in people if id_ in keys]
+        return sorted(found, key=lambda person: person.name)
 
     def generation(self) -> int:
         """A number that rises with every change; 0 where there is no gallery."""
-        with self._reading() as rows:
+        with self._database.reading() as rows:
             return int(rows.execute("SELECT generation FROM gallery").fetchone()[0]) if rows else 0
 
     def add(
@@ -103,7 +114,7 @@ class Store:
 
     def portraits(self, name: str) -> dict[bytes, Portrait]:
         """The portraits of `name` by their id."""
-        with self._reading() as rows:
+        with self._database.reading() as rows:
             if rows is None:
                 return {}
             person, key = self._known(rows, name)
@@ -123,70 +134,74 @@ class Store:
 
     def badge(self, text: str) -> str | None:
         """What is kept of a badge's number: its HMAC, hexadecimal; None where nobody is enrolled who could hold it."""
-        with self._reading() as rows:
+        with self._database.reading() as rows:
             return self._hmac(rows, b"badge\0" + text.encode()).hex() if rows else None
 
-    def forget(self, name: str) -> tuple[bytes, dict[str, int]]:
-        """Destroy the key and the rows of `name`: their id, and how many rows of which kind there were.
-
-        Raises Failed where nobody has that name.
-        """
-        if not self.rows.exists():
+    def forget(self, name: str) -> Forgotten:
+        """Destroy the key and the rows of `name`. Raises Failed where nobody has that name."""
+        if self.key_file() is None:
             raise _nobody(name)
         with self._writing() as rows:
             person, _ = self._known(rows, name)
-            self._key_file(rows).destroy(person)
+            self._database.mark(rows, _mark(self._tags(rows), person))
+            self._database.keys(rows).destroy(person)
             counts = delete_person(rows, person)
-        self.rows.truncate_log()
-        return person, counts
+        return Forgotten(person, counts, self._database.scrub())
+
+    def forgotten(self, since: int, ids: Iterable[bytes]) -> list[bytes]:
+        """Who of `ids` was forgotten, perhaps from another host, after the gallery's generation `since`."""
+        with self._database.reading() as rows:
+            marks = self._database.marks(rows, since) if rows else set()
+            tags = self._tags(rows) if rows and marks else b""
+        return [id_ for id_ in ids if _mark(tags, id_) in marks] if marks else []
 
     def key_file(self) -> Keys | None:
         """The keys of this gallery; None where there is none yet."""
-        with self._reading() as rows:
-            return self._key_file(rows) if rows else None
+        with self._database.reading() as rows:
+            return self._database.keys(rows) if rows else None
 
-    def _person(self, rows: sqlite3.Connection, person: bytes, key: bytes, sealed: bytes) -> Person:
+    def _person(self, person: bytes, key: bytes, sealed: bytes, rows: Sequence[Sequence[Any]]) -> Person:
+        """Out of a row of people and `rows` (id, model, sealed) of their templates."""
         profile = msgspec.json.decode(self._open(key, sealed, b"people", person), type=Profile)
-        query = "SELECT id, model, sealed FROM templates WHERE person = ? ORDER BY rowid"
         kept = [
             (
                 msgspec.msgpack.decode(self._open(key, raw, b"templates", row, person, model.encode()), type=Sealed),
                 model,
             )
-            for row, model, raw in rows.execute(query, (person,))
+            for row, model, raw in rows
         ]
         faces = [tuple(one.template(model) for one, model in kept if one.negative is kind) for kind in (False, True)]
         return Person(person, profile.name, profile.access, *faces)
 
-    def _profile(self, rows: sqlite3.Connection, person: bytes, key: bytes) -> Profile:
+    def _profile(self, rows: Connection, person: bytes, key: bytes) -> Profile:
         sealed = rows.execute("SELECT sealed FROM people WHERE id = ?", (person,)).fetchone()[0]
         return msgspec.json.decode(self._open(key, sealed, b"people", person), type=Profile)
 
-    def _set_access(self, rows: sqlite3.Connection, owner: tuple[bytes, bytes], name: str, access: Access) -> None:
+    def _set_access(self, rows: Connection, owner: tuple[bytes, bytes], name: str, access: Access) -> None:
         person, key = owner
         rows.execute("UPDATE people SET sealed = ? WHERE id = ?", (_profile(key, person, name, access), person))
 
-    def _find(self, rows: sqlite3.Connection, name: str) -> tuple[bytes, bytes] | None:
+    def _find(self, rows: Connection, name: str) -> tuple[bytes, bytes] | None:
         found = rows.execute("SELECT id FROM people WHERE tag = ?", (self._tag(rows, name),)).fetchone()
-        key = self._key_file(rows).get(found[0]) if found else None
+        key = self._database.keys(rows).get(found[0]) if found else None
         return (found[0], key) if found and key else None
 
-    def _known(self, rows: sqlite3.Connection, name: str) -> tuple[bytes, bytes]:
+    def _known(self, rows: Connection, name: str) -> tuple[bytes, bytes]:
         found = self._find(rows, name)
         if found is None:
             raise _nobody(name)
         return found
 
-    def _new(self, rows: sqlite3.Connection, name: str) -> tuple[bytes, bytes]:
+    def _new(self, rows: Connection, name: str) -> tuple[bytes, bytes]:
         person = secrets.token_bytes(ID_BYTES)
-        key = self._key_file(rows).new(person)
+        key = self._database.keys(rows).new(person)
         rows.execute(
             "INSERT INTO people VALUES (?, ?, ?)",
             (person, self._tag(rows, name), _profile(key, person, name, Access())),
         )
         return person, key
 
-    def _keep_portrait(self, rows: sqlite3.Connection, owner: tuple[bytes, bytes], portrait: Portrait) -> bytes:
+    def _keep_portrait(self, rows: Connection, owner: tuple[bytes, bytes], portrait: Portrait) -> bytes:
         (person, key), row = owner, secrets.token_bytes(ID_BYTES)
         sealed = seal(key, msgspec.msgpack.encode(portrait), b"portraits", row, person)
         rows.execute("INSERT INTO portraits VALUES (?, ?, ?)", (row, person, sealed))
@@ -194,7 +209,7 @@ class Store:
 
     def _keep_template(
         self,
-        rows: sqlite3.Connection,
+        rows: Connection,
         owner: tuple[bytes, bytes],
         model: str,
         embedding: NDArray[np.float32],
@@ -208,74 +223,47 @@ class Store:
         sealed = seal(key, kept, b"templates", row, person, model.encode())
         rows.execute("INSERT INTO templates VALUES (?, ?, ?, ?)", (row, person, model, sealed))
 
-    def _tag(self, rows: sqlite3.Connection, name: str) -> bytes:
+    def _tag(self, rows: Connection, name: str) -> bytes:
         return self._hmac(rows, b"name\0" + name.encode())
 
-    def _hmac(self, rows: sqlite3.Connection, text: bytes) -> bytes:
-        keys = self._key_file(rows)
-        key = keys.get(TAGS)
-        if key is None:
-            raise Failed("the key that names are found by is missing: put back a copy of the key file")
-        return hmac.new(key, text, hashlib.sha256).digest()
+    def _hmac(self, rows: Connection, text: bytes) -> bytes:
+        return hmac.new(self._tags(rows), text, hashlib.sha256).digest()
 
-    def _key_file(self, rows: sqlite3.Connection) -> Keys:
-        if self._keys is None:
-            gallery: bytes = rows.execute("SELECT id FROM gallery").fetchone()[0]
-            self._keys = Keys(self._folder / f"gallery-{gallery.hex()}.keys", Master.load(self.home))
-        return self._keys
+    def _tags(self, rows: Connection) -> bytes:
+        key = self._database.keys(rows).get(TAGS)
+        if key is None:
+            raise Failed("the key that names are found by is missing: put back a copy of the keys")
+        return key
 
     def _open(self, key: bytes, sealed: bytes, *bound: bytes) -> bytes:
         try:
             return unseal(key, sealed, *bound)
         except Unreadable as error:
-            raise self.rows.damaged(str(error)) from error
+            raise self._database.damaged(str(error)) from error
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """A view of the gallery that does not change; None where there is no gallery yet."""
-        if not self.rows.exists():
-            yield None
-            return
-        with self.rows.transaction("DEFERRED") as rows:
-            version = self.rows.version(rows)
-            if version in (0, SCHEMA):
-                yield rows if version else None
-                return
-        with self._writing() as rows:  # an older one is brought up to date, which is to write
-            yield rows
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        self._make_room()
-        with self.rows.transaction("IMMEDIATE") as rows:
-            if not self.rows.version(rows):
-                self.rows.create(rows, gallery := secrets.token_bytes(8))
-                Keys(self._folder / f"gallery-{gallery.hex()}.keys", Master.load(self.home, create=True)).new(TAGS)
-            elif self.rows.version(rows) < SCHEMA:
-                migrate(self.rows, rows, self._folder, Master.load(self.home, create=True))
+    def _writing(self) -> Iterator[Connection]:
+        with self._database.writing() as rows:
             rows.execute("UPDATE gallery SET generation = generation + 1")
             if _any(rows):
                 self._sweep(rows)
             yield rows
 
-    def _make_room(self) -> None:
-        try:
-            for folder in (self.home, self._folder):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.rows.path.touch(mode=0o600)
-        except OSError as error:
-            raise Failed(f"cannot write {error.filename}: {error.strerror}") from error
-
-    def _sweep(self, rows: sqlite3.Connection) -> None:
+    def _sweep(self, rows: Connection) -> None:
         """Delete the rows of those whose key is destroyed: a crash came before the rows were deleted."""
-        kept = self._key_file(rows).owners()
+        kept = self._database.keys(rows).owners()
         for (person,) in rows.execute("SELECT id FROM people").fetchall():
             if person not in kept:
                 delete_person(rows, person)
 
 
-def _any(rows: sqlite3.Connection) -> bool:
+def _any(rows: Connection) -> bool:
     return rows.execute("SELECT 1 FROM people LIMIT 1").fetchone() is not None
+
+
+def _mark(tags: bytes, person: bytes) -> bytes:
+    """By what hosts know somebody who is forgotten: whoever does not have the id cannot tell whom."""
+    return hmac.new(tags, b"forgotten\0" + person, hashlib.sha256).digest()
 
 
 def _profile(key: bytes, person: bytes, name: str, access: Access) -> bytes:

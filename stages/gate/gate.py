@@ -125,7 +125,7 @@ class Gate:
     def _follow(self, faces: Faces) -> None:
         """The gallery of the model that these faces were embedded with, and whether its threshold was measured."""
         if self._gallery is None:
-            self._gallery = LiveGallery(self._home, faces.model, "the gate")
+            self._gallery = LiveGallery(self._home, faces.model, "the gate", remembers=self._ledger)
             self._calibration = calibration.load(self._home)
         self._passages.threshold = faces.threshold
         self._live_threshold = faces.live_threshold

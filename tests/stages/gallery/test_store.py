@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +19,39 @@ from stages.gallery.keyfile import EMPTY, SLOT_BYTES
 from stages.gallery.people import PADDED_TO, Access, Portrait
 from stages.gallery.sealing import SEAL_BYTES
 from stages.gallery.store import Store, checked_name
+from tests.postgres import PostgresServer
 
 MODEL = "embedder:0123abcd"
 
 
 class Place:
-    """A home and its keys, and everything in them as bytes."""
+    """A gallery, and everything of it that is on a disk."""
 
     def __init__(self, folder: Path) -> None:
         self.home, self.keys = folder / "home", folder / "keys"
         self.store = Store(self.home, self.keys)
+
+    def content(self) -> bytes:
+        """All files of rows and of keys."""
+        return b"".join(p.read_bytes() for f in (self.home, self.keys) for p in f.rglob("*") if p.is_file())
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Of the rows."""
+        raise NotImplementedError
+
+    def slots(self) -> dict[bytes, bytes]:
+        """Who has a key, and how it is wrapped."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """That it is whole, and what was deleted takes no room."""
+
+
+class FilesPlace(Place):
+    """In files."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         self.database = self.home / "gallery.sqlite"
 
     def key_file(self) -> Path:
@@ -35,29 +59,53 @@ class Place:
         return path
 
     def slots(self) -> dict[bytes, bytes]:
-        """Who has a slot in the key file, and what stands there."""
         content = self.key_file().read_bytes()
         slots = [content[at : at + SLOT_BYTES] for at in range(SLOT_BYTES, len(content), SLOT_BYTES)]
         return {slot[:16]: slot[16:] for slot in slots}
 
-    def log(self) -> Path:
-        """The database's write-ahead log."""
-        return self.database.with_name("gallery.sqlite-wal")
-
-    def content(self) -> bytes:
-        return b"".join(p.read_bytes() for f in (self.home, self.keys) for p in f.rglob("*") if p.is_file())
-
-    def query(self, sql: str) -> list[tuple[bytes, ...]]:
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
         rows = sqlite3.connect(self.database)
         try:
-            return rows.execute(sql).fetchall()
+            with rows:
+                return rows.execute(sql).fetchall()
         finally:
             rows.close()
 
+    def check(self) -> None:
+        assert self.query("PRAGMA integrity_check") == [("ok",)]
+        assert self.query("PRAGMA freelist_count") == [(0,)]
+        log = self.database.with_name("gallery.sqlite-wal")
+        assert not log.exists() or not log.stat().st_size
+
+
+class ServerPlace(Place):
+    """On a server."""
+
+    def __init__(self, folder: Path, server: PostgresServer, databases: tuple[str, str]) -> None:
+        super().__init__(folder)
+        self.server, (self.rows, self.key_rows) = server, databases
+
+    def content(self) -> bytes:
+        return super().content() + self.server.content()
+
+    def slots(self) -> dict[bytes, bytes]:
+        return dict(self.server.query(self.key_rows, "SELECT owner, wrapped FROM keys"))
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.server.query(self.rows, sql)
+
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def files(tmp_path: Path) -> FilesPlace:
+    return FilesPlace(tmp_path)
+
+
+@pytest.fixture(params=["files", "postgres"])
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+    if request.param == "files":
+        return FilesPlace(tmp_path)
+    databases = request.getfixturevalue("databases")
+    return ServerPlace(tmp_path, request.getfixturevalue("server"), databases)
 
 
 def embeddings(count: int, seed: int = 0) -> NDArray[np.float32]:
@@ -97,15 +145,15 @@ def test_nothing_readable_is_on_disk(place: Place) -> None:
 
     content = place.content()
 
-    assert b"Ada" not in content
+    assert b"Lovelace" not in content
     assert face.tobytes()[:16] not in content
     assert place.query("SELECT length(sealed) FROM people") == [(PADDED_TO + SEAL_BYTES,)]  # as long as any other's
 
 
-def test_only_the_owner_may_read_the_files(place: Place) -> None:
-    place.store.add("Ada", MODEL, embeddings(1))
-    master = place.keys.parent / "master.key"
-    files = (place.home, place.keys, place.database, place.key_file(), master)
+def test_only_the_owner_may_read_the_files(files: FilesPlace) -> None:
+    files.store.add("Ada", MODEL, embeddings(1))
+    master = files.keys.parent / "master.key"
+    files = (files.home, files.keys, files.database, files.key_file(), master)
     modes = [path.stat().st_mode & 0o777 for path in files]
     assert modes == [0o700, 0o700, 0o600, 0o600, 0o400]
 
@@ -125,20 +173,19 @@ def test_a_forgotten_person_is_nowhere(place: Place) -> None:
     assert gone in slots
     for trace in (gone, *before[gone], slots[gone], *(part for row in sealed if row[0] == gone for part in row[1:])):
         assert trace not in content
-    assert place.query("PRAGMA freelist_count") == [(0,)]
-    assert not place.log().exists() or not place.log().stat().st_size
+    place.check()
     assert sorted(names(place.store)) == sorted(f"Person {index}" for index in range(100) if index != 40)
 
 
-def test_the_slot_of_a_forgotten_person_is_used_again(place: Place) -> None:
+def test_the_slot_of_a_forgotten_person_is_used_again(files: FilesPlace) -> None:
     for name in ("Ada", "Bob", "Cid"):
-        place.store.add(name, MODEL, embeddings(1))
-    size = place.key_file().stat().st_size
-    place.store.forget("Bob")
-    assert EMPTY in [place.key_file().read_bytes()[at : at + SLOT_BYTES] for at in range(0, size, SLOT_BYTES)]
-    place.store.add("Dan", MODEL, embeddings(1))
-    assert place.key_file().stat().st_size == size
-    assert names(place.store) == ["Ada", "Cid", "Dan"]
+        files.store.add(name, MODEL, embeddings(1))
+    size = files.key_file().stat().st_size
+    files.store.forget("Bob")
+    assert EMPTY in [files.key_file().read_bytes()[at : at + SLOT_BYTES] for at in range(0, size, SLOT_BYTES)]
+    files.store.add("Dan", MODEL, embeddings(1))
+    assert files.key_file().stat().st_size == size
+    assert names(files.store) == ["Ada", "Cid", "Dan"]
 
 
 def test_a_person_whose_key_is_gone_is_forgotten_and_swept_out_by_the_next_change(place: Place) -> None:
@@ -157,34 +204,31 @@ def test_a_person_whose_key_is_gone_is_forgotten_and_swept_out_by_the_next_chang
 
 def test_a_row_cannot_pass_for_another_persons_or_models(place: Place) -> None:
     place.store.add("Ada", MODEL, embeddings(1))
-    rows = sqlite3.connect(place.database)
-    rows.execute("UPDATE templates SET model = 'other'")
-    rows.commit()
-    rows.close()
+    place.query("UPDATE templates SET model = 'other'")
     with pytest.raises(Failed, match="damaged"):
         place.store.people()
 
 
 @pytest.mark.parametrize("damage", ["database", "keys", "no keys", "open keys", "newer"])
-def test_damage_is_told_in_one_sentence(place: Place, damage: str) -> None:
-    place.store.add("Ada", MODEL, embeddings(1))
-    sentence = damage_gallery(place, damage)
-    before = place.content()
-    store = Store(place.home, place.keys)
+def test_damage_is_told_in_one_sentence(files: FilesPlace, damage: str) -> None:
+    files.store.add("Ada", MODEL, embeddings(1))
+    sentence = damage_gallery(files, damage)
+    before = files.content()
+    store = Store(files.home, files.keys)
     for attempt in (store.people, lambda: store.add("Bob", MODEL, embeddings(1))):
         with pytest.raises(Failed, match=sentence):
             attempt()
-    assert place.content() == before
+    assert files.content() == before
 
 
-def damage_gallery(place: Place, damage: str) -> str:
+def damage_gallery(files: FilesPlace, damage: str) -> str:
     if damage == "database":
-        place.database.write_bytes(b"\1" * 8192)
+        files.database.write_bytes(b"\1" * 8192)
         return "is damaged"
     if damage == "newer":
-        place.query("PRAGMA user_version = 9")
+        files.query("PRAGMA user_version = 9")
         return "newer framewire"
-    key_file = place.key_file()
+    key_file = files.key_file()
     if damage == "keys":
         content = key_file.read_bytes()
         key_file.write_bytes(content[:SLOT_BYTES] + b"\1" + content[SLOT_BYTES + 1 :])
@@ -244,7 +288,8 @@ def test_a_killed_writer_leaves_a_gallery_that_works(place: Place) -> None:
             process.send_signal(signal.SIGKILL)
         place.store.add(f"Survivor {attempt}", MODEL, embeddings(1))
         assert f"Survivor {attempt}" in names(place.store)
-    assert place.query("PRAGMA integrity_check") == [("ok",)]
+    place.store.forget("Survivor 0")
+    place.check()
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\0", "x" * 101, "\udc80", "tab\there", "\x1b[31mred"])

@@ -1,0 +1,102 @@
+"""A gallery in files: rows in HOME/gallery.sqlite, keys in KEYS/gallery-ID.keys, readers in HOME/readers."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import Failed, Usage
+from stages.gallery.database import Connection
+from stages.gallery.keyfile import Keys
+from stages.gallery.master import Master
+from stages.gallery.migrate import migrate
+from stages.gallery.people import TAGS
+from stages.gallery.readers import Reader, wait_for
+from stages.gallery.rows import SCHEMA, Rows
+
+
+class Files:
+    """A `Database`. Any number of processes may read while one writes."""
+
+    beyond = ("backups of the key database and of the master key (destroy those from before today)",)
+
+    def __init__(self, home: Path, folder: Path) -> None:
+        """`folder` has the key files. Raises Usage where it lies inside of `home`."""
+        if folder.resolve().is_relative_to(home.resolve()):
+            raise Usage(
+                f"the keys ({folder}) may not lie inside of the data they protect ({home}): set $FRAMEWIRE_KEYS"
+            )
+        self._home, self._folder = home, folder
+        self._rows = Rows(home / "gallery.sqlite")
+        self._keys: Keys | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """See Database."""
+        if not self._rows.exists():
+            yield None
+            return
+        with self._rows.transaction("DEFERRED") as rows:
+            version = self._rows.version(rows)
+            if version in (0, SCHEMA):
+                yield rows if version else None
+                return
+        with self.writing() as rows:  # an older one is brought up to date, which is to write
+            yield rows
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """See Database."""
+        self._make_room()
+        with self._rows.transaction("IMMEDIATE") as rows:
+            if not self._rows.version(rows):
+                self._rows.create(rows, gallery := secrets.token_bytes(8))
+                Keys(self._key_file(gallery), Master.load(self._home, create=True)).new(TAGS)
+            elif self._rows.version(rows) < SCHEMA:
+                migrate(self._rows, rows, self._folder, Master.load(self._home, create=True))
+            yield rows
+
+    def keys(self, rows: Connection) -> Keys:
+        """See Database."""
+        if self._keys is None:
+            gallery: bytes = rows.execute("SELECT id FROM gallery").fetchone()[0]
+            self._keys = Keys(self._key_file(gallery), Master.load(self._home))
+        return self._keys
+
+    def mark(self, rows: Connection, digest: bytes) -> None:
+        """Nothing: events lie beside these rows, and whoever forgets somebody erases them there."""
+
+    def marks(self, rows: Connection, since: int) -> set[bytes]:
+        """Nobody."""
+        return set()
+
+    def scrub(self) -> list[str]:
+        """See Database; deleted rows are zeros already, but for the log."""
+        self._rows.truncate_log()
+        return []
+
+    def reader(self, who: str) -> Reader:
+        """See Database."""
+        return Reader(self._home, who)
+
+    def wait_for(self, generation: int, seconds: float) -> list[str]:
+        """See Database."""
+        return wait_for(self._home, generation, seconds)
+
+    def damaged(self, how: str) -> Failed:
+        """See Database."""
+        return self._rows.damaged(how)
+
+    def _key_file(self, gallery: bytes) -> Path:
+        return self._folder / f"gallery-{gallery.hex()}.keys"
+
+    def _make_room(self) -> None:
+        try:
+            for folder in (self._home, self._folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._rows.path.touch(mode=0o600)
+        except OSError as error:
+            raise Failed(f"cannot write {error.filename}: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""A gallery on PostgreSQL, for several doors: pip install framewire[postgres]."""

@@ -1,0 +1,194 @@
+"""A database of PostgreSQL, as a gallery uses it: one connection, made anew when it was lost.
+
+Nothing waits without end: libpq gives up on a server that does not answer, the server on a client, and on a lock.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import errors, pq
+from psycopg.rows import TupleRow
+
+from pipeline.errors import Failed
+from stages.gallery.postgres.address import Address
+
+SCHEMA = "framewire"  # all tables are in it, beside whatever else the database has
+WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # a statement sees all that was committed before: behind a lock, all
+READ = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+# For libpq. A host that is cut off from the server notices that (5 s) before the server lets go of its locks, and so of
+# its place among the readers (SESSION: 11 s): `forget` overlooks no process that still decides.
+CLIENT: dict[str, str | int | None] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 5000,  # ms
+    "keepalives_idle": 3,
+    "keepalives_interval": 1,
+    "keepalives_count": 2,
+    "target_session_attrs": "read-write",  # of several hosts the one that is no replica
+    "application_name": "framewire",
+}
+SESSION = {
+    "search_path": SCHEMA,
+    "statement_timeout": "20s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
+# Which database it is, by whatever address.
+IDENTITY = "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_database()"
+LONG = "SET statement_timeout = '10min'"  # to rewrite a table
+BUSY_S, LOOK_S = 10.0, 0.1  # how long to wait for transactions that still see what was deleted, and how often to look
+
+
+class Session:
+    """A connection, for SQL as SQLite knows it, too."""
+
+    def __init__(self, raw: psycopg.Connection[TupleRow]) -> None:
+        self.raw = raw
+
+    def execute(self, query: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[TupleRow]:
+        """Run one statement, with a `?` for each value."""
+        return self.raw.execute(query.replace("?", "%s").encode(), values)
+
+
+class Server:
+    """One database, for one thread. What goes wrong is raised as Failed."""
+
+    def __init__(self, address: Address) -> None:
+        """Connects when it is first used."""
+        self._address = address
+        self.where = address.where
+        self._session: Session | None = None
+        self._entering: Callable[[Session], None] | None = None
+
+    def entering(self, entered: Callable[[Session], None]) -> None:
+        """Call `entered` with each new session before anything else happens in it; and with the present one."""
+        with self._told():
+            entered(self._now())
+        self._entering = entered
+
+    @contextmanager
+    def transaction(self, begin: str) -> Iterator[Session]:
+        """A transaction, READ or WRITE. Where the connection was lost before, it begins in a new one."""
+        with self._told():
+            session = self._begun(begin)
+            try:
+                yield session
+                session.execute("COMMIT")
+            finally:
+                with suppress(psycopg.OperationalError):  # lost: then the server rolls back by itself
+                    if session.raw.info.transaction_status != pq.TransactionStatus.IDLE:
+                        session.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Let go of the connection, and of what it has locked."""
+        if self._session:
+            self._closing()
+            self._session = None
+
+    def has(self, rows: Session, table: str) -> bool:
+        """Whether there is a table of ours with that name."""
+        return rows.execute("SELECT to_regclass(?) IS NOT NULL", (f"{SCHEMA}.{table}",)).fetchall() == [(True,)]
+
+    def create(self, rows: Session, statements: Sequence[str]) -> None:
+        """Make our schema, and what is in it."""
+        if rows.execute("SELECT to_regnamespace(?)", (SCHEMA,)).fetchall() == [(None,)]:
+            rows.execute(f"CREATE SCHEMA {SCHEMA}")
+        for statement in statements:
+            rows.execute(statement)
+
+    def vacuum(self, *tables: str) -> list[str]:
+        """Rewrite `tables` without the rows that were deleted; a sentence where they have to stay for now.
+
+        PostgreSQL keeps a deleted row for as long as a transaction is under way that may see it.
+        """
+        ends = time.monotonic() + BUSY_S
+        with self._told():
+            session = self._now()
+            session.execute(LONG)
+            try:
+                for table in tables:
+                    while not _rewritten(session, table):
+                        if time.monotonic() > ends:
+                            return [self._stays(table)]
+                        time.sleep(LOOK_S)
+            except errors.LockNotAvailable:
+                return [self._stays(table)]
+            finally:
+                session.execute(f"SET statement_timeout = '{SESSION['statement_timeout']}'")
+        return []
+
+    def _stays(self, table: str) -> str:
+        return (
+            f"deleted rows are still in {self.where}: end the transaction that sees them, "
+            f"then run VACUUM FULL {SCHEMA}.{table} as its owner"
+        )
+
+    def _begun(self, begin: str) -> Session:
+        if self._session:
+            with suppress(psycopg.OperationalError):  # lost since it was last used
+                self._session.execute(begin)
+                return self._session
+            self.close()
+        session = self._now()
+        session.execute(begin)
+        return session
+
+    def _now(self) -> Session:
+        """The session; a new one where there is none."""
+        if self._session is None or self._session.raw.closed:
+            raw = psycopg.connect(
+                **(CLIENT | self._address.options),  # type: ignore[arg-type]  # options of libpq, by name
+                autocommit=True,
+                prepare_threshold=None,
+            )
+            self._closing = weakref.finalize(self, raw.close)
+            session = Session(raw)
+            for name, value in SESSION.items():
+                session.execute("SELECT set_config(?, ?, false)", (name, value))
+            if self._entering:
+                self._entering(session)
+            self._session = session
+        return self._session
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise Failed(
+                f"cannot use {self.where} ({_reason(error)}): "
+                f"see that the server runs, and that ${self._address.variable} names it"
+            ) from error
+
+
+def _rewritten(session: Session, table: str) -> bool:
+    """Rewrite a table; whether nothing was left in it that is deleted."""
+    kept: list[int] = []
+
+    def heard(notice: errors.Diagnostic) -> None:
+        # INFO, in any language, with "N dead row versions cannot be removed yet" as its first detail; a table of
+        # somebody else's is left out with a WARNING.
+        if notice.message_detail and (count := re.search(r"\d+", notice.message_detail)):
+            kept.append(int(count[0]))
+
+    session.raw.add_notice_handler(heard)
+    try:
+        session.execute(f"VACUUM (FULL, VERBOSE) {SCHEMA}.{table}")
+    finally:
+        session.raw.remove_notice_handler(heard)
+    return bool(kept) and not any(kept)
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Its first line, without which host was tried."""
+    line = (error.diag.message_primary or str(error)).partition("\n")[0]
+    return re.sub(r"^.*(failed|FATAL|bad): +", "", line).rstrip(".")
