@@ -152,14 +152,14 @@ class LiveGallery:
             return False
         if self._reader is None and generation:
             self._reader = self._store.reader(self._who)  # before reading: from now on `forget` waits
-        since, self._generation = self._generation, generation
         people = self._store.people()
         self.now = Gallery(people, self._model, self._index)
         self.rules: dict[str, tuple[str, Access]] = {person.id.hex(): (person.name, person.access) for person in people}
-        if self._remembers and (gone := self._store.forgotten(since, self._remembers.owners())):
+        if self._remembers and (gone := self._store.forgotten(self._generation, self._remembers.owners())):
             self._remembers.erase(*gone)
         if self._reader:
             self._reader.hold(generation)
+        self._generation = generation  # now that all of it is done
         return True
 
     def close(self) -> None:

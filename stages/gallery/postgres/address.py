@@ -35,7 +35,8 @@ def parsed(variable: str, text: str) -> Address:
     known |= {name: str(value) for name, value in options.items()}
     hosts = (known.get("hostaddr") or known.get("host") or "").split(",")
     name = known.get("dbname") or known.get("user", "")
-    if any("@" in host[1:] for host in hosts) or "@" in name or not known.get("port", "").replace(",", "").isdigit():
+    ports = known.get("port", "").replace(",", "")
+    if any("@" in host[1:] for host in hosts) or "@" in name or not f"{ports}0".isdigit():
         raise Usage(shape)  # a password that was cut in two
     if "service" in known:
         raise Usage(f"${variable} has to name the server itself: leave out the service, and unset PGSERVICE")

@@ -1,0 +1,108 @@
+"""Gates of several hosts that share a gallery on a PostgreSQL server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import Failed
+from pipeline.home import home, keys
+from stages.events.audit import audit
+from stages.gallery.commands import forgotten
+from stages.gallery.store import Store
+from tests.postgres import PostgresServer
+from tests.stages.gate.scene import embedding
+from tests.stages.gate.test_gate import Door, reader
+
+
+@pytest.fixture
+def door(databases: tuple[str, str]) -> Iterator[Door]:
+    """A gate with Ada and Bob enrolled, both of whom it has let in."""
+    door = Door()
+    for name in ("Ada", "Bob"):
+        door.comes(name)
+        door.goes()
+    assert door.told() == [("opened", "")] * 2
+    yield door
+    door.gate.close()
+
+
+def noted_of(person: str) -> list[int]:
+    """Rows of events, and of who is inside, that are about somebody."""
+    ledger, id_ = reader(), bytes.fromhex(person)
+    counts = [
+        ledger.all("SELECT count(*) FROM sealed WHERE owner = ?", (id_,)),
+        ledger.all("SELECT count(*) FROM presence WHERE person = ?", (id_,)),
+    ]
+    return [count for ((count,),) in counts] + [int(id_ in ledger.keys.owners())]
+
+
+def test_a_gate_erases_whom_another_host_forgets_before_forget_ends(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = door.people["Ada"], door.people["Bob"]
+    assert noted_of(ada) == noted_of(bob) == [1, 1, 1]
+    done: list[tuple[list[str], list[str]]] = []
+    with monkeypatch.context() as host:
+        host.setattr("stages.gallery.commands.home", lambda: tmp_path / "other")
+        command = threading.Thread(target=lambda: done.append(forgotten(Store(home(), keys()), "Ada")))
+        command.start()
+        while command.is_alive():
+            door.gate._looked = 0
+            door.gate.tick(time.monotonic())
+        command.join()
+
+    ((receipt, undone),) = done
+    assert undone == []
+    assert "0 events of the gate" in receipt[1]  # none of that host's own
+    assert noted_of(ada) == [0, 0, 0]
+    assert noted_of(bob) == [1, 1, 1]
+    report = audit(reader(), [])
+    assert (report.findings, report.erased) == ((), 1)
+    door.comes("Ada")
+    door.goes()
+    assert door.told()[-1] == ("refused", "unknown")
+
+
+def test_what_was_forgotten_while_a_gate_was_down_it_erases_when_it_starts(door: Door) -> None:
+    ada, bob = door.people["Ada"], door.people["Bob"]
+    door.gate._gallery.close()  # type: ignore[union-attr]
+    door.store.forget("Ada")
+    door.store.add("Cid", "another", embedding(3)[None])
+    assert noted_of(ada) == [1, 1, 1]
+    door.restart()
+    door.comes("Bob")
+    assert noted_of(ada) == [0, 0, 0]
+    assert noted_of(bob)[1:] == [1, 1]
+
+
+def test_another_gallery_erases_nobody(door: Door, server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate that is started with a wrong address is closed, and keeps what it has noted."""
+    with server.databases() as (rows, key_rows):
+        monkeypatch.setenv("FRAMEWIRE_GALLERY", rows)
+        monkeypatch.setenv("FRAMEWIRE_GALLERY_KEYS", key_rows)
+        other = Store(home(), keys())
+        other.add("Eve", "m", embedding(3)[None])
+        other.forget("Eve")
+        door.restart()
+        assert door.comes("Ada") == ""
+        door.gate._gallery.close()  # type: ignore[union-attr]
+    assert noted_of(door.people["Ada"]) == noted_of(door.people["Bob"]) == [1, 1, 1]
+
+
+def test_a_gate_whose_server_is_gone_stops(door: Door, server: PostgresServer) -> None:
+    server.stop()
+    try:
+        with pytest.raises(Failed, match="see that the server runs"):
+            door.goes(0)
+        door.restart()
+        with pytest.raises(Failed, match="see that the server runs"):
+            door.comes("Ada")
+    finally:
+        server.start()
+    assert door.told() == [("opened", "")] * 2
+    assert door.comes("Ada") == "come in"
