@@ -6,6 +6,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -73,9 +74,23 @@ class PostgresServer:
     def stop(self) -> None:
         """At once: connections are cut."""
         if self._process:
-            self._process.send_signal(3)  # SIGQUIT
+            self._process.send_signal(signal.SIGQUIT)
             self._process.wait(30)
             self._process = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It says nothing meanwhile; the kernel still takes connections for it."""
+        assert self._process
+        main = self._process.pid
+        processes = [main, *map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                os.kill(process, signal.SIGCONT)
 
     def address(self, database: str, user: str = "postgres", password: str = PASSWORD) -> str:
         """As a user would write it."""

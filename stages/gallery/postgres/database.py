@@ -19,7 +19,8 @@ from stages.gallery.postgres import readers
 from stages.gallery.postgres.address import parsed
 from stages.gallery.postgres.keys import PostgresKeys
 from stages.gallery.postgres.readers import PostgresReader, wait_for
-from stages.gallery.postgres.server import IDENTITY, READ, WRITE, Server, Session
+from stages.gallery.postgres.server import IDENTITY, READ, WRITE, Server
+from stages.gallery.postgres.session import Session
 
 VERSION = 1
 LOCKS = 0x6672616D  # the class of the advisory lock of who writes

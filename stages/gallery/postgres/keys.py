@@ -5,7 +5,8 @@ from __future__ import annotations
 from pipeline.errors import Failed
 from stages.gallery.master import Master
 from stages.gallery.people import TAGS
-from stages.gallery.postgres.server import READ, WRITE, Server, Session
+from stages.gallery.postgres.server import READ, WRITE, Server
+from stages.gallery.postgres.session import Session
 from stages.gallery.sealing import Unreadable, new_key
 
 LOCKS = 0x6672616E  # the class of our advisory lock in a key database

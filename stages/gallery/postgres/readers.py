@@ -12,7 +12,8 @@ import time
 from contextlib import suppress
 
 from pipeline.errors import Failed
-from stages.gallery.postgres.server import READ, WRITE, Server, Session
+from stages.gallery.postgres.server import READ, WRITE, Server
+from stages.gallery.postgres.session import Session
 
 LOCKS = 0x66726170  # the class of the advisory locks: each is a reader's number
 POLL_S = 0.1

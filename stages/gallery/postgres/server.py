@@ -1,7 +1,4 @@
-"""A database of PostgreSQL, as a gallery uses it: one connection, made anew when it was lost.
-
-Nothing waits without end: libpq gives up on a server that does not answer, the server on a client, and on a lock.
-"""
+"""A database of PostgreSQL, as a gallery uses it: one connection, made anew when it was lost."""
 
 from __future__ import annotations
 
@@ -10,53 +7,19 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import psycopg
 from psycopg import errors, pq
-from psycopg.rows import TupleRow
 
 from pipeline.errors import Failed
 from stages.gallery.postgres.address import Address
+from stages.gallery.postgres.session import CLIENT, REWRITING_S, SCHEMA, Connection, Session
 
-SCHEMA = "framewire"  # all tables are in it, beside whatever else the database has
 WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # a statement sees all that was committed before: behind a lock, all
 READ = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-# For libpq. A host that is cut off from the server notices that (5 s) before the server lets go of its locks, and so of
-# its place among the readers (SESSION: 11 s): `forget` overlooks no process that still decides.
-CLIENT: dict[str, str | int | None] = {
-    "connect_timeout": 5,
-    "tcp_user_timeout": 5000,  # ms
-    "keepalives_idle": 3,
-    "keepalives_interval": 1,
-    "keepalives_count": 2,
-    "target_session_attrs": "read-write",  # of several hosts the one that is no replica
-    "application_name": "framewire",
-}
-SESSION = {
-    "search_path": SCHEMA,
-    "statement_timeout": "20s",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "30s",
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-}
 # Which database it is, by whatever address.
 IDENTITY = "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_database()"
-LONG = "SET statement_timeout = '10min'"  # to rewrite a table
 BUSY_S, LOOK_S = 10.0, 0.1  # how long to wait for transactions that still see what was deleted, and how often to look
-
-
-class Session:
-    """A connection, for SQL as SQLite knows it, too."""
-
-    def __init__(self, raw: psycopg.Connection[TupleRow]) -> None:
-        self.raw = raw
-
-    def execute(self, query: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[TupleRow]:
-        """Run one statement, with a `?` for each value."""
-        return self.raw.execute(query.replace("?", "%s").encode(), values)
 
 
 class Server:
@@ -113,7 +76,8 @@ class Server:
         ends = time.monotonic() + BUSY_S
         with self._told():
             session = self._now()
-            session.execute(LONG)
+            session.execute(f"SET statement_timeout = '{REWRITING_S}s'")
+            session.raw.silent_s = REWRITING_S
             try:
                 for table in tables:
                     while not _rewritten(session, table):
@@ -123,7 +87,7 @@ class Server:
             except errors.LockNotAvailable:
                 return [self._stays(table)]
             finally:
-                session.execute(f"SET statement_timeout = '{SESSION['statement_timeout']}'")
+                self.close()  # with what was set for it
         return []
 
     def _stays(self, table: str) -> str:
@@ -145,15 +109,13 @@ class Server:
     def _now(self) -> Session:
         """The session; a new one where there is none."""
         if self._session is None or self._session.raw.closed:
-            raw = psycopg.connect(
+            raw = Connection.connect(
                 **(CLIENT | self._address.options),  # type: ignore[arg-type]  # options of libpq, by name
                 autocommit=True,
                 prepare_threshold=None,
             )
             self._closing = weakref.finalize(self, raw.close)
             session = Session(raw)
-            for name, value in SESSION.items():
-                session.execute("SELECT set_config(?, ?, false)", (name, value))
             if self._entering:
                 self._entering(session)
             self._session = session
@@ -167,7 +129,7 @@ class Server:
             raise Failed(
                 f"cannot use {self.where} ({_reason(error)}): "
                 f"see that the server runs, and that ${self._address.variable} names it"
-            ) from error
+            ) from error.with_traceback(None)  # whose frames would hold a connection that was begun
 
 
 def _rewritten(session: Session, table: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from stages.gallery.commands import enroll, forget, people
 from stages.gallery.index import LiveGallery
 from stages.gallery.master import Master, master_path
 from stages.gallery.people import Portrait
-from stages.gallery.postgres import readers
+from stages.gallery.postgres import readers, session
 from stages.gallery.postgres import server as server_module
 from stages.gallery.postgres.readers import LOST_S
 from stages.gallery.store import Store
@@ -298,10 +299,29 @@ def test_a_server_that_is_gone_is_told_in_one_sentence_and_then_made_use_of_agai
     live.close()
 
 
+def test_a_server_that_says_nothing_is_not_waited_for_without_end(
+    server: PostgresServer, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session.Connection, "silent_s", 0.3)
+    monkeypatch.setitem(session.CLIENT, "connect_timeout", 2)  # libpq's least
+    store().add("Ada", "m", FACE)
+    live = LiveGallery(home(), "m", "the door")
+    with server.frozen(), pytest.raises(Failed, match="timeout expired"):
+        live.refresh()
+    assert not live.refresh()
+    (backend,) = server.query(databases[0], "SELECT pid FROM pg_locks WHERE locktype = 'advisory'")
+    os.kill(backend[0], signal.SIGSTOP)  # only what it talks to: another connection does
+    try:
+        assert not live.refresh()
+    finally:
+        os.kill(backend[0], signal.SIGCONT)
+    live.close()
+
+
 def test_who_writes_without_end_is_not_waited_for_without_end(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(server_module.SESSION, "lock_timeout", "200ms")
+    monkeypatch.setitem(session.SESSION, "lock_timeout", "200ms")
     first = store()
     first.add("Ada", "m", FACE)
     with first._database.writing(), pytest.raises(Failed, match="lock timeout"):
