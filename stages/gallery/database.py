@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pipeline import home as places
 from pipeline.errors import Failed, Usage
+from stages.gallery.master import Master
 
 ROWS, KEYS = "FRAMEWIRE_GALLERY", "FRAMEWIRE_GALLERY_KEYS"  # not options: an address may hold a password
 
@@ -56,8 +57,8 @@ class Keys(Protocol):
     def destroy(self, *owners: bytes) -> int:
         """Destroy the keys of `owners`; how many there were."""
 
-    def rewrap(self, new: Any) -> int:
-        """Wrap by the Master `new` all keys that are not yet; how many. After a crash, run it again."""
+    def rewrap(self, new: Master) -> int:
+        """Wrap by `new` all keys that are not yet; how many. After a crash, run it again."""
 
 
 class Reader(Protocol):

@@ -73,27 +73,24 @@ class Server:
 
         PostgreSQL keeps a deleted row for as long as a transaction is under way that may see it.
         """
+        left, why = list(tables), "a transaction may still see them"
         ends = time.monotonic() + BUSY_S
-        with self._told():
+        self.close()  # whose place a connection takes that has more time
+        try:
             session = self._now()
             session.execute(f"SET statement_timeout = '{REWRITING_S}s'")
             session.raw.silent_s = REWRITING_S
-            try:
-                for table in tables:
-                    while not _rewritten(session, table):
-                        if time.monotonic() > ends:
-                            return [self._stays(table)]
-                        time.sleep(LOOK_S)
-            except errors.LockNotAvailable:
-                return [self._stays(table)]
-            finally:
-                self.close()  # with what was set for it
-        return []
-
-    def _stays(self, table: str) -> str:
+            while left := [table for table in left if not _rewritten(session, table)]:
+                if time.monotonic() > ends:
+                    break
+                time.sleep(LOOK_S)
+        except psycopg.Error as error:  # no Failed: the rows are deleted, and that is to be told
+            why = _reason(error)
+        finally:
+            self.close()
+        names = ", ".join(f"{SCHEMA}.{table}" for table in left)
         return (
-            f"deleted rows are still in {self.where}: end the transaction that sees them, "
-            f"then run VACUUM FULL {SCHEMA}.{table} as its owner"
+            [f"deleted rows are in files of {self.where} ({why}): VACUUM FULL {names} as their owner"] if left else []
         )
 
     def _begun(self, begin: str) -> Session:
