@@ -59,7 +59,8 @@ class Clips:
         self._most_bytes = config.memory_mb << 20
         self._ledger = Ledger(home(), keys(), create=True)
         clips.sweep(self._ledger)
-        self._gallery = LiveGallery(home(), "", "the recorder of clips")  # who is in it; their faces are not needed
+        # Who is in it; their faces are not needed.
+        self._gallery = LiveGallery(home(), "", "the recorder of clips", remembers=_Shown(self._ledger))
         self._memories: dict[str, Memory] = {}
         self._wanted: list[_Wanted] = []
         self._seen = self._last_before(time.time_ns() - self._keep_ns)
@@ -134,6 +135,22 @@ class Clips:
         return without(clip, gone) if gone else clip
 
 
+class _Shown:
+    """Those who are to be seen in clips, for who follows a gallery that other hosts change, too."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def owners(self) -> set[bytes]:
+        """Ids."""
+        return {person for (person,) in self._ledger.all("SELECT DISTINCT person FROM shown")}
+
+    def erase(self, *owners: bytes) -> None:
+        """Cover their faces; their own clips go with their events."""
+        for person in owners:
+            blur_out(self._ledger, person)
+
+
 def without(clip: Clip, people: frozenset[str]) -> Clip:
     """A clip in which some people (by id) cannot be recognized. Raises av.FFmpegError."""
     of_them = [sighting for sighting in clip.sightings if sighting.person in people]
@@ -147,7 +164,8 @@ def blur_out(ledger: Ledger, person: bytes) -> tuple[int, int]:
     for seq in clips.showing(ledger, person):
         try:
             clip = clips.get(ledger, seq)
-            changed += clip is not None and clips.put(ledger, seq, without(clip, frozenset((person.hex(),))))
+            if clip and person.hex() in clip.people:
+                changed += clips.put(ledger, seq, without(clip, frozenset((person.hex(),))))
         except (FFmpegError, Failed):  # what cannot be opened cannot be blurred either
             lost.append(seq)
     if lost:

@@ -11,10 +11,14 @@ import pytest
 
 from pipeline.errors import Failed
 from pipeline.home import home, keys
+from stages.clips.clips import Clips, ClipsConfig
+from stages.events import clips
 from stages.events.audit import audit
+from stages.events.records import Clip, Sighting
 from stages.gallery.commands import forgotten
 from stages.gallery.store import Store
 from tests.postgres import PostgresServer
+from tests.stages.clips import film
 from tests.stages.gate.scene import embedding
 from tests.stages.gate.test_gate import Door, reader
 
@@ -78,6 +82,23 @@ def test_what_was_forgotten_while_a_gate_was_down_it_erases_when_it_starts(door:
     door.comes("Bob")
     assert noted_of(ada) == [0, 0, 0]
     assert noted_of(bob)[1:] == [1, 1]
+
+
+def test_whom_another_host_forgets_is_covered_in_the_clips_of_this_one(door: Door, tmp_path: Path) -> None:
+    ledger = reader()
+    (ada,) = [made.seq for made in ledger.events() if made.decision and made.decision.name == "Ada"]
+    bob = Sighting(door.people["Bob"], 0, (10, 10, 40, 40))
+    clips.put(ledger, ada, Clip(film(tmp_path / "clip.mp4").read_bytes(), (bob,)))
+    door.store.forget("Bob")
+    assert clips.showing(ledger, bytes.fromhex(bob.person)) == [ada]
+
+    recorder = Clips(ClipsConfig())
+
+    assert clips.showing(ledger, bytes.fromhex(bob.person)) == []
+    found = clips.get(ledger, ada)
+    assert found
+    assert not found.people
+    recorder.close()
 
 
 def test_another_gallery_erases_nobody(door: Door, server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
