@@ -379,5 +379,8 @@ def _check(ledger: Ledger, follower: Follower, spectator: Spectator, seconds: fl
     assert hers, "she was never decided about"
     for found in (*hers.values(), *others.values()):
         assert len(found) == 1, [(made.outcome, made.reason, made.score, made.at_ns) for made in found]
+    filmed = [clip for seq in follower.events if (clip := clips.get(ledger, seq))]
+    assert filmed
+    assert all(_pictures(clip.mp4) for clip in filmed), "a clip does not play"
     opened = [made for made in follower.decisions() if made.outcome == "opened"]
     assert len(ledger.all("SELECT 1 FROM commands")) == len(opened)

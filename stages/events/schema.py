@@ -117,7 +117,9 @@ def told(path: Path) -> Iterator[None]:
             f"the events in {path} are damaged ({error}): move the file away, as evidence, and put back a copy"
         ) from error
     except OSError as error:
-        raise Failed(f"cannot use the events in {path}: {error.strerror}") from error
+        raise Failed(
+            f"cannot use the events in {path}: {error.strerror}; see that there is room and that it can be written"
+        ) from error
 
 
 def _text(raw: bytes) -> str:

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import Failed, Usage
-from stages.events import schema
+from stages.events import clips, schema
 from stages.events.audit import audit
 from stages.events.ledger import Ledger
+from stages.events.records import Clip
 from tests.command import ROOT
 from tests.stages.events.conftest import Office
 
@@ -131,6 +132,16 @@ def _room(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, before)
 
 
+def test_a_full_disk_leaves_no_half_a_clip(office: Office) -> None:
+    seq = office.decide("refused")
+    with _room(1 << 20), pytest.raises(Failed, match="see that there is room"):
+        clips.put(office.ledger, seq, Clip(bytes(2 << 20), ()))
+    assert clips.get(office.ledger, seq) is None
+    clips.sweep(office.ledger)
+    assert list(office.ledger.clips.iterdir()) == []
+    assert clips.put(office.ledger, seq, Clip(b"short", ()))
+
+
 def test_a_full_disk_loses_nothing(office: Office) -> None:
     seq = office.decide("opened", ADA)
     size = max(path.stat().st_size for path in office.home.iterdir())
@@ -154,6 +165,7 @@ WRITER = """
 import itertools, secrets, sys
 from pathlib import Path
 from stages.events.ledger import Ledger
+from stages.events.records import Clip
 from stages.events.queues import Commands
 from stages.events.records import Kept, Order
 from tests.stages.events.conftest import SNAPSHOT, decision
