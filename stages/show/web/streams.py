@@ -90,7 +90,7 @@ class Streams:
                 events = await run_in_threadpool(self._data.follow, seen)
                 seen = events[-1]["seq"] if events else seen
                 state = await run_in_threadpool(self._data.state)
-                news = {**state, "events": events, "faces": self._live.faces()}
+                news = {**state, "events": events, "faces": self._live.faces(), "cameras": self._live.cameras()}
                 await socket.send_bytes(msgspec.json.encode(news))
             await socket.close(4401)
 

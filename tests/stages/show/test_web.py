@@ -444,6 +444,18 @@ def test_in_a_browser_a_clip_that_comes_later_is_played(site: Site, page: Page) 
     assert page.get_by_role("main").get_by_role("listitem").count() == 1, "the row of the clip is no event of its own"
 
 
+def test_in_a_browser_a_camera_that_comes_later_is_shown_and_the_focus_stays(site: Site, page: Page) -> None:
+    site.decide("opened", person="0a" * 16, name="Ada Lovelace")
+    begin(page, site)
+    expect(page.get_by_text("No camera has given a picture yet.")).to_be_visible()
+    decided = page.get_by_role("complementary").get_by_role("button", name="Ada Lovelace")
+    decided.focus()
+    site.frame("Ada", "come in")
+    expect(page.get_by_role("img", name="Live picture of cam0")).to_be_visible()
+    expect(page.get_by_text("door · come in").or_(page.get_by_text("front · come in"))).to_be_visible()
+    expect(decided).to_be_focused()
+
+
 def test_in_a_browser_people_are_enrolled_and_forgotten(site: Site, page: Page) -> None:
     begin(page, site)
     page.get_by_role("link", name="People").click()

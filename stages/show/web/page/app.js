@@ -28,7 +28,7 @@ function push() {
   socket = new WebSocket(at("/api/push"));
   socket.onmessage = async ({ data }) => {
     const news = JSON.parse(await new Response(data).text());
-    Object.assign(session.state, { doors: news.doors, health: news.health });
+    Object.assign(session.state, { doors: news.doors, health: news.health, cameras: news.cameras });
     session.faces = news.faces;
     const fresh = shown(news.events);
     session.events.unshift(...[...fresh].reverse());

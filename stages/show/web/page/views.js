@@ -15,8 +15,17 @@ function following(update) {
   return () => document.removeEventListener("news", update);
 }
 
+// Draws only what has changed: what is drawn anew loses the focus, and a screen reader says it once more.
+function drawn(node, draw) {
+  let before = null;
+  return (what) => {
+    const now = JSON.stringify(what);
+    if (now !== before) node.replaceChildren(...draw(what));
+    before = now;
+  };
+}
+
 function live() {
-  const cameras = session.state.cameras;
   const picture = el("div", { class: "picture" });
   let unwatch = () => {};
   const choose = (name) => {
@@ -27,22 +36,28 @@ function live() {
   };
   const doors = el("div", { "aria-live": "polite" });
   const recent = el("ul", { class: "feed" });
+  const tabs = el("div", { class: "cameras" });
+  const drawDoors = drawn(doors, (found) => found.map(doorCard));
+  const drawRecent = drawn(recent, (found) => (found.length ? found.map((event) => item(event))
+    : [el("li", { class: "empty" }, "Nobody has come by yet.")]));
+  const drawTabs = drawn(tabs, (cameras) => {
+    if (cameras.length) choose(cameras[0]); else picture.replaceChildren("No camera has given a picture yet.");
+    return cameras.length < 2 ? [] : cameras.map((name) =>
+      el("button", { type: "button", class: "quiet", onclick: () => choose(name) }, name));
+  });
   const update = () => {
-    doors.replaceChildren(...doorCards());
-    recent.replaceChildren(...session.events.filter((e) => e.decision || e.erased).slice(0, 8).map((event) => item(event)));
-    if (!recent.children.length) recent.append(el("li", { class: "empty" }, "Nobody has come by yet."));
+    drawDoors(doorStates());
+    drawRecent(session.events.filter((event) => event.decision || event.erased).slice(0, 8));
+    drawTabs(session.state.cameras);
   };
-  if (cameras.length) choose(cameras[0]); else picture.append("No camera has given a picture yet.");
   update();
-  const tabs = cameras.length > 1 ? el("div", { class: "cameras" }, ...cameras.map((name) =>
-    el("button", { type: "button", class: "quiet", onclick: () => choose(name) }, name))) : "";
   const root = el("div", { class: "live" }, el("section", { "aria-label": "Live picture" }, picture, tabs),
     el("aside", {}, doors, el("section", { class: "card" }, el("h2", {}, "Decisions"), recent)));
   const stop = following(update);
   return { root, leave: () => { stop(); unwatch(); } };
 }
 
-function doorCards() {
+function doorStates() {
   const now = Date.now() * 1e6;
   const last = session.events.find((event) => event.decision)?.decision;
   const said = Object.values(session.faces).flat();
@@ -51,11 +66,15 @@ function doorCards() {
     const open = door.until_ns > now;
     const by = session.events.find((event) => event.seq === door.seq)?.decision?.name;
     const who = open ? by || "open" : said.map((face) => face.verdict || face.name).filter(Boolean)[0] || "nobody is waiting";
-    return el("section", { class: `card door ${open ? "open" : ""}`, "aria-label": `Door ${door.door}` },
-      el("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, el("path", { d: open ? DOOR.open : DOOR.closed,
-        fill: "none", stroke: "currentColor", "stroke-width": "1.7", "stroke-linecap": "round", "stroke-linejoin": "round" })),
-      el("div", {}, el("b", {}, open ? "Open" : "Closed"), el("span", { class: "muted" }, `${door.door} · ${who}`)));
+    return { name: door.door, open, who };
   });
+}
+
+function doorCard({ name, open, who }) {
+  return el("section", { class: `card door ${open ? "open" : ""}`, "aria-label": `Door ${name}` },
+    el("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, el("path", { d: open ? DOOR.open : DOOR.closed,
+      fill: "none", stroke: "currentColor", "stroke-width": "1.7", "stroke-linecap": "round", "stroke-linejoin": "round" })),
+    el("div", {}, el("b", {}, open ? "Open" : "Closed"), el("span", { class: "muted" }, `${name} · ${who}`)));
 }
 
 function item(event, expand) {
