@@ -21,8 +21,8 @@ def pattern(width: int = 320, height: int = 240) -> str:
 
 
 def coded(path: Path) -> str:
-    """An MPEG-TS of H.264 at its own speed, as it is coded. Pushed, so that no client that comes later rewinds it."""
-    return f'pushfilesrc location="{path}" ! tsdemux ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1'
+    """An MPEG-TS of H.264 at its own speed, as it is coded."""
+    return f'filesrc location="{path}" ! tsdemux ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1'
 
 
 def clip(path: Path) -> str:

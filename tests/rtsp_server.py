@@ -36,6 +36,8 @@ def main() -> None:
         factory.set_launch(f"( {launch} )")
         factory.set_shared(arguments.shared)
         factory.set_stop_on_disconnect(not arguments.shared)
+        if arguments.shared:
+            factory.connect("media-configure", forbid_seeking)
         if arguments.login:
             factory.add_role_from_structure(Gst.Structure.from_string(PERMIT)[0])
         server.get_mount_points().add_factory(path, factory)
@@ -43,6 +45,20 @@ def main() -> None:
         sys.exit(f"cannot listen at port {arguments.port}")
     print(server.get_bound_port(), flush=True)
     GLib.MainLoop().run()
+
+
+def forbid_seeking(_factory: GstRtspServer.RTSPMediaFactory, media: GstRtspServer.RTSPMedia) -> None:
+    """As of a camera: each client that comes later asks for the beginning, and a file would be rewound for all."""
+    pad = media.get_element().get_by_name("pay0").get_static_pad("src")
+    pad.add_probe(Gst.PadProbeType.QUERY_UPSTREAM, answer)
+
+
+def answer(_pad: Gst.Pad, info: Gst.PadProbeInfo) -> Gst.PadProbeReturn:
+    query = info.get_query()
+    if query.type != Gst.QueryType.SEEKING:
+        return Gst.PadProbeReturn.OK
+    query.set_seeking(Gst.Format.TIME, False, 0, -1)
+    return Gst.PadProbeReturn.HANDLED
 
 
 PERMIT = "user, media.factory.access=(boolean)true, media.factory.construct=(boolean)true"
