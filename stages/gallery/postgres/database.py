@@ -52,7 +52,7 @@ class Postgres:
 
     beyond = (
         "backups of both databases and of the master key (destroy those from before today)",
-        "replicas, write-ahead logs and freed blocks on the disks of the database servers",
+        "replicas, write-ahead logs, logs of statements and freed blocks on the disks of the database servers",
         "the events of a gate that is stopped (it erases them when it starts)",
     )
 
