@@ -32,6 +32,7 @@ class Outlet:
         self.latest = LatestSender(context, run, start.number) if loose else None
         beside = any(peer.policy == "packets" for peer in start.heard_by)
         self.packets = PacketSender(context, run, start.number) if beside else None
+        self._recorded = start.source is not None and not start.source.live
 
     def send(self, message: Message) -> None:
         """Hand the message to every hearer."""
@@ -46,8 +47,9 @@ class Outlet:
         return self.every is None or self.every.room(source)
 
     def greeted(self) -> bool:
-        """Whether every hearer that must not miss anything, or its beginning, is there."""
-        return (self.every is None or self.every.greeted()) and (self.packets is None or self.packets.greeted)
+        """Whether every hearer that must not miss anything is there; or the beginning, of what has one."""
+        ready = self.packets is None or self.packets.greeted or not self._recorded
+        return ready and (self.every is None or self.every.greeted())
 
     def in_flight(self) -> int:
         """Messages that were sent and are not done."""

@@ -2,7 +2,8 @@
 
 Topics below `framewire/NAME`: `availability` (online, offline; retained, also as the last will), `event` (a decision
 as JSON, QoS 1: it counts once the broker has acknowledged it), `head` (of a row of the log that is no decision),
-`door/DOOR` (open, QoS 0; a relay that listens closes by itself after the seconds in the payload), `badge/DOOR` (in: the
+`door/DOOR` (open, QoS 0; a relay that listens closes by itself after the seconds in the payload, and opens nothing
+after `until`, in seconds since the epoch, as a network may be slow), `badge/DOOR` (in: the
 number of a badge that was shown).
 """
 
@@ -59,7 +60,8 @@ class Mqtt:
 
     def open(self, command: Command) -> None:
         """Publish that the door is to open: not retained, and with QoS 0, as paho would send others again later."""
-        what = {"open": command.door, "seconds": command.seconds, "event": command.seq, "key": command.id}
+        what = {"open": command.door, "seconds": command.seconds, "event": command.seq}
+        what |= {"key": command.id, "until": command.until_ns / 1e9}
         self._publish(f"door/{command.door}", what, qos=0)
 
     def tell(self, notice: Notice) -> None:

@@ -40,8 +40,12 @@ class Webhook:
         self._timeout = config.timeout_seconds
 
     def open(self, command: Command) -> None:
-        """Ask the other side to open the door, with {"open": door, "seconds": ..., "event": seq}."""
+        """Ask the other side to open the door, with {"open": door, "seconds": ..., "event": seq, "until": ...}.
+
+        It is to open nothing after `until`, in seconds since the epoch: the request may have been long on the way.
+        """
         body = {"open": command.door, "seconds": command.seconds, "event": command.seq}
+        body |= {"until": command.until_ns / 1e9}
         self._post(command.id, body)
 
     def tell(self, notice: Notice) -> None:

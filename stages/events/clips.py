@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -15,6 +16,7 @@ from stages.events.ledger import Ledger
 from stages.events.records import Clip
 from stages.gallery.sealing import Unreadable, seal, unseal
 
+YOUNG_S = 60.0
 SAYINGS = "SELECT kind, body FROM chain JOIN notes USING (seq) WHERE kind IN ('clip', 'tombstone') ORDER BY seq"
 NEWEST = "SELECT max(seq) FROM chain WHERE kind IN ('clip', 'tombstone', 'checkpoint')"
 
@@ -69,9 +71,10 @@ def remove(ledger: Ledger, seqs: Sequence[int]) -> None:
 
 
 def sweep(ledger: Ledger) -> None:
-    """Remove files that no row names: a crash came between the two. Only for who alone writes clips."""
+    """Remove files that no row names: a crash came between the two. What is young may be about to get its row."""
     with schema.told(ledger.clips):
-        there = {path.name for path in ledger.clips.iterdir()} if ledger.clips.exists() else set()
+        now, found = time.time(), list(ledger.clips.iterdir()) if ledger.clips.exists() else []
+        there = {path.name for path in found if abs(now - path.stat().st_mtime) > YOUNG_S}
         named = {clip_name(seq, digest) for seq, digest in ledger.all("SELECT seq, digest FROM clips")}
         for name in there - named:
             (ledger.clips / name).unlink(missing_ok=True)

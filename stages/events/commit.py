@@ -113,8 +113,9 @@ class Commit:
             "SELECT id, seq, seconds, boot, expires_ns FROM commands WHERE door = ? AND state = 'given' ORDER BY seq"
         )
         for id_, seq, seconds, boot, expires_ns in self._rows.execute(query, (door,)).fetchall():
-            command = Command(id_, door, seq, seconds)
-            if boot == self._boot and time.clock_gettime_ns(time.CLOCK_BOOTTIME) <= expires_ns:
+            left_ns = expires_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            command = Command(id_, door, seq, seconds, time.time_ns() + left_ns)
+            if boot == self._boot and left_ns >= 0:
                 self._rows.execute("UPDATE commands SET state = 'taken' WHERE id = ?", (id_,))
                 return command
             self.finish(command, "expired", "nobody carried it out in time")

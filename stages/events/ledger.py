@@ -21,7 +21,7 @@ from pipeline.errors import Failed, Usage
 from stages.events import schema
 from stages.events.chain import Row
 from stages.events.commit import Commit
-from stages.events.records import Decision, Event, Head, Kept
+from stages.events.records import Decision, Event, Head, Kept, Kind
 from stages.gallery.keyfile import Keys
 from stages.gallery.master import Master
 from stages.gallery.rows import Rows
@@ -96,9 +96,9 @@ class Ledger:
         row = self.one("SELECT seq, hash, signature FROM chain ORDER BY seq DESC LIMIT 1")
         return Head(row[0], row[1].hex(), row[2].hex()) if row else None
 
-    def newest_ns(self) -> int:
-        """The wall time of the newest row; 0 where there is none."""
-        row = self.one("SELECT at_ns FROM chain ORDER BY seq DESC LIMIT 1")
+    def newest_ns(self, kind: Kind | None = None) -> int:
+        """The wall time of the newest row, or of the newest of its kind; 0 where there is none."""
+        row = self.one("SELECT at_ns FROM chain WHERE ?1 IS NULL OR kind = ?1 ORDER BY seq DESC LIMIT 1", (kind,))
         return int(row[0]) if row else 0
 
     def events(self, before: int | None = None, limit: int = 50, after: int = 0) -> list[Event]:

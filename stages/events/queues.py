@@ -79,7 +79,9 @@ class Commands:
     def recover(self) -> list[Command]:
         """After a crash: what had been taken has an unknown outcome and is never repeated; these."""
         query = "SELECT id, seq, seconds FROM commands WHERE door = ? AND state = 'taken'"
-        found = [Command(id_, self._door, seq, seconds) for id_, seq, seconds in self._ledger.all(query, (self._door,))]
+        found = [
+            Command(id_, self._door, seq, seconds, 0) for id_, seq, seconds in self._ledger.all(query, (self._door,))
+        ]
         with self._ledger.commit() as commit:
             for command in found:
                 commit.finish(command, "unknown", "the process ended before it was told what came of it")

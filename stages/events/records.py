@@ -60,6 +60,7 @@ class Command(msgspec.Struct, frozen=True):
     door: str
     seq: int  # of the decision
     seconds: float
+    until_ns: int  # wall clock: whoever hears of it later does nothing
 
 
 class Event(msgspec.Struct, frozen=True):

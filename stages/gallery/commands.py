@@ -121,6 +121,8 @@ def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
     person = next((one.id for one in store.people() if one.name == name), None)
     ledger = Ledger(home(), keys()) if (home() / "gate.sqlite").exists() else None
     counts = {"events": len(ledger.erase(person)) if ledger and person else 0, "blurred": 0, "removed": 0}
+    if ledger and person:  # now, too: after a crash behind the next line nobody can say this name any more
+        blur_out(ledger, person)
     gone = store.forget(name)
     late = store.wait_for(store.generation(), FOLLOW_S)
     if ledger:
@@ -142,7 +144,8 @@ def receipt(name: str, gone: Forgotten, late: list[str], beyond: Sequence[str]) 
         *(f"NOT YET: {sentence}" for sentence in gone.left),
         *(f"NOT YET: {who} still has the old gallery in memory: stop it" for who in late),
         *([] if late else ["in memory: no running process holds this person any more"]),
-        f"out of reach: {', '.join(beyond)}, exports made of this person, and notifications that were sent",
+        f"out of reach: {', '.join(beyond)}, exports made of this person, notifications that were sent, "
+        "and snapshots of others' decisions in whose background this person stands (see gate.retention.snapshots)",
     ]
 
 

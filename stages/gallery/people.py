@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import datetime
+from typing import Annotated
 
 import cv2
 import msgspec
@@ -18,13 +19,16 @@ TAGS = b"tags of names..."  # the owner whose key makes names and badges findabl
 PADDED_TO = 1024  # bytes: how long a name is, or how many windows somebody has, does not show
 
 
-class Access(msgspec.Struct, frozen=True):
+Aware = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When somebody may come in; what it means is in stages/gate/rules.py."""
 
     groups: tuple[str, ...] = ()
     windows: tuple[str, ...] = ()  # of their own, like "Mon-Fri 07:00-19:00"
-    valid_from: datetime | None = None  # aware
-    valid_until: datetime | None = None  # aware
+    valid_from: Aware | None = None
+    valid_until: Aware | None = None
     watch: bool = False  # raises an alarm in place of opening
     badges: tuple[str, ...] = ()  # HMACs, hexadecimal; see Store.badge
 

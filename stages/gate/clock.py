@@ -16,12 +16,16 @@ class Clock:
     Nor while it is behind what the log has recorded already.
     """
 
-    def __init__(self, newest_ns: int, zone: ZoneInfo | None = None) -> None:
-        """`newest_ns` is the wall time of the newest row of the log; `zone` None is this machine's own."""
+    def __init__(self, newest_ns: int, zone: ZoneInfo | None = None, jumped_ns: int | None = None) -> None:
+        """`newest_ns` is the wall time of the newest row of the log; `zone` None is this machine's own.
+
+        `jumped_ns` is that of the newest row that says that the clock jumped: a restart settles nothing.
+        """
         self._newest_ns = newest_ns
         self._zone = zone
         self._offset_ns = wall_ns() - boot_ns()
-        self._doubted_since: int | None = None
+        ago_ns = max(0, wall_ns() - jumped_ns) if jumped_ns is not None else SETTLE_NS
+        self._doubted_since = boot_ns() - ago_ns if ago_ns < SETTLE_NS else None
         self.jumped_ns = 0  # the last jump; 0 where there was none
 
     def believed(self) -> bool:

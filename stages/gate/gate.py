@@ -50,7 +50,7 @@ class Gate:
         self._ledger = Ledger(self._home, keys(), create=True)
         self._ledger.sweep()
         self._ledger.tidy()
-        self._clock = Clock(self._ledger.newest_ns(), zone)
+        self._clock = Clock(self._ledger.newest_ns(), zone, self._ledger.newest_ns("clock"))
         self._jumped_ns = 0
         restored = [self._restored(kept) for kept in self._ledger.passages()]
         self._passages = Passages(config.most, math.inf, restored)

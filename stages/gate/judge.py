@@ -112,6 +112,8 @@ def _passback(now: Surroundings, name: str) -> Verdict | None:
         return None
     inside, minutes = now.presence
     if door.passback == "timed":
+        if inside and door.direction == "in" and not now.clock_believed:
+            return Verdict("refused", "clock", f"the clock has jumped, and {name} came in not long ago, perhaps")
         if inside and door.direction == "in" and minutes < door.passback_minutes:
             return Verdict("refused", "passback", f"{name} came in {minutes:.0f} minutes ago")
         return None

@@ -25,6 +25,7 @@ from stages.clips.memory import Memory
 from stages.events import clips
 from stages.events.ledger import Ledger
 from stages.events.records import Sighting
+from stages.gallery.commands import forgotten
 from stages.gallery.store import Store
 from tests.stages.clips import Rings, film, number
 from tests.stages.events.conftest import SNAPSHOT, decision
@@ -367,6 +368,24 @@ def test_who_was_forgotten_while_a_clip_was_still_to_come_is_covered_in_it(
     assert found
     assert not found.people
     assert ledger.all("SELECT * FROM shown WHERE person = ?", (bytes.fromhex(people["Bob"]),)) == []
+
+
+def test_a_forget_that_is_killed_while_it_waits_has_covered_the_face(
+    people: dict[str, str], ledger: Ledger, stream: list[Packet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seq = decide(ledger, people["Ada"], 100)
+    clips.put(ledger, seq, clips.Clip(muxed(stream[:24]), (Sighting(people["Bob"], 0, (20, 20, 80, 80)),)))
+    store = Store(home(), keys())
+
+    def killed(*_: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "wait_for", killed)
+    with pytest.raises(KeyboardInterrupt):
+        forgotten(store, "Bob")
+    found = clips.get(ledger, seq)
+    assert found
+    assert not found.people
 
 
 def test_a_clip_that_cannot_be_blurred_is_removed(people: dict[str, str], ledger: Ledger) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -19,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from pipeline.errors import Usage
 from stages.show.web.data import Data
-from stages.show.web.guard import ANSWERS, COOKIE, Guarded, admit
+from stages.show.web.guard import ANSWERS, COOKIE, LARGEST, Guarded, admit
 from stages.show.web.limits import Limits
 from stages.show.web.live import Live
 from stages.show.web.streams import Streams
@@ -209,8 +210,9 @@ ENDPOINTS = (
 )
 
 
-def application(api: Api) -> Starlette:
-    """The whole of it, for a server."""
+def application(api: Api, proxied: bool = False) -> Starlette:
+    """The whole of it, for a server; `proxied` is whether TLS ends at a proxy."""
+    MultiPartParser.spool_max_size = LARGEST  # photos stay in memory: a temporary file would be one in plain
     routes = [Route(one.path, _guarded(api, one), methods=[one.method]) for one in ENDPOINTS]
     return Starlette(
         routes=[
@@ -219,7 +221,7 @@ def application(api: Api) -> Starlette:
             WebSocketRoute("/live/{camera}", api.streams.pictures),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ],
-        middleware=[Middleware(Guarded)],
+        middleware=[Middleware(Guarded, proxied=proxied)],
         exception_handlers=dict(ANSWERS),
     )
 

@@ -32,10 +32,16 @@ HEADERS = {
 class Guarded:
     """Puts the headers that browsers are to obey on every answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, proxied: bool) -> None:
+        """`proxied` is whether TLS ends at a proxy: then only those whom it lets through over TLS are answered."""
+        self._app, self._proxied = app, proxied
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._proxied and scope["type"] in ("http", "websocket") and scope["scheme"] not in ("https", "wss"):
+            sentence = "come through the proxy, over https; it has to send X-Forwarded-For and X-Forwarded-Proto"
+            await JSONResponse({"error": sentence}, 403)(scope, receive, send)
+            return
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)

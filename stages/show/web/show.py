@@ -79,7 +79,7 @@ class Show:
         listening = _bound(config.host, config.port)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                application(api),
+                application(api, proxied=bool(config.trusted_proxies) and not config.tls_cert),
                 log_config=None,
                 access_log=False,
                 ssl_certfile=config.tls_cert,

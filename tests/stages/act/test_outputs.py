@@ -36,7 +36,7 @@ def notice(seq: int = 1) -> Notice:
     return Notice(f"key-{seq}", seq, 5, "cam0", "front", "opened", "", "Ada", head)
 
 
-COMMAND = Command("c0ffee", "front", 3, 2.5)
+COMMAND = Command("c0ffee", "front", 3, 2.5, 5_000_000_000)
 
 
 def until(condition: Callable[[], object], seconds: float = 10) -> None:
@@ -128,7 +128,7 @@ def test_a_web_hook_is_signed_and_stamped(hook: Hook, secret_file: Path) -> None
     assert abs(int(headers["Framewire-Timestamp"]) - time.time()) < 60
     signed = headers["Framewire-Timestamp"].encode() + b"." + body
     assert headers["Framewire-Signature"] == hmac.new(SECRET, signed, hashlib.sha256).hexdigest()
-    assert json.loads(second) == {"open": "front", "seconds": 2.5, "event": 3}
+    assert json.loads(second) == {"open": "front", "seconds": 2.5, "event": 3, "until": 5.0}
     web.witness(notice(4).head)
     assert json.loads(hook.requests[-1][2])["head"]["seq"] == 4
 
@@ -240,7 +240,8 @@ def test_mqtt_tells_opens_hears_badges_and_is_found_by_home_assistant(broker: Br
     mqtt.witness(notice(4).head)
     until(lambda: "framewire/gate/head" in listener.heard)
     assert json.loads(listener.heard["framewire/gate/head"][0])["seq"] == 4
-    assert json.loads(listener.heard["framewire/gate/door/front"][0])["seconds"] == 2.5
+    ordered = json.loads(listener.heard["framewire/gate/door/front"][0])
+    assert (ordered["seconds"], ordered["until"]) == (2.5, 5.0)
     assert listener.heard["framewire/gate/availability"] == [b"online"]
     found = json.loads(listener.heard["homeassistant/event/framewire_gate/config"][0])
     assert found["state_topic"] == "framewire/gate/event"

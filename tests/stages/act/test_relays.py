@@ -22,7 +22,7 @@ from stages.act.output import OutputFailed
 from stages.events.records import Command
 from tests.stages.act.test_outputs import notice, until
 
-COMMAND = Command("c0ffee", "front", 3, 2.5)
+COMMAND = Command("c0ffee", "front", 3, 2.5, 5_000_000_000)
 
 
 class Wire(osdp.Channel):
@@ -201,10 +201,10 @@ def test_a_relay_is_off_then_on_for_a_time_then_off(pins: MockFactory, active_hi
     relay = Gpio(GpioConfig(name="relay", pin="GPIO17", active_high=active_high))
     pin = pins.pin("GPIO17")
     assert pin.state != active_high
-    relay.open(Command("1", "front", 1, 0.2))
+    relay.open(Command("1", "front", 1, 0.2, 0))
     assert pin.state == active_high
     until(lambda: pin.state != active_high)
-    relay.open(Command("2", "front", 1, 30))
+    relay.open(Command("2", "front", 1, 30, 0))
     assert pin.state == active_high
     relay.close()
     assert pin.function == "input"  # let go of: no relay is driven any more

@@ -296,6 +296,24 @@ def test_a_photo_does_not_turn_its_head() -> None:
     door.gate.close()
 
 
+def test_a_photo_that_is_put_away_for_a_turn_of_ones_own_head_opens_nothing() -> None:
+    door = Door(liveness="active", most=12)
+    said = door.comes("Ada", points=turned("ahead"))
+    side = "left" if said.endswith("left") else "right"
+
+    def own(yaw: str, picked: bool) -> Seen:
+        return Seen(door.tracks, embedding(3), door.people["Ada"], 0.1, points=turned(yaw), picked=picked)
+
+    for yaw, picked in (("ahead", True), (side, False), (side, False), ("ahead", True)):
+        for _ in range(3):
+            door.gate(door.camera(own(yaw, picked)))
+    for _ in range(3):
+        door.gate(door.camera(door.seen("Ada", points=turned("ahead"))))
+    assert door.told() == [("refused", "challenge")]
+    assert "another face was seen" in door.decisions()[0].why
+    door.gate.close()
+
+
 def real_door(**more: object) -> dict[str, object]:
     """A door that something real opens."""
     return {"doors": [{"name": "front", "output": "relay", **more}], "simulated": ["simulated"]}
@@ -429,6 +447,33 @@ def test_a_clock_that_jumps_keeps_out_those_who_may_come_at_certain_times_only(
     door.comes("Bob")
     assert door.told() == [("refused", "clock"), ("opened", "")]
     assert any(event.kind == "clock" for event in door.events())
+
+
+def _jump(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + int(seconds * SECOND))
+
+
+def test_a_clock_that_jumps_ends_no_passback(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door(doors=[{"name": "door", "passback": "timed", "passback_minutes": 10}])
+    door.comes("Ada")
+    door.goes()
+    _jump(monkeypatch, 3600)
+    door.goes(0)
+    door.comes("Ada")
+    assert door.told() == [("opened", ""), ("refused", "clock")]
+    door.gate.close()
+
+
+def test_a_restart_makes_no_clock_that_jumped_believed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    door.store.set_access("Ada", Access(windows=("daily 00:00-24:00",)))
+    _jump(monkeypatch, 3600)
+    door.goes(0)
+    door.comes("Ada")
+    door.goes()
+    door.restart()
+    door.comes("Ada")
+    assert door.told() == [("refused", "clock")] * 2
 
 
 def test_a_clock_behind_the_log_is_not_believed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

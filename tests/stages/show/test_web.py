@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from stages.events import clips
 from stages.events.ledger import Ledger
 from stages.events.records import Clip
 from stages.gallery.enrol import Enrol, EnrolConfig
+from stages.gallery.people import Access
 from stages.gallery.store import Store
 from stages.show.web import streams
 from stages.show.web.app import ENDPOINTS, described
@@ -142,7 +144,7 @@ def test_what_changes_something_has_to_come_from_the_page(site: Site) -> None:
     with pytest.raises(websockets.exceptions.InvalidStatus):
         connect(address, additional_headers={"Cookie": cookie, "Origin": "http://evil.example"})
     with connect(address, additional_headers={"Cookie": cookie}) as socket:
-        assert set(msgspec.json.decode(socket.recv())) == {"doors", "health", "events", "faces"}
+        assert set(msgspec.json.decode(socket.recv())) == {"doors", "health", "events", "faces", "cameras"}
 
 
 def test_roles_are_kept(site: Site) -> None:
@@ -195,6 +197,53 @@ def test_a_webcam_is_guided_from_one_picture_to_the_next(site: Site) -> None:
     words = "", "turn a little to your left", "turn a little to your right", ""
     assert [one["advice"] for one in said] == list(words)
     assert site.ask("POST", "/api/look?taken=x", content=PHOTO.read_bytes()).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"window": ["Mon-Fri 07:00-19:00"]},
+        {"valid_until": "2030-01-01T00:00:00"},
+        {"windows": "Mon"},
+        {"windows": ["x"]},
+    ],
+)
+def test_rules_that_are_none_change_nothing(site: Site, rules: dict[str, Any]) -> None:
+    site.enter()
+    before = Access(windows=("Mon-Fri 07:00-19:00",))
+    Store(home(), keys()).add("Ada", "m", embedding(1)[None], access=before)
+    assert site.ask("PUT", "/api/people/Ada/access", json=rules).status_code == 400
+    (ada,) = Store(home(), keys()).people()
+    assert ada.access == before
+
+
+def test_only_the_proxy_that_was_named_is_answered(places: Path) -> None:
+    show = Show(ShowConfig(port=0, trusted_proxies=("127.0.0.1",)), MemoryFrames())
+    found = announced()
+    assert found
+    address = found.address
+    forwarded = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+    assert httpx.get(address, headers=forwarded).status_code == 200
+    assert "come through the proxy" in httpx.get(address).json()["error"]
+    with pytest.raises(websockets.exceptions.InvalidStatus):
+        connect(address.replace("http", "ws") + "api/push")
+    show.close()
+    show = Show(ShowConfig(port=0, trusted_proxies=("192.0.2.1",)), MemoryFrames())
+    found = announced()
+    assert found
+    assert httpx.get(found.address, headers=forwarded).status_code == 403, "the word of whoever is no proxy of ours"
+    show.close()
+
+
+def test_a_large_photo_is_never_on_the_disk_in_plain(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.enter()
+    rolled: list[int] = []
+    roll = tempfile.SpooledTemporaryFile.rollover
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", lambda file: (rolled.append(1), roll(file)))
+    photo = PHOTO.read_bytes() + bytes(3 << 20)
+    done = site.ask("POST", "/api/people", data={"name": EILEEN}, files={"photo": ("p.jpg", photo)})
+    assert done.status_code == 200, done.text
+    assert rolled == []
 
 
 def test_a_name_that_looks_like_a_path_is_a_name(site: Site) -> None:

@@ -66,7 +66,7 @@ def site(places: Path, clock: list[float], request: pytest.FixtureRequest) -> It
 
 
 def forwarded(address: str) -> dict[str, str]:
-    return {"X-Forwarded-For": address}
+    return {"X-Forwarded-For": address, "X-Forwarded-Proto": "https"}
 
 
 def test_a_token_that_asks_too_often_is_told_to_wait_and_others_are_not(site: Site, clock: list[float]) -> None:
