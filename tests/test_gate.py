@@ -324,7 +324,7 @@ def _name(user: User, pid: int) -> str:
 
 @pytest.mark.timeout(120 + 15 * KILLS)
 def test_kills_lose_no_event_and_open_nothing_twice(user: User, ledger: Ledger, tmp_path: Path) -> None:
-    luck = random.Random(KILLS)
+    luck = random.Random(0)  # the first five are the supervisor, capture, detect, gate and record
     seconds = looped(tmp_path / "loop.ts", times=2 + KILLS // 3)
     engine = "[engine]\ncrashes = 1000\n"
     with serving({"/door": coded(tmp_path / "loop.ts")}, shared=True) as server:
