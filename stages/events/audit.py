@@ -95,7 +95,8 @@ def audit(ledger: Ledger, outside: Sequence[Head]) -> Report:
     findings += clips.doubts(ledger)
     findings += _outside(ledger, previous.seq if previous else 0, hashes, outside, said.cuts)
     head = Head(previous.seq, previous.hash.hex(), previous.signature.hex()) if previous else None
-    return Report(count, gone, tuple(findings), tuple(_remarks(gone, outside, said)), head)
+    remarks = tuple(_remarks(gone, outside, said, head.seq if head else 0))
+    return Report(count, gone, tuple(findings), remarks, head)
 
 
 def _said(rows: sqlite3.Connection) -> _Said:
@@ -196,7 +197,7 @@ def _outside(
             yield f"row {head.seq} is not the one that a head from outside names"
 
 
-def _remarks(erased: int, outside: Sequence[Head], said: _Said) -> Iterator[str]:
+def _remarks(erased: int, outside: Sequence[Head], said: _Said, newest: int) -> Iterator[str]:
     if said.cuts:
         yield f"rows up to {max(cut.cut for cut in said.cuts)} were cut off at a signed checkpoint"
     if erased:
@@ -205,6 +206,8 @@ def _remarks(erased: int, outside: Sequence[Head], said: _Said) -> Iterator[str]
         yield f"snapshots up to row {said.snapshots_to} were removed, as a tombstone says"
     if not outside:
         yield "without heads from outside (--heads) it cannot be seen whether the newest rows were cut off"
+    elif (last := max(head.seq for head in outside)) <= newest:
+        yield f"heads from outside reach row {last} of {newest}: rows behind {newest} may have been cut off unseen"
 
 
 def read_heads(path: Path) -> list[Head]:

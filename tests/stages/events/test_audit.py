@@ -37,6 +37,15 @@ def test_what_nobody_touched_is_whole(filled: Office) -> None:
     assert any("cannot be seen" in remark for remark in report.remarks)
 
 
+def test_a_tail_that_no_head_from_outside_reaches_may_be_missing_and_that_is_said(filled: Office) -> None:
+    row = filled.ledger.one("SELECT seq, hash, signature FROM chain WHERE seq = 3")
+    assert row
+    filled.tamper("DELETE FROM chain WHERE seq > 4", "DELETE FROM sealed WHERE seq > 4")
+    report = audit(filled.ledger, [Head(row[0], row[1].hex(), row[2].hex())])
+    assert report.findings == ()
+    assert "heads from outside reach row 3 of 4: rows behind 4 may have been cut off unseen" in report.remarks
+
+
 @pytest.mark.parametrize(
     ("statements", "finding"),
     [
