@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -120,17 +121,23 @@ def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
     """
     person = next((one.id for one in store.people() if one.name == name), None)
     ledger = Ledger(home(), keys()) if (home() / "gate.sqlite").exists() else None
-    counts = {"events": len(ledger.erase(person)) if ledger and person else 0, "blurred": 0, "removed": 0}
-    if ledger and person:  # now, too: after a crash behind the next line nobody can say this name any more
-        blur_out(ledger, person)
+    counts = Counter(events=0, blurred=0, removed=0)
+    if ledger and person:
+        counts.update(_erased(ledger, person))
     gone = store.forget(name)
     late = store.wait_for(store.generation(), FOLLOW_S)
     if ledger:
-        counts["events"] += len(ledger.erase(gone.person))
-        counts["blurred"], counts["removed"] = blur_out(ledger, gone.person)
+        counts.update(_erased(ledger, gone.person))
         ledger.close()
     gone = gone._replace(counts=gone.counts | counts)
     return receipt(name, gone, late, store.beyond), [*gone.left, *late]
+
+
+def _erased(ledger: Ledger, person: bytes) -> dict[str, int]:
+    """Erase somebody's events and cover their face in the clips of others; how many."""
+    events = len(ledger.erase(person))
+    blurred, removed = blur_out(ledger, person)
+    return {"events": events, "blurred": blurred, "removed": removed}
 
 
 def receipt(name: str, gone: Forgotten, late: list[str], beyond: Sequence[str]) -> list[str]:
