@@ -111,7 +111,7 @@ def gate(camera: Camera, environment: dict[str, str]) -> Iterator[str]:
         try:
             home = Path(environment["FRAMEWIRE_HOME"])
             ends = time.monotonic() + PATIENCE_S
-            while not ((found := health(home)) and found.cameras):
+            while not ((found := health(home)) and found.cameras and (home / PAGE).exists()):
                 if process.poll() is not None or time.monotonic() > ends:
                     raise SystemExit("the gate did not start")
                 time.sleep(0.05)
