@@ -22,6 +22,7 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from bench.command import CLIP, ROOT, enrolled
+from bench.gate_ages import CONFIG
 from bench.table import Row, report
 from bench.timecode import BITS, HEIGHT, SIDE, WIDTH, read
 from stages.gate.health import health
@@ -35,15 +36,6 @@ PICTURES, UNCOUNTED = 300, 50
 PATIENCE_S = 60.0
 GOAL_MS = 300
 SOCKET, MOTION_JPEG = ".picture canvas", ".picture img"  # what shows the picture
-CONFIG = """source = ["{address}"]
-[show]
-port = 0
-[gate]
-liveness = "none"
-[[gate.doors]]
-name = "front"
-output = "simulated"
-"""
 # Reads, at each animation frame, the code in what the element shows: [code, performance.now()] of each new one.
 READER = f"""([selector, count]) => new Promise((resolve) => {{
   const [bits, side, width, height] = [{BITS}, {SIDE}, {WIDTH}, {HEIGHT}];
@@ -105,7 +97,7 @@ def gate(camera: Camera, environment: dict[str, str]) -> Iterator[str]:
     """The gate behind a camera; the link with which the first account is made."""
     with TemporaryDirectory() as folder:
         config = Path(folder) / "gate.toml"
-        config.write_text(CONFIG.format(address=camera.address), encoding="utf-8")
+        config.write_text(f'source = ["{camera.address}"]\n{CONFIG}', encoding="utf-8")
         command = [sys.executable, "run_pipeline.py", "gate", "--config", str(config)]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
         try:

@@ -32,9 +32,8 @@ class CaptureConfig(Config, frozen=True):
     """How to read the sources."""
 
     realtime: bool = False  # files and folders at the speed of their own times, not as fast as it goes
-    repeat_seconds: Annotated[float, Meta(ge=0)] = (
-        0.0  # a video at its own speed begins again so long after its end; 0: no
-    )
+    # A video at its own speed begins again so long after its end; 0: it does not.
+    repeat_seconds: Annotated[float, Meta(ge=0)] = 0.0
     threads: Annotated[int, Meta(ge=1, le=64)] = 1  # of the decoder
     options: dict[str, str] = field(default_factory=dict)  # ffmpeg's, for live sources; see stages/sources/address.py
 

@@ -15,7 +15,7 @@ from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from stages.events.ledger import Ledger
 from stages.gallery import management
-from stages.gallery.commands import enroll, forget
+from stages.gallery.commands import enroll, forget, people
 from stages.gallery.master import Master, master_path
 from stages.gallery.readers import Reader
 from stages.gallery.store import Store
@@ -24,7 +24,7 @@ from tests.stages.events.conftest import SNAPSHOT, decision
 SAMPLE = next((Path(__file__).parents[3] / "samples" / "enrol").glob("*.jpg"))
 app = typer.Typer()
 app.add_typer(management.app, name="gallery")
-for command in (enroll, forget):
+for command in (enroll, people, forget):
     app.command()(command)
 
 

@@ -14,13 +14,9 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
-import typer
-from typer.testing import CliRunner, Result
 
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
-from stages.gallery import management
-from stages.gallery.commands import enroll, forget, people
 from stages.gallery.index import LiveGallery
 from stages.gallery.master import Master, master_path
 from stages.gallery.people import Portrait
@@ -30,26 +26,12 @@ from stages.gallery.postgres.readers import LOST_S
 from stages.gallery.store import Store
 from tests.command import ROOT
 from tests.postgres import PASSWORD, PostgresServer
+from tests.stages.gallery.test_management import call, store
 
 FACE = np.eye(1, 16, dtype=np.float32)
 NEVER = 1 << 62
 SAMPLE = next((ROOT / "samples" / "enrol").glob("*.jpg"))
 Databases = tuple[str, str]
-app = typer.Typer()
-app.add_typer(management.app, name="gallery")
-for command in (enroll, people, forget):
-    app.command()(command)
-
-
-def call(*words: object) -> Result:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def store() -> Store:
-    return Store(home(), keys())
 
 
 def names() -> list[str]:
