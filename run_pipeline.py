@@ -203,7 +203,6 @@ def _settings(
         "record": replace(
             settings.record,
             out=str(out or settings.record.out),
-            run=RecordConfig().run,
             sources=tuple(source.name for source in sources),
         ),
     }

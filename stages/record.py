@@ -22,7 +22,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pipeline.config import PATH, Config
+from pipeline.config import DERIVED, PATH, Config
 from pipeline.errors import Failed, Usage
 from pipeline.files import sync
 from pipeline.types import Drawn
@@ -39,8 +39,8 @@ class RecordConfig(Config, frozen=True):
 
     out: Annotated[str, Meta(pattern=PATH)] = "out"
     # Tells this run from those before. The config is made once a run, so that a restarted process has the same.
-    run: Annotated[str, Meta(pattern="^[A-Za-z0-9]+$")] = msgspec.field(default_factory=lambda: secrets.token_hex(8))
-    sources: tuple[str, ...] = ()  # these have a JSONL even if no frame of theirs comes
+    run: Annotated[str, DERIVED] = msgspec.field(default_factory=lambda: secrets.token_hex(8))
+    sources: Annotated[tuple[str, ...], DERIVED] = ()  # these have a JSONL even if no frame of theirs comes
     threads: Annotated[int, Meta(ge=1, le=64)] = 1  # of each encoder
 
 

@@ -170,6 +170,8 @@ def test_who_is_forgotten_while_the_gate_runs_is_nowhere(user: User, ledger: Led
         (OPEN + 'output = "f"\n[[act.outputs]]\nkind = "file"\nname = "f"\npath = "x"\n', "a photo opens the door"),
         (OPEN + 'cameras = ["cam7"]\n', "no door has the camera 'gate'"),
         (OPEN + 'output = "relay"\n', "there is no output 'relay'"),
+        ("[gate.models]\ndetector = 'mine'\n", "$.gate.models follows from the rest: leave it out"),
+        ("[show.detect]\nmodel = 'mine'\n", "$.show.detect follows from the rest: leave it out"),
         ('[gate]\ntreshold = 0.5\n', "treshold"),
         ('[[act.outputs]]\nkind = "fax"\nname = "x"\n', "fax"),
     ],

@@ -484,6 +484,7 @@ def test_a_truncated_video_delivers_what_it_has(user: User, wrong: Wrong, short:
         ("[detect]\nsize = [65536, 65536]\n", 2, ["$.detect.size", "4096"]),
         ("[record]\nout = 'a\\u0000b'\n".replace("'", '"'), 2, ["$.record.out"]),
         ("[match]\ngallery = 'a\\u0000b'\n".replace("'", '"'), 2, ["$.match.gallery"]),
+        ("[record]\nsources = ['gate']\n", 2, ["$.record.sources", "leave it out"]),
     ],
 )
 def test_a_config_that_is_wrong(user: User, wrong: Wrong, text: str, code: int, words: list[str]) -> None:

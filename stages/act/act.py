@@ -6,11 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from pipeline.config import Config
+from pipeline.config import DERIVED, Config
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from pipeline.types import Judged
@@ -42,10 +42,10 @@ class ActConfig(Config, frozen=True):
     """`[act]`"""
 
     outputs: tuple[AnyOutput, ...] = (SimulatedConfig(name="simulated"),)
-    # From the command line, out of `gate`: door -> the output that opens it; the outputs that are told.
-    doors: dict[str, str] = msgspec.field(default_factory=dict)
-    notify: tuple[str, ...] = ()
-    badge_seconds: float = 15.0
+    # Out of `gate`:
+    doors: Annotated[dict[str, str], DERIVED] = msgspec.field(default_factory=dict)  # door -> the output that opens it
+    notify: Annotated[tuple[str, ...], DERIVED] = ()  # the outputs that are told
+    badge_seconds: Annotated[float, DERIVED] = 15.0
 
 
 class Act:

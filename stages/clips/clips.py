@@ -11,7 +11,7 @@ from typing import Annotated
 from av import FFmpegError
 from msgspec import Meta
 
-from pipeline.config import Config
+from pipeline.config import DERIVED, Config
 from pipeline.errors import Failed
 from pipeline.home import home, keys
 from pipeline.types import Judged, Packet
@@ -36,8 +36,8 @@ class ClipsConfig(Config, frozen=True):
     pre_seconds: Seconds = 5.0
     post_seconds: Seconds = 5.0
     memory_mb: Annotated[int, Meta(ge=1, le=4096)] = 64  # of a camera's stream, at most
-    # From the command line, out of `gate`: how long after somebody was there it may be decided about them.
-    decided_within: float = 15.0
+    # Out of `gate`: how long after somebody was there it may be decided about them.
+    decided_within: Annotated[float, DERIVED] = 15.0
 
 
 @dataclass(frozen=True)

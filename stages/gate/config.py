@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import Meta
 
-from pipeline.config import Config
+from pipeline.config import DERIVED, Config
 from pipeline.errors import Usage
 from stages.events.retention import RetentionConfig
 from stages.gate.rules import Window, window
@@ -59,10 +59,9 @@ class GateConfig(Config, frozen=True):
     doors: tuple[DoorConfig, ...] = (DoorConfig(name="door"),)
     retention: RetentionConfig = RetentionConfig()
     notify: tuple[Name, ...] = ()  # which of `act.outputs` are told of every decision
-    # From the command line, not for the file: the sha256 of each model, by what it does; which outputs open nothing.
-    models: dict[str, str] = msgspec.field(default_factory=dict)
-    simulated: tuple[str, ...] = ("simulated",)
-    most: int = 8  # embeddings of a passage
+    models: Annotated[dict[str, str], DERIVED] = msgspec.field(default_factory=dict)  # what it does -> sha256
+    simulated: Annotated[tuple[str, ...], DERIVED] = ("simulated",)  # outputs that open nothing
+    most: Annotated[int, DERIVED] = 8  # embeddings of a passage
 
     def zone(self) -> ZoneInfo | None:
         """The time zone; None for this machine's. Raises Usage."""

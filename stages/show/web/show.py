@@ -13,7 +13,7 @@ import msgspec
 import uvicorn
 from msgspec import Meta
 
-from pipeline.config import PATH, Config
+from pipeline.config import DERIVED, PATH, Config
 from pipeline.errors import Failed, Usage
 from pipeline.files import replace_file
 from pipeline.frames import Frames, Overwritten
@@ -45,14 +45,13 @@ class ShowConfig(Config, frozen=True):
     tls_cert: SomePath | None = None
     tls_key: SomePath | None = None
     trusted_proxies: tuple[str, ...] = ()  # addresses of those that do TLS for us
-    # From the command line: what a person should know before relying on this gate; its doors, and for how long a badge
-    # counts that is shown; how people are enrolled.
-    warnings: tuple[str, ...] = ()
-    doors: tuple[str, ...] = ()
-    badge_seconds: float = 15.0
-    detect: DetectConfig = DetectConfig()
-    nms: NmsConfig = NmsConfig()
-    match: MatchConfig = MatchConfig()
+    warnings: Annotated[tuple[str, ...], DERIVED] = ()  # what a person should know before relying on this gate
+    # Out of the other tables: the doors, and for how long a badge counts that is shown; how people are enrolled.
+    doors: Annotated[tuple[str, ...], DERIVED] = ()
+    badge_seconds: Annotated[float, DERIVED] = 15.0
+    detect: Annotated[DetectConfig, DERIVED] = DetectConfig()
+    nms: Annotated[NmsConfig, DERIVED] = NmsConfig()
+    match: Annotated[MatchConfig, DERIVED] = MatchConfig()
 
     def check(self) -> None:
         """Raises Usage where passwords would go over a network in the clear."""
