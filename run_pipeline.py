@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -12,10 +11,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to finish: what follows takes a second
 
 from collections.abc import Sequence
-from contextlib import suppress
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import msgspec
 import typer
@@ -32,6 +29,7 @@ from pipeline.home import home
 from pipeline.logs import log_to
 from pipeline.model import Provider
 from pipeline.supervise import Supervisor
+from pipeline.terminal import guarded
 from pipeline.view import Snapshot, View
 from pipeline.watch import Watch
 
@@ -90,9 +88,6 @@ SOURCE_HELP = (
     "Camera index, file, folder of images, or rtsp/http address; several times for several. "
     "[default: the lines of $FRAMEWIRE_SOURCE, or the sample]"
 )
-
-
-DEAF = (errno.EPIPE, errno.EIO, errno.ENOSPC)  # of a pipe, a terminal and a file that take no more words
 
 
 class Settings(Config, frozen=True):
@@ -284,41 +279,8 @@ def _report(record: RecordConfig, last: Snapshot, run: Supervisor, as_json: bool
 
 
 def main() -> None:
-    """Run the command line; what a user can cause ends in one sentence."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without some letter still shows the rest
-    try:
-        try:
-            app()
-        except SystemExit:
-            _flush()  # here, where it is caught that nobody listens
-            raise
-    except Failed as error:
-        _end(str(error), error.code)
-    except OSError as error:
-        if error.filename is not None:
-            _end(f"{error.filename}: {error.strerror}", 1)
-        if error.errno == errno.EMFILE:
-            _end("too many open files: allow more, for example with ulimit -n 4096", 1)
-        if error.errno not in DEAF:
-            raise
-        _end(f"cannot write what there is to say: {error.strerror}", 1)
-
-
-def _end(sentence: str, code: int) -> NoReturn:
-    with suppress(OSError):  # nobody reads it
-        print(f"framewire: {sentence}", file=sys.stderr)  # noqa: T201
-    try:
-        _flush()
-    except OSError:  # Python would try once more as it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise SystemExit(code)
-
-
-def _flush() -> None:
-    if sys.stdout:  # None where it was closed from the start
-        sys.stdout.flush()
+    """Run the command line."""
+    guarded(app)
 
 
 if __name__ == "__main__":
