@@ -24,6 +24,7 @@ from stages.events.ledger import Ledger
 from stages.gallery.camera import Sitting
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.store import Access, Forgotten, Person, Store, checked_name
+from stages.gate.calibration import warning
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="The TOML file that `run` is given too.")]
 Name = Annotated[str, typer.Argument(help="Whom the photos show, as it shall stand in the picture.")]
@@ -64,6 +65,7 @@ def enroll(
         raise Failed(f"this looks like {twin}: enroll it under that name, or say --force if it is somebody else")
     count = store.add(name, enrol.identity, embeddings, portraits, Access(watch=True) if watch else None)
     Console().print(Text(f"{name} is enrolled with {count} photo{'s' if count > 1 else ''}"), soft_wrap=True)
+    warn(store)
 
 
 def _camera(photos: list[Path] | None, camera: str | None) -> str | None:
@@ -169,6 +171,12 @@ def _rows(person: Person) -> list[Row]:
     templates = sorted(person.templates, key=lambda template: template.model)
     groups = [(model, list(group)) for model, group in groupby(templates, key=lambda template: template.model)]
     return [Row(person.name, len(group), model, min(t.enrolled_at for t in group)) for model, group in groups]
+
+
+def warn(store: Store) -> None:
+    """Say what enrolling has changed for the gate: more people than its threshold was calibrated for."""
+    if text := warning(home(), store.people()):
+        Console(stderr=True).print(Text(text), soft_wrap=True)
 
 
 def settings_of(path: Path | None) -> EnrolConfig:

@@ -20,7 +20,7 @@ from pipeline.files import sync
 from pipeline.home import home, keys
 from stages.events.ledger import Ledger
 from stages.events.records import Decision
-from stages.gallery.commands import ConfigFile, settings_of, store_of
+from stages.gallery.commands import ConfigFile, settings_of, store_of, warn
 from stages.gallery.enrol import Enrol
 from stages.gallery.keyfile import Keys
 from stages.gallery.master import Master, make_master, master_path
@@ -67,6 +67,7 @@ def enroll_all(
     for problem in problems:
         Console().print(Text(problem), soft_wrap=True)
     Console().print(f"{added} photos of {len(people)} people enrolled, {len(problems)} not")
+    warn(store)
     raise typer.Exit(1 if problems else 0)
 
 
@@ -190,6 +191,7 @@ def import_(
     portraits = [Portrait(image, points) for image, points in zip(images, what.points, strict=True)]
     store.add(name, enrol.identity, enrol.embed(portraits), portraits, what.access)
     Console().print(Text(f"{name} is enrolled with {len(portraits)} photos"), soft_wrap=True)
+    warn(store)
 
 
 @app.command()

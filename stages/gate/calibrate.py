@@ -2,7 +2,7 @@
 
 A passage takes up to N faces, and a person is recognized where two of them reach the threshold. By Markov's inequality
 the chance of that for a stranger, against one person, is at most N / 2 times that of one face, however the faces hang
-together; against G enrolled people at most G times as much. So that a passage keeps the rate F, a comparison may have
+together; against G people at most G times as much. So that a passage keeps the rate F, a comparison may have
 F * 2 / (N * G), or F * 2 / N where a badge says whom to compare with.
 """
 
@@ -40,6 +40,7 @@ FEWEST = 10  # people
 def calibrate(
     impostors: Annotated[Path, typer.Option(help="Photos of people who are not enrolled; see below.")],
     far: Annotated[float, typer.Option(help="False accept rate of a passage.", min=1e-9, max=0.5)] = 0.01,
+    people: Annotated[int | None, typer.Option(help="To be enrolled, at most. [default: as many as are now]")] = None,
     config: Annotated[Path | None, typer.Option(help="The TOML file that the gate is given.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Where the DET curve goes, a PNG.")] = None,
 ) -> None:
@@ -52,10 +53,12 @@ def calibrate(
     """
     settings = toml.load(config, GateSettings) if config else GateSettings()
     enrol = Enrol(EnrolConfig(detect=settings.detect, nms=settings.nms, match=settings.match))
-    people = Store(home(), keys()).people()
-    gallery = {one.name: faces for one in people if len(faces := _of(one.templates, enrol.identity))}
+    enrolled = Store(home(), keys()).people()
+    gallery = {one.name: faces for one in enrolled if len(faces := _of(one.templates, enrol.identity))}
     if not gallery:
         raise Failed("nobody is enrolled with this embedder: enroll people first, best with two photos or more each")
+    if people is not None and people < len(gallery):
+        raise Usage(f"{len(gallery)} people are enrolled: --people is to be so many or more")
     strangers = dict(_strangers(impostors, enrol))
     compared = Comparisons.of([*gallery.values(), *strangers.values()])
     names = [*gallery, *strangers]
@@ -63,7 +66,7 @@ def calibrate(
         typer.echo(
             f"most alike: {names[one]} and {names[other]}, {near:.2f}; are they one person? Then say so, see --help"
         )
-    found = measure(compared, len(gallery), far, settings.gate.mode, settings.most(), enrol.identity)
+    found = measure(compared, people or len(gallery), far, settings.gate.mode, settings.most(), enrol.identity)
     path = store(home(), found)
     for text in told(found):
         typer.echo(text)
@@ -76,7 +79,7 @@ def calibrate(
 
 
 def measure(compared: Comparisons, gallery: int, far: float, mode: str, most: int, model: str) -> Calibration:
-    """The calibration, with so many people in the gallery. Raises Failed where there are too few for the rate."""
+    """The calibration, for so many people in the gallery. Raises Failed where there are too few for the rate."""
     if compared.people < FEWEST:
         raise Failed(f"{compared.people} people say nothing: give photos of {FEWEST} or more")
     if not len(compared.genuine):
@@ -117,7 +120,7 @@ def measure(compared: Comparisons, gallery: int, far: float, mode: str, most: in
 def told(found: Calibration) -> list[str]:
     """The figures, for a terminal."""
     (low, high), (tar_low, tar_high) = found.measured_far_span, found.tar_span
-    against = f"{found.gallery} enrolled people" if found.mode == "1:N" else "the badge's holder"
+    against = f"up to {found.gallery} enrolled people" if found.mode == "1:N" else "the badge's holder"
     return [
         f"threshold {found.threshold:.3f} (cosine), for a false accept rate of {found.far:g} a passage",
         f"  that is {found.comparison_far:.2g} a comparison: of up to {found.most} faces {NEEDED} have to match, "

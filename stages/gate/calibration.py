@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ import msgspec
 
 from pipeline.errors import Failed
 from pipeline.files import replace_file
+from stages.gallery.people import Person
 
 NAME = "calibration.json"
 Span = tuple[float, float]  # 95 %
@@ -38,7 +40,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     genuine: int  # comparisons
     impostor: int  # comparisons
     people: int  # that were compared
-    gallery: int  # people enrolled, then
+    gallery: int  # people who may be enrolled, at most
     most: int  # embeddings of a passage
     made_at: str  # ISO 8601
     curve: tuple[Point, ...]
@@ -54,11 +56,30 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
             return f"the threshold was calibrated for a false accept rate of {self.far:g}, not {far:g}: {again}"
         if threshold < self.threshold - 1e-6:
             return f"match.threshold is {threshold:.3f}, and {self.threshold:.3f} was calibrated: leave it out"
-        if mode == "1:N" and people > self.gallery:
-            return f"the threshold was calibrated for {self.gallery} people, and {people} are enrolled: {again}"
+        if outgrown := self.outgrown(people):
+            return outgrown
         if most > self.most:
             return f"the threshold was calibrated for {self.most} faces a passage, not {most}: {again}"
         return ""
+
+    def outgrown(self, people: int) -> str:
+        """The same as far as the number of enrolled people goes."""
+        if self.mode == "1:1" or people <= self.gallery:
+            return ""
+        return (
+            f"the threshold was calibrated for {self.gallery} people, and {people} are enrolled: "
+            "run gate calibrate again, with --people for those to come"
+        )
+
+
+def warning(home: Path, people: Iterable[Person]) -> str:
+    """What to say to who has just enrolled one of `people`: a sentence where they have become too many; or ""."""
+    found = load(home)
+    if found is None:
+        return ""
+    count = sum(any(template.model == found.model for template in person.templates) for person in people)
+    outgrown = found.outgrown(count)
+    return f"{outgrown}; until then a gate opens no real door" if outgrown else ""
 
 
 def load(home: Path) -> Calibration | None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
+from stages.gallery.commands import enroll
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.store import Store
 from stages.gate import calibration
@@ -163,7 +164,7 @@ def strangers(shared: Path, tmp_path: Path) -> Path:
 
 
 def test_real_photos_support_five_in_a_hundred_and_not_one_in_ten_thousand(
-    places: Path, shared: Path, strangers: Path
+    places: Path, shared: Path, strangers: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     examples = shared / "photos" / "face_recognition_examples"
     enrol = Enrol(EnrolConfig())
@@ -175,16 +176,25 @@ def test_real_photos_support_five_in_a_hundred_and_not_one_in_ten_thousand(
         call("--far", "1e-4", "--impostors", strangers)
     assert calibration.load(home()) is None
 
-    done = call("--far", "0.05", "--impostors", strangers, "--plot", places / "det.png")
+    with pytest.raises(Usage, match="2 people are enrolled: --people"):
+        call("--far", "0.05", "--impostors", strangers, "--people", 1)
+
+    done = call("--far", "0.05", "--impostors", strangers, "--people", 3, "--plot", places / "det.png")
 
     assert "threshold 0." in done.output
     assert "people resampled" in done.output
     assert "optimistic" in done.output
     found = calibration.load(home())
     assert found
-    assert (found.model, found.gallery) == (enrol.identity, 2)
+    assert (found.model, found.gallery) == (enrol.identity, 3)
     assert 0.4 < found.threshold < 0.7
     assert cv2.imread(str(places / "det.png")) is not None
+    enroll("Lin-Manuel Miranda", [examples / "lin-manuel-miranda.png"])
+    assert not capsys.readouterr().err
+    enroll("Alex Lacamoire", [examples / "alex-lacamoire.png"])
+    warned = capsys.readouterr().err
+    assert "calibrated for 3 people, and 4 are enrolled" in warned
+    assert "until then a gate opens no real door" in warned
 
 
 def test_calibrating_nothing(places: Path, tmp_path: Path) -> None:
