@@ -139,10 +139,10 @@ class Commit:
         """No badge that was shown counts any more."""
         self._rows.execute("DELETE FROM claims")
 
-    def move(self, person: str, inside: bool, at_ns: int) -> None:
-        """Somebody (by id) was let in, or out, at wall time `at_ns`."""
-        values = (bytes.fromhex(person), inside, at_ns)
-        self._rows.execute("INSERT OR REPLACE INTO presence VALUES (?, ?, ?)", values)
+    def move(self, person: str, inside: bool, at_ns: int, *, given: bool = False) -> None:
+        """Somebody (by id) was let in, or out, at wall time `at_ns`; `given` is whether the other hosts know it."""
+        values = (bytes.fromhex(person), inside, at_ns, given)
+        self._rows.execute("INSERT OR REPLACE INTO presence VALUES (?, ?, ?, ?)", values)
 
     def erase(self, owners: Sequence[bytes]) -> list[int]:
         """Delete what belongs to some owners, and say in the chain which rows; these. Their keys go afterwards."""

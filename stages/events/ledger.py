@@ -171,6 +171,20 @@ class Ledger:
         row = self.one("SELECT inside, at_ns FROM presence WHERE person = ?", (bytes.fromhex(person),))
         return (bool(row[0]), row[1]) if row else None
 
+    def own_moves(self) -> list[tuple[bytes, bool, int]]:
+        """Who was let in or out here (id, in, wall time in ns) of what the other hosts were not given yet."""
+        query = "SELECT person, inside, at_ns FROM presence WHERE NOT given"
+        return [(person, bool(inside), at_ns) for person, inside, at_ns in self.all(query)]
+
+    def follow_moves(self, given: Sequence[tuple[bytes, bool, int]], taken: Sequence[tuple[bytes, bool, int]]) -> None:
+        """Keep that `given` were given, and in place of what was known what all hosts together know."""
+        known = {move[0]: move for move in self.all("SELECT person, inside, at_ns FROM presence WHERE given")}
+        last = {move[0]: move for move in (*given, *taken)}
+        with self.commit() as commit:
+            for person, inside, at_ns in last.values():
+                if known.get(person) != (person, inside, at_ns):
+                    commit.move(person.hex(), inside, at_ns, given=True)
+
     def owners(self) -> set[bytes]:
         """The ids of all people and passages that something is kept of."""
         return (self.keys.owners() - {SIGNER}) | {person for (person,) in self.all("SELECT person FROM presence")}

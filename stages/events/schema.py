@@ -37,12 +37,14 @@ TABLES = (
     " expires_ns INTEGER NOT NULL, seconds REAL NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL DEFAULT '') STRICT",
     "CREATE INDEX commands_of_door ON commands(door, state)",
 )
-CLIP_TABLES = (  # since schema 2
+SINCE_2 = (
     # digest: SHA-256 of the file, which is named after it
     "CREATE TABLE clips(seq INTEGER PRIMARY KEY, owner BLOB NOT NULL, digest BLOB NOT NULL) STRICT",
     "CREATE INDEX clips_of_owner ON clips(owner)",
     # who is to be seen in whose clip
     "CREATE TABLE shown(person BLOB NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(person, seq)) STRICT, WITHOUT ROWID",
+    # whether the other hosts were given it
+    "ALTER TABLE presence ADD COLUMN given INTEGER NOT NULL DEFAULT 0",
 )
 
 
@@ -68,7 +70,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def create(rows: sqlite3.Connection) -> None:
     """Make the tables of an empty database, or bring them up to date, within the caller's transaction."""
     version = rows.execute("PRAGMA user_version").fetchone()[0]
-    for table in (*(TABLES if version < 1 else ()), *(CLIP_TABLES if version < 2 else ())):
+    for table in (*(TABLES if version < 1 else ()), *(SINCE_2 if version < 2 else ())):
         rows.execute(table)
     rows.execute(f"PRAGMA user_version = {SCHEMA}")
 

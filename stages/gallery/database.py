@@ -9,11 +9,14 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline import home as places
 from pipeline.errors import Failed, Usage
 from stages.gallery.master import Master
+
+if TYPE_CHECKING:
+    from stages.gallery.postgres.presence import Presence
 
 ROWS, KEYS = "FRAMEWIRE_GALLERY", "FRAMEWIRE_GALLERY_KEYS"  # not options: an address may hold a password
 
@@ -77,6 +80,10 @@ class Database(Protocol):
     @property
     def beyond(self) -> Sequence[str]:
         """What of a forgotten person cannot be reached from here."""
+
+    @property
+    def presence(self) -> Presence | None:
+        """Who is inside by what all hosts saw; None where there is one host, whose log knows."""
 
     def reading(self) -> AbstractContextManager[Connection | None]:
         """A view of the rows that does not change; None where there is no gallery yet. It writes nothing."""

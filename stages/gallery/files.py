@@ -22,6 +22,7 @@ class Files:
     """A `Database`. Any number of processes may read while one writes."""
 
     beyond = ("backups of the key database and of the master key (destroy those from before today)",)
+    presence = None
 
     def __init__(self, home: Path, folder: Path) -> None:
         """`folder` has the key files. Raises Usage where it lies inside of `home`."""

@@ -48,6 +48,7 @@ class Store:
         self._database = database(home, keys)
         self.beyond = self._database.beyond  # what of a forgotten person is out of reach
         self.reader, self.wait_for = self._database.reader, self._database.wait_for
+        self.presence = self._database.presence
 
     def people(self) -> list[Person]:
         """Everybody, by name; nobody where no gallery has been made yet."""

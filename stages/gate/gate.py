@@ -104,6 +104,7 @@ class Gate:
         self._watch_clock()
         if self._gallery:
             self._gallery.refresh()
+            self._exchange(self._gallery)
         boot = boot_ns()
         for passage in list(self._passages.open):
             quiet = boot - passage.seen_ns
@@ -126,12 +127,18 @@ class Gate:
         """The gallery of the model that these faces were embedded with, and whether its threshold was measured."""
         if self._gallery is None:
             self._gallery = LiveGallery(self._home, faces.model, "the gate", remembers=self._ledger)
+            self._exchange(self._gallery)  # before the first decision
             self._calibration = calibration.load(self._home)
         self._passages.threshold = faces.threshold
         self._live_threshold = faces.live_threshold
         if self._calibration:
             asked = (faces.model, self._config.mode, self._config.far, faces.threshold)
             self._objection = self._calibration.objection(*asked, len(self._gallery.now), self._config.most)
+
+    def _exchange(self, gallery: LiveGallery) -> None:
+        """Who came in and went out, with the gates of other hosts."""
+        if gallery.presence:
+            gallery.presence.exchange(self._ledger)
 
     def _consider(self, faces: Faces, row: int, now: int) -> str:
         """Decide about the passage that a face belongs to, if there is enough to decide on; what to say to it."""

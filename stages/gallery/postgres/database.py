@@ -15,9 +15,10 @@ from stages.gallery import database
 from stages.gallery.database import Connection
 from stages.gallery.master import Master
 from stages.gallery.people import TAGS
-from stages.gallery.postgres import readers
+from stages.gallery.postgres import presence, readers
 from stages.gallery.postgres.address import parsed
 from stages.gallery.postgres.keys import PostgresKeys
+from stages.gallery.postgres.presence import Presence
 from stages.gallery.postgres.readers import PostgresReader, wait_for
 from stages.gallery.postgres.server import IDENTITY, READ, WRITE, Server
 from stages.gallery.postgres.session import Session
@@ -35,6 +36,7 @@ TABLES = (
     "CREATE INDEX templates_of_person ON templates(person)",
     "CREATE TABLE forgotten(digest BYTEA PRIMARY KEY, generation BIGINT NOT NULL)",
     *readers.TABLES,
+    *presence.TABLES,
     # Statistics are copies of values: ids would stay in them after their rows.
     *(
         f"ALTER TABLE {table} {', '.join(f'ALTER {column} SET STATISTICS 0' for column in columns)}"
@@ -42,6 +44,7 @@ TABLES = (
             ("people", ("id", "tag", "sealed")),
             ("portraits", ("id", "person", "sealed")),
             ("templates", ("id", "person", "sealed")),
+            ("presence", ("person",)),
         )
     ),
 )
@@ -62,6 +65,7 @@ class Postgres:
         self._rows = Server(parsed(database.ROWS, rows))
         self._key_server = Server(parsed(database.KEYS, keys))
         self._keys: PostgresKeys | None = None
+        self.presence = Presence(self._rows)
 
     @contextmanager
     def reading(self) -> Iterator[Session | None]:
@@ -99,7 +103,7 @@ class Postgres:
 
     def scrub(self) -> list[str]:
         """See Database. Templates first: what a gate waits for takes moments, portraits longer."""
-        return self._key_server.vacuum("keys") + self._rows.vacuum("templates", "people", "portraits")
+        return self._key_server.vacuum("keys") + self._rows.vacuum("templates", "people", "presence", "portraits")
 
     def reader(self, who: str) -> PostgresReader:
         """See Database."""

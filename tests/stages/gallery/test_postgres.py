@@ -71,7 +71,7 @@ def test_what_one_door_enrols_another_knows(
 def test_rows_and_keys_are_in_two_databases(server: PostgresServer, databases: Databases) -> None:
     store().add("Ada", "m", FACE)
     rows, key_rows = databases
-    assert tables(server, rows) == {"gallery", "people", "portraits", "templates", "forgotten", "readers"}
+    assert tables(server, rows) == {"gallery", "people", "portraits", "templates", "forgotten", "readers", "presence"}
     assert tables(server, key_rows) == {"keys"}
     wrapped = [len(row[0]) for row in server.query(key_rows, "SELECT wrapped FROM keys")]
     assert wrapped == [60, 60]  # hers, and that of the tags: 32 bytes under the master key

@@ -16,6 +16,7 @@ from stages.events import clips
 from stages.events.audit import audit
 from stages.events.records import Clip, Sighting
 from stages.gallery.commands import forgotten
+from stages.gallery.master import master_path
 from stages.gallery.store import Store
 from tests.postgres import PostgresServer
 from tests.stages.clips import film
@@ -127,3 +128,96 @@ def test_a_gate_whose_server_is_gone_stops(door: Door, server: PostgresServer) -
         server.start()
     assert door.told() == [("opened", "")] * 2
     assert door.comes("Ada") == "come in"
+
+
+class Hosts:
+    """Gates by name, each on a machine with data of its own and the same master key."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder, self._environment = folder, monkeypatch
+        self._doors: dict[str, Door] = {}
+
+    def there(self, name: str) -> None:
+        """From now on this is the machine `name`."""
+        self._environment.setenv("FRAMEWIRE_MASTER", str(master_path()))
+        self._environment.setenv("FRAMEWIRE_HOME", str(self._folder / name / "home"))
+        self._environment.setenv("FRAMEWIRE_KEYS", str(self._folder / name / "keys"))
+
+    def start(self, name: str, direction: str = "in") -> Door:
+        """A gate with one door that nobody goes through twice."""
+        self.there(name)
+        door = self._doors[name] = Door(doors=[{"name": name, "direction": direction, "passback": "strict"}])
+        return door
+
+    def comes(self, name: str, to: str) -> tuple[str, str]:
+        """Somebody comes to a door; what is decided, and why."""
+        self.there(to)
+        self._doors[to].comes(name)
+        decided = self._doors[to].told()[-1]
+        for door in (*self._doors.values(), *self._doors.values()):
+            door.goes()  # passages end, and each gives and then takes what was seen
+        return decided
+
+    def close(self) -> None:
+        for door in self._doors.values():
+            door.gate.close()
+
+
+@pytest.fixture
+def hosts(databases: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
+    hosts = Hosts(tmp_path, monkeypatch)
+    yield hosts
+    hosts.close()
+
+
+def test_who_came_in_by_one_host_comes_in_by_no_other_before_they_went_out(hosts: Hosts) -> None:
+    hosts.start("front")
+    hosts.start("back")
+    hosts.start("yard", "out")
+    assert hosts.comes("Bob", "back") == ("opened", "")
+    assert hosts.comes("Ada", "front") == ("opened", "")
+    assert hosts.comes("Ada", "back") == ("refused", "passback")
+    assert hosts.comes("Ada", "yard") == ("opened", "")
+    assert hosts.comes("Ada", "back") == ("opened", "")
+    assert hosts.comes("Ada", "front") == ("refused", "passback")
+    assert hosts.comes("Bob", "front") == ("refused", "passback")
+
+
+def test_a_gate_that_starts_knows_who_is_inside_before_it_decides(hosts: Hosts) -> None:
+    hosts.start("front")
+    assert hosts.comes("Ada", "front") == ("opened", "")
+    hosts.start("back")
+    assert hosts.comes("Ada", "back") == ("refused", "passback")
+
+
+def test_a_kill_before_the_others_were_told_keeps_nothing_from_them(hosts: Hosts) -> None:
+    front = hosts.start("front")
+    front.comes("Ada")
+    assert front.told() == [("opened", "")]
+    front.restart()
+    assert hosts.comes("Bob", "front") == ("opened", "")
+    hosts.start("back")
+    assert hosts.comes("Ada", "back") == ("refused", "passback")
+
+
+def test_nobody_is_inside_who_was_forgotten(
+    hosts: Hosts, server: PostgresServer, databases: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front, back = hosts.start("front"), hosts.start("back")
+    assert hosts.comes("Ada", "front") == ("opened", "")
+    assert hosts.comes("Bob", "back") == ("opened", "")
+    ada, bob = (bytes.fromhex(front.people[name]) for name in ("Ada", "Bob"))
+    inside = "SELECT person FROM presence ORDER BY number"
+    assert server.query(databases[0], inside) == [(ada,), (bob,)]
+    hosts.there("front")
+    assert reader().presence(bob.hex()) is not None
+
+    front.store.forget("Ada")
+    hosts.comes("Bob", "front")
+
+    assert server.query(databases[0], inside) == [(bob,)]
+    for name in ("front", "back"):
+        hosts.there(name)
+        assert reader().presence(ada.hex()) is None
+    assert ada not in server.content()
+    assert back.told() == [("opened", "")]
