@@ -300,7 +300,8 @@ def pictures() -> dict[str, bytes]:
     return {
         "is empty": b"",
         "is no photo": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        "is no photo, or": b"\x89PNG\r\n\x1a\n" + whole[:100],
+        "a damaged one": whole[: len(whole) // 2],
+        "a damaged one: save it again": whole[:-10],  # a decoder would make up the rest
         "moves": moving.tobytes(),
         "shows no face": cv2.imencode(".png", np.full((300, 300, 3), 128, np.uint8))[1].tobytes(),
     }
