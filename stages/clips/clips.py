@@ -170,6 +170,8 @@ def blur_out(ledger: Ledger, person: bytes) -> tuple[int, int]:
             lost.append(seq)
     if lost:
         clips.remove(ledger, lost)
+    if changed or lost:
+        ledger.scrub()
     return changed, len(lost)
 
 

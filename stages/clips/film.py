@@ -7,20 +7,17 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import av
-import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from pipeline.types import Packet
 from stages.events.records import Sighting
+from stages.mosaic import Box, cover
 
 TICKS = 90_000  # a second
 TIME_BASE = Fraction(1, TICKS)
 NEAR_NS = 500_000_000  # how far from a sighting, in time, a face is still covered
-MORE = 0.4  # of a face's sides, around it: it moves between two sightings
-MOSAIC = 6  # what is left of a face, squares a side
 
 
 def muxed(packets: Sequence[Packet]) -> bytes:
@@ -72,17 +69,7 @@ def blurred(mp4: bytes, sightings: Sequence[Sighting]) -> bytes:
     return file.getvalue()
 
 
-def cover(picture: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
-    """Put a mosaic over a face, `box` xyxy pixels of `picture` (H, W, 3), and what is around it."""
-    wide, high = MORE * (box[2] - box[0]), MORE * (box[3] - box[1])
-    left, top = max(0, int(box[0] - wide)), max(0, int(box[1] - high))
-    part = picture[top : max(0, int(box[3] + high)), left : max(0, int(box[2] + wide))]
-    if part.size:
-        few = cv2.resize(part, (MOSAIC, MOSAIC), interpolation=cv2.INTER_AREA)
-        part[:] = cv2.resize(few, part.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-
-
-def _boxes(sightings: Sequence[Sighting], at_ns: int) -> list[tuple[float, float, float, float]]:
+def _boxes(sightings: Sequence[Sighting], at_ns: int) -> list[Box]:
     """All that is near enough in time: a face that moves is covered along its way."""
     return [sighting.box for sighting in sightings if abs(sighting.at_ns - at_ns) <= NEAR_NS]
 

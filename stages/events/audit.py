@@ -24,11 +24,12 @@ EVERYTHING = (
     " FROM chain LEFT JOIN sealed USING (seq) LEFT JOIN notes USING (seq) ORDER BY chain.seq"
 )
 SAYINGS = (
-    "SELECT seq, kind, body FROM chain JOIN notes USING (seq) WHERE kind IN ('tombstone', 'checkpoint') ORDER BY seq"
+    "SELECT seq, kind, body FROM chain JOIN notes USING (seq)"
+    " WHERE kind IN ('tombstone', 'checkpoint', 'snapshot') ORDER BY seq"
 )
 STRAYS = (
     "SELECT seq FROM (SELECT seq FROM sealed UNION SELECT seq FROM notes UNION SELECT seq FROM outbox"
-    " UNION SELECT seq FROM commands) WHERE seq NOT IN (SELECT seq FROM chain) ORDER BY seq"
+    " UNION SELECT seq FROM commands UNION SELECT seq FROM faces) WHERE seq NOT IN (SELECT seq FROM chain) ORDER BY seq"
 )
 
 
@@ -53,7 +54,13 @@ class Content(NamedTuple):
 
 class _Tombstone(msgspec.Struct, frozen=True):
     erased: tuple[int, ...] = ()
+    snapshots: tuple[int, ...] = ()
     snapshots_to: int = 0
+
+
+class _Covered(msgspec.Struct, frozen=True):
+    of: int
+    sha256: str  # of the snapshot, sealed
 
 
 class _Cut(msgspec.Struct, frozen=True):
@@ -62,9 +69,11 @@ class _Cut(msgspec.Struct, frozen=True):
 
 
 class _Said(NamedTuple):
-    """What tombstones and checkpoints say."""
+    """What tombstones and checkpoints say, and rows about snapshots."""
 
     erased: set[int]  # rows
+    covered: dict[int, str]  # row -> SHA-256 of its snapshot, sealed, since a face in it was covered
+    without: set[int]  # rows whose snapshots were removed
     snapshots_to: int  # up to here they were removed
     cuts: tuple[_Cut, ...]
 
@@ -102,18 +111,25 @@ def audit(ledger: Ledger, outside: Sequence[Head]) -> Report:
 def _said(rows: sqlite3.Connection) -> _Said:
     """Forged ones may be among them: each is found out at its own row."""
     erased: set[int] = set()
+    covered: dict[int, str] = {}
+    without: set[int] = set()
     snapshots_to, cuts = 0, []
     for seq, kind, body in rows.execute(SAYINGS):
         try:
             if kind == "checkpoint":
                 cuts.append(msgspec.json.decode(body, type=_Cut))
                 continue
+            if kind == "snapshot":
+                one = msgspec.json.decode(body, type=_Covered)
+                covered[one.of] = one.sha256
+                continue
             tombstone = msgspec.json.decode(body, type=_Tombstone)
         except msgspec.DecodeError:
             continue
         erased |= {row for row in tombstone.erased if row < seq}
+        without |= {row for row in tombstone.snapshots if row < seq}
         snapshots_to = max(snapshots_to, min(tombstone.snapshots_to, seq))
-    return _Said(erased, snapshots_to, tuple(cuts))
+    return _Said(erased, covered, without, snapshots_to, tuple(cuts))
 
 
 def _around(ledger: Ledger, rows: sqlite3.Connection) -> Iterator[str]:
@@ -177,10 +193,13 @@ def _opens(ledger: Ledger, row: Row, content: Content, said: _Said) -> str:
         picture = unseal(key, content.snapshot, b"snapshot", at) if content.snapshot is not None else None
     except (Unreadable, msgspec.DecodeError):
         return f"row {row.seq} or its snapshot does not open with its key"
-    if picture is None:
-        missing = decision.frame_sha256 and row.seq > said.snapshots_to
+    if content.snapshot is None or picture is None:
+        missing = decision.frame_sha256 and row.seq > said.snapshots_to and row.seq not in said.without
         return f"the snapshot of row {row.seq} is missing, and no tombstone says why" if missing else ""
-    same = hashlib.sha256(picture).hexdigest() == decision.frame_sha256
+    if covered := said.covered.get(row.seq):
+        same = hashlib.sha256(content.snapshot).hexdigest() == covered
+    else:
+        same = hashlib.sha256(picture).hexdigest() == decision.frame_sha256
     return "" if same else f"the snapshot of row {row.seq} is not the one that it names"
 
 
@@ -202,6 +221,10 @@ def _remarks(erased: int, outside: Sequence[Head], said: _Said, newest: int) -> 
         yield f"rows up to {max(cut.cut for cut in said.cuts)} were cut off at a signed checkpoint"
     if erased:
         yield f"{erased} rows are erased, as tombstones say"
+    if said.covered:
+        yield f"in {len(said.covered)} snapshots a face is covered, as rows say"
+    if said.without:
+        yield f"{len(said.without)} snapshots were removed, as tombstones say"
     if said.snapshots_to:
         yield f"snapshots up to row {said.snapshots_to} were removed, as a tombstone says"
     if not outside:

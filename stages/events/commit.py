@@ -13,7 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stages.events.chain import Row, link
-from stages.events.records import Command, Decision, Housekeeping, Kept, Order
+from stages.events.records import Command, Decision, Face, Housekeeping, Kept, Order
 from stages.gallery.keyfile import Keys
 from stages.gallery.sealing import seal
 
@@ -34,8 +34,15 @@ class Commit:
         self.gone: list[str] = []  # files of clips that go once this is committed
         self.let_go: list[bytes] = []  # owners whose keys may seal nothing any more once this is committed
 
-    def decide(self, decision: Decision, snapshot: bytes, outputs: Sequence[str], orders: Sequence[Order] = ()) -> int:
-        """Write a decision, what each of `outputs` is to be told, and the doors' orders; the row's number.
+    def decide(
+        self,
+        decision: Decision,
+        snapshot: bytes,
+        outputs: Sequence[str],
+        orders: Sequence[Order] = (),
+        faces: Sequence[Face] = (),
+    ) -> int:
+        """Write a decision, what each of `outputs` is to be told, the doors' orders, whom the snapshot shows; the row.
 
         It is sealed under the key of the person that it is about; a stranger's under the passage's own.
         """
@@ -48,6 +55,10 @@ class Commit:
         seq = self._append(row, decision.at_ns, decision.camera, decision.outcome, body)
         picture = seal(key, snapshot, b"snapshot", at) if snapshot else None
         self._rows.execute("INSERT INTO sealed VALUES (?, ?, ?, ?)", (seq, owner, body, picture))
+        self._rows.executemany(
+            "INSERT INTO faces VALUES (?, ?, ?, ?)",
+            [(seq, face.track, bytes.fromhex(face.person), _sealed_box(key, at, face)) for face in faces],
+        )
         for output in outputs:
             self._rows.execute("INSERT INTO outbox(output, seq) VALUES (?, ?)", (output, seq))
         for order in orders:
@@ -89,6 +100,29 @@ class Commit:
         self._rows.execute("INSERT INTO clips VALUES (?, ?, ?)", (seq, owner, digest))
         self._rows.executemany("INSERT INTO shown VALUES (?, ?)", [(person, seq) for person in people])
         self.note("clip", of=seq, sha256=digest.hex())
+
+    def recognize(self, track: int, person: str) -> None:
+        """Somebody on a track turned out to be a person (by id): in all snapshots that it is in."""
+        query = "INSERT OR IGNORE INTO faces SELECT seq, track, ?, box FROM faces WHERE track = ?"
+        self._rows.execute(query, (bytes.fromhex(person), track))
+
+    def cover(self, seq: int, person: bytes, tracks: Sequence[int], before: bytes, after: bytes) -> bool:
+        """Put in place of a sealed snapshot the one in which somebody is covered, and say so in the chain.
+
+        False where it is not as `before` any more.
+        """
+        query = "UPDATE sealed SET snapshot = ? WHERE seq = ? AND snapshot = ?"
+        if not self._rows.execute(query, (after, seq, before)).rowcount:
+            return False
+        rows = [(seq, track, person) for track in tracks]
+        self._rows.executemany("DELETE FROM faces WHERE seq = ? AND track = ? AND person = ?", rows)
+        self.note("snapshot", of=seq, sha256=hashlib.sha256(after).hexdigest())
+        return True
+
+    def remove_snapshots(self, seqs: Sequence[int]) -> None:
+        """Remove the snapshots of some rows, and say so in the chain."""
+        if sum(self._drop_snapshots("seq = ?", seq) for seq in seqs):
+            self.note("tombstone", snapshots=sorted(seqs))
 
     def forget_clips(self, seq: int) -> None:
         """Remove the clips of the rows up to `seq`, and say so in the chain."""
@@ -150,6 +184,7 @@ class Commit:
         for owner in owners:
             seqs += [seq for (seq,) in self._rows.execute("SELECT seq FROM sealed WHERE owner = ?", (owner,))]
             self._drop_clips("owner = ?", (owner,))
+            self._rows.execute("DELETE FROM faces WHERE seq IN (SELECT seq FROM sealed WHERE owner = ?)", (owner,))
             for table, column in (("sealed", "owner"), ("passages", "id"), ("presence", "person")):
                 self._rows.execute(f"DELETE FROM {table} WHERE {column} = ?", (owner,))
         self.let_go += owners
@@ -161,7 +196,7 @@ class Commit:
         """Remove the rows up to `seq` and say so in a checkpoint, which names the hash that the rest follows."""
         row = self._rows.execute("SELECT hash FROM chain WHERE seq = ?", (seq,)).fetchone()
         owners = [owner for (owner,) in self._rows.execute("SELECT DISTINCT owner FROM sealed WHERE seq <= ?", (seq,))]
-        for table in ("sealed", "notes", "chain"):
+        for table in ("sealed", "faces", "notes", "chain"):
             self._rows.execute(f"DELETE FROM {table} WHERE seq <= ?", (seq,))
         self._drop_clips("seq <= ?", (seq,))
         self._rows.execute("DELETE FROM outbox WHERE seq <= ?", (seq,))
@@ -171,9 +206,13 @@ class Commit:
 
     def forget_snapshots(self, seq: int) -> None:
         """Remove the snapshots of the rows up to `seq`, and say so in the chain."""
-        query = "UPDATE sealed SET snapshot = NULL WHERE snapshot IS NOT NULL AND seq <= ?"
-        if self._rows.execute(query, (seq,)).rowcount:
+        if self._drop_snapshots("seq <= ?", seq):
             self.note("tombstone", snapshots_to=seq)
+
+    def _drop_snapshots(self, where: str, seq: int) -> int:
+        self._rows.execute(f"DELETE FROM faces WHERE {where}", (seq,))
+        query = f"UPDATE sealed SET snapshot = NULL WHERE snapshot IS NOT NULL AND {where}"
+        return self._rows.execute(query, (seq,)).rowcount
 
     def _last(self) -> Row | None:
         row = self._rows.execute("SELECT * FROM chain ORDER BY seq DESC LIMIT 1").fetchone()
@@ -183,3 +222,7 @@ class Commit:
         row = link(self._signer, last, at_ns, camera, kind, hashlib.sha256(content).digest())
         self._rows.execute("INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return row.seq
+
+
+def _sealed_box(key: bytes, at: bytes, face: Face) -> bytes:
+    return seal(key, msgspec.msgpack.encode(face.box), b"face", at, face.track.to_bytes(8, "big"))

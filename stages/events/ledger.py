@@ -206,9 +206,13 @@ class Ledger:
                 commit.spend_all()
             if not self.keys.owners() & set(owners):  # else somebody decided about them meanwhile
                 break
+        self.scrub()
+        return seqs
+
+    def scrub(self) -> None:
+        """Leave nothing in the log of SQLite of what was deleted, which is zeros in the file itself."""
         with schema.told(self.path):
             Rows(self.path).truncate_log()
-        return seqs
 
     def sweep(self) -> None:
         """Delete open passages that cannot be read any more."""

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 Outcome = Literal["opened", "refused", "held", "alarm"]
-Housekeeping = Literal["started", "clock", "command", "clip", "tombstone", "checkpoint"]
+Housekeeping = Literal["started", "clock", "command", "clip", "snapshot", "tombstone", "checkpoint"]
 Kind = Outcome | Housekeeping
 
 
@@ -76,6 +76,14 @@ class Event(msgspec.Struct, frozen=True):
     has_snapshot: bool
     has_clip: bool
     damaged: bool = False  # it is there, and does not open; an audit says more
+
+
+class Face(msgspec.Struct, frozen=True):
+    """Who stands where in a snapshot."""
+
+    track: int
+    box: tuple[float, float, float, float]  # xyxy pixels
+    person: str = ""  # id, hexadecimal; "" for whoever the track turns out to be
 
 
 class Sighting(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from stages.capture import from_environment
 from stages.clips.clips import blur_out
+from stages.events import snapshots
 from stages.events.ledger import Ledger
 from stages.gallery.camera import Sitting
 from stages.gallery.enrol import Enrol, EnrolConfig
@@ -123,7 +124,7 @@ def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
     """
     person = next((one.id for one in store.people() if one.name == name), None)
     ledger = Ledger(home(), keys()) if (home() / "gate.sqlite").exists() else None
-    counts = Counter(events=0, blurred=0, removed=0)
+    counts = Counter(events=0, blurred=0, covered=0, removed=0)
     if ledger and person:
         counts.update(_erased(ledger, person))
     gone = store.forget(name)
@@ -136,10 +137,11 @@ def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
 
 
 def _erased(ledger: Ledger, person: bytes) -> dict[str, int]:
-    """Erase somebody's events and cover their face in the clips of others; how many."""
+    """Erase somebody's events and cover their face in the clips and snapshots of others; how many."""
     events = len(ledger.erase(person))
+    covered, without = snapshots.blur_out(ledger, person)
     blurred, removed = blur_out(ledger, person)
-    return {"events": events, "blurred": blurred, "removed": removed}
+    return {"events": events, "blurred": blurred, "covered": covered, "removed": without + removed}
 
 
 def receipt(name: str, gone: Forgotten, late: list[str], beyond: Sequence[str]) -> list[str]:
@@ -149,12 +151,13 @@ def receipt(name: str, gone: Forgotten, late: list[str], beyond: Sequence[str]) 
         f"{name} is forgotten at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
         f"destroyed: the data key, {counts['templates']} templates, {counts['portraits']} portraits; "
         f"{counts['events']} events of the gate, with snapshots and clips, are erased and marked so in its log; "
-        f"in {counts['blurred']} clips of others the face is covered, and {counts['removed']} were removed",
+        f"in {counts['blurred']} clips and {counts['covered']} snapshots of others the face is covered, "
+        f"and {counts['removed']} were removed",
         *(f"NOT YET: {sentence}" for sentence in gone.left),
         *(f"NOT YET: {who} still has the old gallery in memory: stop it" for who in late),
         *([] if late else ["in memory: no running process holds this person any more"]),
         f"out of reach: {', '.join(beyond)}, exports made of this person, notifications that were sent, "
-        "and snapshots of others' decisions in whose background this person stands (see gate.retention.snapshots)",
+        "and clips and snapshots of others in which this person was not recognized (see gate.retention)",
     ]
 
 

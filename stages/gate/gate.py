@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,8 +18,11 @@ from stages.events import schema
 from stages.events.ledger import Ledger
 from stages.events.records import Ballot, Decision, Order
 from stages.events.retention import retain
+from stages.events.snapshots import Noted
 from stages.gallery.index import LiveGallery
+from stages.gallery.people import Access
 from stages.gate import calibration
+from stages.gate.bystanders import Bystanders
 from stages.gate.clock import Clock, boot_ns, wall_ns
 from stages.gate.config import DoorConfig, GateConfig
 from stages.gate.health import Pulse
@@ -54,6 +58,7 @@ class Gate:
         self._jumped_ns = 0
         restored = [self._restored(kept) for kept in self._ledger.passages()]
         self._passages = Passages(config.most, math.inf, restored)
+        self._bystanders = Bystanders()
         self._turns = Turns(config.challenge_seconds)
         self._pairs = Pairs(self._ledger)
         self._gallery: LiveGallery | None = None
@@ -69,9 +74,10 @@ class Gate:
         self._pulse.see(faces.frame)
         now = boot_ns()
         voted, merged = self._passages.see(faces, now)
+        recognized = self._bystanders.see(self._passages, self._known())
         verdicts = [self._consider(faces, row, now) for row in range(len(faces.names))]
         stale = [one for one in self._passages.open if one.seen_ns - one.stored_ns >= STORED_NS]
-        if voted or merged or stale:
+        if voted or merged or stale or recognized:
             with self._ledger.commit() as commit:
                 for passage in dict.fromkeys([*voted, *stale]):
                     if passage not in merged and passage.stored_ns < passage.seen_ns:  # else kept with its decision
@@ -79,6 +85,8 @@ class Gate:
                 for passage in merged:
                     commit.drop(passage.id)
                     self._turns.forget(passage)
+                for track, person in recognized:
+                    commit.recognize(track, person)
         fields: dict[str, Any] = {name: getattr(faces, name) for name in Faces.__struct_fields__}
         people = [self._whole(faces, row) for row in range(len(faces.names))]
         fields["people"], fields["names"] = tuple(people), tuple(self._name(person) for person in people)
@@ -92,8 +100,12 @@ class Gate:
         return person if self._name(person) else ""
 
     def _name(self, person: str) -> str:
-        assert self._gallery is not None
-        return self._gallery.rules[person][0] if person in self._gallery.rules else ""
+        known = self._known()
+        return known[person][0] if person in known else ""
+
+    def _known(self) -> Mapping[str, tuple[str, Access]]:
+        """Who is enrolled, by id: nobody before there was a frame."""
+        return self._gallery.rules if self._gallery else {}
 
     def tick(self, now: float) -> None:
         """Decide about those who have gone, forget passages that are over, follow clock and gallery."""
@@ -126,7 +138,7 @@ class Gate:
     def _follow(self, faces: Faces) -> None:
         """The gallery of the model that these faces were embedded with, and whether its threshold was measured."""
         if self._gallery is None:
-            self._gallery = LiveGallery(self._home, faces.model, "the gate", remembers=self._ledger)
+            self._gallery = LiveGallery(self._home, faces.model, "the gate", remembers=Noted(self._ledger))
             self._exchange(self._gallery)  # before the first decision
             self._calibration = calibration.load(self._home)
         self._passages.threshold = faces.threshold
@@ -201,8 +213,7 @@ class Gate:
         )
 
     def _companion(self, door: DoorConfig, person: str) -> str:
-        known = self._gallery.rules if self._gallery else ()
-        return self._pairs.companion(door.name, door.two_person_seconds, person, known)
+        return self._pairs.companion(door.name, door.two_person_seconds, person, self._known())
 
     def _wait(self, passage: Passage, door: DoorConfig, now: int, say: str, verdict: Verdict) -> str:
         """Wait for more, but not for ever: then `verdict`."""
@@ -234,13 +245,14 @@ class Gate:
         self, passage: Passage, door: DoorConfig, verdict: Verdict, found: Accepted | None, age_ms: float | None
     ) -> str:
         """Write the decision down with all that follows; from then on it is made."""
+        passage.snapshot, passage.faces = self._bystanders.shown(passage, self._known())
         decision = self._decision(passage, door, verdict, found, age_ms)
         opens = verdict.outcome == "opened"
         companion = self._companion(door, found.person) if found and door.two_person_seconds else ""
         passage.decided, passage.person, passage.said = True, decision.person, SAID[verdict.outcome]
         orders = [Order(door.name, door.seconds, COMMAND_NS)] if opens else []
         with self._ledger.commit() as commit:
-            commit.decide(decision, passage.snapshot, self._config.notify, orders)
+            commit.decide(decision, passage.snapshot, self._config.notify, orders, passage.faces)
             commit.keep(self._kept(passage))
             if opens and found:
                 for person in filter(None, (found.person, companion)):
@@ -257,8 +269,7 @@ class Gate:
     def _decision(
         self, passage: Passage, door: DoorConfig, verdict: Verdict, found: Accepted | None, age_ms: float | None
     ) -> Decision:
-        rules = self._gallery.rules if self._gallery else {}
-        name = rules[found.person][0] if found and found.person in rules else ""
+        name = self._name(found.person) if found else ""
         best = max((vote.similarity for vote in passage.votes if vote.similarity is not None), default=None)
         return Decision(
             at_ns=wall_ns(),

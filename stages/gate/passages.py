@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.types import Faces
-from stages.events.records import Kept
+from stages.events.records import Face, Kept
 
 GAP_NS = 10_000_000_000
 NEEDED = 2  # votes for a person; so the second-best similarity is the score of a passage
@@ -58,6 +58,7 @@ class Evidence(msgspec.Struct, frozen=True):
     frame: tuple[int, int]
     box: tuple[float, ...]
     snapshot: bytes
+    faces: list[Face] = []
 
 
 @dataclass(eq=False)
@@ -80,6 +81,7 @@ class Passage:
     frame: tuple[int, int] = (0, 0)  # seq and pts, ns, of the newest one
     box: tuple[float, ...] = ()  # xyxy, pixels, where it was seen last
     snapshot: bytes = b""  # of the best vote's frame, JPEG
+    faces: list[Face] = field(default_factory=list)  # all that are tracked in it, this passage's among them
     said: str = ""  # to the person in front of the camera
 
     @classmethod
@@ -100,13 +102,14 @@ class Passage:
             frame=found.frame,
             box=found.box,
             snapshot=found.snapshot,
+            faces=found.faces,
         )
 
     def kept(self, wall_ns: int, boot: str) -> Kept:
         """As it is to be kept at wall time `wall_ns`."""
-        snapshot = b"" if self.decided else self.snapshot
+        snapshot, faces = (b"", []) if self.decided else (self.snapshot, self.faces)
         evidence = Evidence(
-            self.votes, sorted(self.tracks), self.after_another, self.spent, self.frame, self.box, snapshot
+            self.votes, sorted(self.tracks), self.after_another, self.spent, self.frame, self.box, snapshot, faces
         )
         return Kept(
             id=self.id,
@@ -186,7 +189,7 @@ class Passages:
             told = any((old.captured_ns, old.track) == (vote.captured_ns, vote.track) for old in passage.votes)
             if not passage.decided and not told and passage.used() < self._most:  # told: a message sent again
                 if not passage.votes or vote.quality >= max(old.quality for old in passage.votes):
-                    passage.snapshot = faces.snapshot
+                    passage.snapshot, passage.faces = faces.snapshot, _faces(faces, tracks)
                 passage.votes.append(vote)
                 voted.append(passage)
         for track, box in zip(tracks, faces.found.boxes.tolist(), strict=True):
@@ -261,6 +264,11 @@ def _tracks(faces: Faces) -> Sequence[int]:
         raise ValueError("faces without tracks: the gate's graph needs Track before it")
     tracks: Sequence[int] = faces.found.tracks.tolist()
     return tracks
+
+
+def _faces(faces: Faces, tracks: Sequence[int]) -> list[Face]:
+    boxes = faces.found.boxes.tolist()
+    return [Face(track, tuple(box)) for track, box in zip(tracks, boxes, strict=True) if track >= 0]
 
 
 def _votes(faces: Faces, tracks: Sequence[int]) -> list[Vote]:

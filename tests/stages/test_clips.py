@@ -20,13 +20,14 @@ from pipeline.home import home, keys
 from pipeline.types import Judged, Packet
 from stages.capture import Capture, CaptureConfig
 from stages.clips.clips import Clips, ClipsConfig, blur_out
-from stages.clips.film import blurred, cover, muxed
+from stages.clips.film import blurred, muxed
 from stages.clips.memory import Memory
 from stages.events import clips
 from stages.events.ledger import Ledger
 from stages.events.records import Sighting
 from stages.gallery.commands import forgotten
 from stages.gallery.store import Store
+from stages.mosaic import cover
 from tests.stages.clips import Rings, film, number
 from tests.stages.events.conftest import SNAPSHOT, decision
 from tests.stages.gate.scene import MODEL, Camera, Seen, embedding

@@ -41,6 +41,7 @@ class Camera:
 
     def __init__(self, name: str = "cam0", threshold: float = 0.6, live_threshold: float = float("nan")) -> None:
         self.name, self.threshold, self.live_threshold = name, threshold, live_threshold
+        self.snapshot = SNAPSHOT
         self.seq = 0
 
     def __call__(self, *seen: Seen, age_ms: float = 5) -> Faces:
@@ -71,5 +72,5 @@ class Camera:
             quality=np.array([seen[row].quality for row in picked], np.float32),
             live=np.array([seen[row].live for row in picked], np.float32),
             live_threshold=self.live_threshold,
-            snapshot=SNAPSHOT if picked else b"",
+            snapshot=self.snapshot if picked else b"",
         )

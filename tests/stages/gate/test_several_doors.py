@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from pipeline.errors import Failed
 from pipeline.home import home, keys
 from stages.clips.clips import Clips, ClipsConfig
-from stages.events import clips
+from stages.events import clips, snapshots
 from stages.events.audit import audit
-from stages.events.records import Clip, Sighting
+from stages.events.records import Clip, Face, Sighting
 from stages.gallery.commands import forgotten
 from stages.gallery.master import master_path
 from stages.gallery.store import Store
 from tests.postgres import PostgresServer
 from tests.stages.clips import film
+from tests.stages.events.conftest import decision
 from tests.stages.gate.scene import embedding
 from tests.stages.gate.test_gate import Door, reader
 
@@ -100,6 +104,19 @@ def test_whom_another_host_forgets_is_covered_in_the_clips_of_this_one(door: Doo
     assert found
     assert not found.people
     recorder.close()
+
+
+def test_whom_another_host_forgets_is_covered_in_the_snapshots_of_this_one(door: Door) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
+    jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
+    bob, told = Face(1, (10, 10, 40, 40), door.people["Bob"]), {"frame_sha256": hashlib.sha256(jpeg).hexdigest()}
+    with reader().commit() as commit:
+        seq = commit.decide(decision("opened", door.people["Ada"], **told), jpeg, (), faces=[bob])
+    door.store.forget("Bob")
+    door.goes()
+    assert snapshots.showing(reader(), bytes.fromhex(bob.person)) == []
+    assert reader().snapshot(seq) != jpeg
+    assert audit(reader(), []).findings == ()
 
 
 def test_another_gallery_erases_nobody(door: Door, server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import { watch } from "./watch.js";
 const DOOR = { open: "M5 21h14M7 21V4l8-1.5V21M12.2 12v.5M15 5h2v16", closed: "M5 21h14M7 21V3h10v18M14 12v.5" };
 
 const NOTES = { started: "The gate was started", clock: "The clock jumped", command: "A door did not do as told",
-  tombstone: "Events were erased", checkpoint: "Old events were cut off" };
+  snapshot: "A face in a snapshot was covered", tombstone: "Events were erased", checkpoint: "Old events were cut off" };
 
 function following(update) {
   document.addEventListener("news", update);
