@@ -50,6 +50,17 @@ class _Wanted:
     made_ns: int  # this host's monotonic clock
 
 
+@dataclass
+class _Written:
+    """A clip in which somebody may still turn out to be."""
+
+    seq: int
+    camera: str
+    begins_ns: int  # pts
+    ends_ns: int
+    people: frozenset[str]  # ids of those who were recognized in it, whether they are forgotten or not
+
+
 class Clips:
     """Judged and packets -> clips in the ledger. What a kill takes of the memory is missing from a clip, no more."""
 
@@ -63,6 +74,7 @@ class Clips:
         self._gallery = LiveGallery(home(), "", "the recorder of clips", remembers=_Shown(self._ledger))
         self._memories: dict[str, Memory] = {}
         self._wanted: list[_Wanted] = []
+        self._written: list[_Written] = []
         self._seen = self._last_before(time.time_ns() - self._keep_ns)
         self._looked = -math.inf
 
@@ -74,7 +86,7 @@ class Clips:
         self._memory(packet.source).add(packet)
 
     def tick(self, now: float) -> None:
-        """Write the clips whose last second has come."""
+        """Write the clips whose last second has come, and note who was recognized since in those that are written."""
         if now - self._looked < LOOK_S:
             return
         self._looked = now
@@ -89,12 +101,14 @@ class Clips:
             else:
                 waiting.append(wanted)
         self._wanted = waiting
+        self._recognize_all()
 
     def close(self) -> None:
         """Write what there is of the clips that are still to come."""
         self._follow()
         for wanted in self._wanted:
             self._write(wanted)
+        self._recognize_all()
         self._gallery.close()
         self._ledger.close()
 
@@ -123,12 +137,35 @@ class Clips:
         packets = memory.around(wanted.pts_ns, self._pre_ns, self._post_ns)
         if not packets:
             return
+        begins_ns, ends_ns = (which(packet.pts_ns for packet in packets) for which in (min, max))
         try:
-            clip = self._without_the_forgotten(Clip(muxed(packets), tuple(memory.sightings(packets, NEAR_NS))))
+            sightings = memory.sightings(begins_ns, ends_ns, NEAR_NS)
+            clip = self._without_the_forgotten(Clip(muxed(packets), tuple(sightings)))
         except (FFmpegError, ValueError) as error:  # a codec that no MP4 holds: the decision and its picture are kept
             log.warning("no clip", extra={"event": wanted.seq, "camera": wanted.camera, "why": str(error)})
             return
-        clips.put(self._ledger, wanted.seq, clip)
+        if clips.put(self._ledger, wanted.seq, clip):
+            people = frozenset(sighting.person for sighting in sightings)
+            self._written.append(_Written(wanted.seq, wanted.camera, begins_ns, ends_ns, people))
+
+    def _recognize_all(self) -> None:
+        self._written = [one for one in self._written if self._memory(one.camera).has_seen(one.begins_ns)]
+        for written in self._written:
+            self._recognize(written)
+
+    def _recognize(self, written: _Written) -> None:
+        """Note who is in a clip whom nobody knew when it was written."""
+        sightings = self._memory(written.camera).sightings(written.begins_ns, written.ends_ns, NEAR_NS)
+        people = frozenset(sighting.person for sighting in sightings)
+        if people <= written.people:
+            return
+        written.people |= people
+        clip = clips.get(self._ledger, written.seq)
+        if clip is None:
+            return  # erased meanwhile
+        clips.put(self._ledger, written.seq, Clip(clip.mp4, tuple(sightings)))
+        for person in people - set(self._gallery.rules):
+            blur_out(self._ledger, bytes.fromhex(person))
 
     def _without_the_forgotten(self, clip: Clip) -> Clip:
         gone = clip.people - set(self._gallery.rules)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -35,6 +34,7 @@ class Memory:
         self._again = False  # a new process reads the source, and may send what its predecessor has sent
         self._broken = True  # one is missing: what comes up to the next key frame cannot be decoded
         self._sightings: deque[_Seen] = deque()
+        self._forgot_ns = -keep_ns  # sightings from before are gone
 
     def add(self, packet: Packet) -> None:
         """Take in the next packet. One that came before, from a process that has been killed since, is passed over."""
@@ -63,7 +63,8 @@ class Memory:
         tracks = [-1] * len(found.boxes) if found.tracks is None else found.tracks.tolist()
         for track, person, box in zip(tracks, judged.people, found.boxes.tolist(), strict=True):
             self._sightings.append(_Seen(at_ns, track, person, tuple(box)))
-        while self._sightings and self._sightings[0].at_ns < at_ns - self._keep_ns:
+        self._forgot_ns = at_ns - self._keep_ns
+        while self._sightings and self._sightings[0].at_ns < self._forgot_ns:
             self._sightings.popleft()
 
     def newest_ns(self) -> int | None:
@@ -87,8 +88,12 @@ class Memory:
         # Pictures that come behind the key frame and are shown before it need those of the group before.
         return [packet for packet in found if packet.pts_ns >= found[0].pts_ns]
 
-    def sightings(self, packets: Sequence[Packet], around_ns: int) -> list[Sighting]:
-        """Who is to be seen in these packets, and up to `around_ns` before and after; times from the first shown.
+    def has_seen(self, begins_ns: int) -> bool:
+        """Whether all sightings since then are still known."""
+        return begins_ns >= self._forgot_ns
+
+    def sightings(self, begins_ns: int, ends_ns: int, around_ns: int) -> list[Sighting]:
+        """Who is to be seen between two times, and up to `around_ns` before and after; their times from the first on.
 
         Somebody is known for who they are from their first face on: on the same track, before they were recognized.
         """
@@ -96,7 +101,6 @@ class Memory:
         for seen in self._sightings:
             if seen.person and seen.track >= 0:
                 known.setdefault(seen.track, set()).add(seen.person)
-        begins_ns, ends_ns = (which(packet.pts_ns for packet in packets) for which in (min, max))
         return [
             Sighting(person, seen.at_ns - begins_ns, seen.box)
             for seen in self._sightings

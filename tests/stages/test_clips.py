@@ -23,6 +23,7 @@ from stages.clips.clips import Clips, ClipsConfig, blur_out
 from stages.clips.film import blurred, muxed
 from stages.clips.memory import Memory
 from stages.events import clips
+from stages.events.audit import audit
 from stages.events.ledger import Ledger
 from stages.events.records import Sighting
 from stages.gallery.commands import forgotten
@@ -353,6 +354,75 @@ def test_somebody_is_covered_from_before_they_were_recognized(
     assert found
     assert sorted(one.at_ns // FRAME_NS for one in found.sightings) == [at - 72 for at in range(80, 106)]
     assert found.people == {people["Bob"]}
+
+
+def written_before_bob_is_recognized(people: dict[str, str], ledger: Ledger, stream: list[Packet]) -> tuple[Clips, int]:
+    """A recorder that has written a clip in which Bob is still a stranger; the clip's number."""
+    recorder = stage()
+    feed(recorder, now(stream[:130]))
+    for at in range(95, 106):
+        recorder(judged(at, ""))
+    seq = decide(ledger, people["Ada"], 100)
+    recorder.tick(1)
+    found = clips.get(ledger, seq)
+    assert found
+    assert not found.people
+    return recorder, seq
+
+
+def test_who_is_recognized_after_a_clip_was_written_is_known_to_be_in_it(
+    people: dict[str, str], ledger: Ledger, stream: list[Packet]
+) -> None:
+    recorder, seq = written_before_bob_is_recognized(people, ledger, stream)
+    recorder(judged(145, people["Bob"]))
+    recorder.tick(2)
+    recorder.close()
+    found = clips.get(ledger, seq)
+    assert found
+    assert sorted(one.at_ns // FRAME_NS for one in found.sightings) == [at - 72 for at in range(95, 106)]
+    assert clips.showing(ledger, bytes.fromhex(people["Bob"])) == [seq]
+    assert audit(ledger, []).findings == ()
+
+
+def test_a_clip_is_put_again_once_for_who_is_recognized_later(
+    people: dict[str, str], ledger: Ledger, stream: list[Packet]
+) -> None:
+    recorder, _ = written_before_bob_is_recognized(people, ledger, stream)
+    for at in range(130, 135):
+        recorder(judged(at, people["Bob"]))
+        recorder.tick(at)
+    recorder.close()
+    assert [event.kind for event in ledger.follow(0)].count("clip") == 2
+
+
+def test_who_is_recognized_and_forgotten_at_once_is_covered(
+    people: dict[str, str], ledger: Ledger, stream: list[Packet]
+) -> None:
+    recorder, seq = written_before_bob_is_recognized(people, ledger, stream)
+    before = clips.get(ledger, seq)
+    recorder(judged(130, people["Bob"]))
+    Store(home(), keys()).forget("Bob")
+    recorder.tick(2)
+    recorder.close()
+    after = clips.get(ledger, seq)
+    assert before
+    assert after
+    assert not after.people
+    was, now_ = pictures(before.mp4)[100 - 72][1], pictures(after.mp4)[100 - 72][1]
+    assert np.abs(face(was).astype(int) - face(now_)).mean() > 10
+    assert clips.showing(ledger, bytes.fromhex(people["Bob"])) == []
+
+
+def test_a_clip_is_left_as_it_is_once_what_was_seen_in_it_is_not_known_any_more(
+    people: dict[str, str], ledger: Ledger, stream: list[Packet]
+) -> None:
+    recorder, seq = written_before_bob_is_recognized(people, ledger, stream)
+    recorder(judged(130 + 25 * 25, people["Bob"]))
+    recorder.tick(2)
+    recorder.close()
+    found = clips.get(ledger, seq)
+    assert found
+    assert not found.people
 
 
 def test_who_was_forgotten_while_a_clip_was_still_to_come_is_covered_in_it(
