@@ -32,6 +32,9 @@ SEALS = (
     "SELECT EXISTS (SELECT 1 FROM sealed WHERE owner = ?1) OR EXISTS (SELECT 1 FROM passages WHERE id = ?1)"
     " OR EXISTS (SELECT 1 FROM presence WHERE person = ?1)"
 )
+NAMED = (  # outside of what keys seal; whoever is not recognized yet is x''
+    "SELECT person FROM presence UNION SELECT person FROM shown UNION SELECT person FROM faces WHERE person != x''"
+)
 
 
 class Ledger:
@@ -187,7 +190,7 @@ class Ledger:
 
     def owners(self) -> set[bytes]:
         """The ids of all people and passages that something is kept of."""
-        return (self.keys.owners() - {SIGNER}) | {person for (person,) in self.all("SELECT person FROM presence")}
+        return (self.keys.owners() - {SIGNER}) | {person for (person,) in self.all(NAMED)}
 
     def erase(self, *owners: bytes) -> list[int]:
         """Delete what is known of some owners (people's ids), and say so in the chain; which rows.

@@ -56,15 +56,14 @@ def _cover(ledger: Ledger, seq: int, person: bytes) -> bool:
 
 
 class Noted:
-    """What the ledger knows of people, for who follows a gallery from which somebody may be forgotten elsewhere."""
+    """What the ledger knows of people, for who follows a gallery from which somebody may be forgotten."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     def owners(self) -> set[bytes]:
         """Ids."""
-        people = self._ledger.all("SELECT DISTINCT person FROM faces WHERE person != x''")
-        return self._ledger.owners() | {person for (person,) in people}
+        return self._ledger.owners()
 
     def erase(self, *owners: bytes) -> None:
         """Erase their events, and cover their faces in the snapshots of others."""

@@ -20,7 +20,7 @@ from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from stages.capture import from_environment
 from stages.clips.clips import blur_out
-from stages.events import snapshots
+from stages.events import clips, snapshots
 from stages.events.ledger import Ledger
 from stages.gallery.camera import Sitting
 from stages.gallery.enrol import Enrol, EnrolConfig
@@ -119,19 +119,22 @@ def forget(name: Annotated[str, typer.Argument(help="Whom to forget.")], config:
 def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
     """Destroy all that is kept of a person: the receipt, and what of it is not done yet. Raises Failed.
 
-    The events first, while the name can still be said again after a crash; and once more when no process is left that
-    could have written another.
+    The events first, before running processes erase what they have noted, so that all are counted; and once more when
+    no process is left that could have written another. The key goes last: until then the name can be said again after a
+    crash. Those forgotten before, of whom something was left, are erased, too.
     """
-    person = next((one.id for one in store.people() if one.name == name), None)
+    known = [one.id for one in store.people() if one.name == name]
     ledger = Ledger(home(), keys()) if (home() / "gate.sqlite").exists() else None
     counts = Counter(events=0, blurred=0, covered=0, removed=0)
-    if ledger and person:
-        counts.update(_erased(ledger, person))
-    gone = store.forget(name)
+    if ledger:
+        for one in (*known, *store.forgotten(-1, ledger.owners())):
+            counts.update(_erased(ledger, one))
+    person = store.disown(name)
     late = store.wait_for(store.generation(), FOLLOW_S)
     if ledger:
-        counts.update(_erased(ledger, gone.person))
+        counts.update(_erased(ledger, person))
         ledger.close()
+    gone = store.forget(name)
     gone = gone._replace(counts=gone.counts | counts)
     return receipt(name, gone, late, store.beyond), [*gone.left, *late]
 
@@ -141,6 +144,7 @@ def _erased(ledger: Ledger, person: bytes) -> dict[str, int]:
     events = len(ledger.erase(person))
     covered, without = snapshots.blur_out(ledger, person)
     blurred, removed = blur_out(ledger, person)
+    clips.sweep(ledger)  # a crash may have come between the row of a clip that was blurred and the file from before
     return {"events": events, "blurred": blurred, "covered": covered, "removed": without + removed}
 
 

@@ -95,7 +95,7 @@ class Database(Protocol):
         """The keys of the gallery."""
 
     def mark(self, rows: Connection, digest: bytes) -> None:
-        """Keep for the other hosts that somebody, by `digest`, is forgotten as of the rows' generation."""
+        """Keep for all who follow that somebody, by `digest`, is forgotten as of the rows' generation."""
 
     def marks(self, rows: Connection, since: int) -> set[bytes]:
         """Who, by digest, was forgotten after generation `since`."""

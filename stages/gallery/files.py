@@ -53,11 +53,14 @@ class Files:
         """See Database."""
         self._make_room()
         with self._rows.transaction("IMMEDIATE") as rows:
-            if not self._rows.version(rows):
+            version = self._rows.version(rows)
+            if not version:
                 self._rows.create(rows, gallery := secrets.token_bytes(8))
                 Keys(self._key_file(gallery), Master.load(self._home, create=True)).new(TAGS)
-            elif self._rows.version(rows) < SCHEMA:
+            elif version == 1:
                 migrate(self._rows, rows, self._folder, Master.load(self._home, create=True))
+            elif version < SCHEMA:
+                self._rows.extend(rows)
             yield rows
 
     def keys(self, rows: Connection) -> Keys:
@@ -68,11 +71,13 @@ class Files:
         return self._keys
 
     def mark(self, rows: Connection, digest: bytes) -> None:
-        """Nothing: events lie beside these rows, and whoever forgets somebody erases them there."""
+        """See Database."""
+        rows.execute("INSERT OR IGNORE INTO forgotten SELECT ?, generation FROM gallery", (digest,))
 
     def marks(self, rows: Connection, since: int) -> set[bytes]:
-        """Nobody."""
-        return set()
+        """See Database."""
+        found = rows.execute("SELECT digest FROM forgotten WHERE generation > ?", (since,)).fetchall()
+        return {digest for (digest,) in found}
 
     def scrub(self) -> list[str]:
         """See Database; deleted rows are zeros already, but for the log."""

@@ -136,8 +136,8 @@ class LiveGallery:
     ) -> None:
         """`who` is what `forget` calls this process where it does not follow.
 
-        From what this process `remembers` those are erased who are forgotten on another host, before it is said to have
-        followed; those forgotten while it did not run, now.
+        From what this process `remembers` those are erased who are forgotten, before it is said to have followed; those
+        forgotten while it did not run, now.
         """
         self._store, self._model, self._who, self._remembers = Store(home, keys()), model, who, remembers
         self.presence = self._store.presence

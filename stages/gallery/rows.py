@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.errors import Failed
 from stages.gallery.database import Connection
 
-SCHEMA = 2
+SCHEMA = 3
 BUSY_S = 10.0  # how long to wait for another writer
 TABLES = (
     "CREATE TABLE gallery(id BLOB NOT NULL, generation INTEGER NOT NULL) STRICT",
@@ -22,6 +22,9 @@ TABLES = (
     " sealed BLOB NOT NULL) STRICT",
     "CREATE INDEX portraits_of_person ON portraits(person)",
     "CREATE INDEX templates_of_person ON templates(person)",
+)
+FORGOTTEN = (  # since schema 3
+    "CREATE TABLE forgotten(digest BLOB PRIMARY KEY, generation INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 )
 
 
@@ -50,6 +53,11 @@ class Rows:
         for table in TABLES:
             rows.execute(table)
         rows.execute("INSERT INTO gallery VALUES (?, 0)", (gallery,))
+        self.extend(rows)
+
+    def extend(self, rows: sqlite3.Connection) -> None:
+        """Make what schema 2 did not have."""
+        rows.execute(FORGOTTEN)
         rows.execute(f"PRAGMA user_version = {SCHEMA}")
 
     @contextmanager

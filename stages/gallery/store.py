@@ -1,9 +1,10 @@
 """Who is enrolled, on disk: names, rules, templates and portraits, encrypted, each person under a key of their own.
 
 Rows and keys lie apart (database.py says where), the keys wrapped by the master key, so a copy of either alone reveals
-nobody. To forget a person is to destroy the key, then the rows. A crash between the two leaves rows that nobody can
-read; the next change sweeps them out. Table, row, person and model are authenticated with each ciphertext, so that no
-row can pass for another's.
+nobody. To forget a person is to mark them as forgotten, from when on they are in the gallery of nobody who reads it;
+then to destroy the key, then the rows. A crash in between leaves a name for which it can be said again, and, at worst,
+rows that nobody can read; the next change sweeps them out. Table, row, person and model are authenticated with each
+ciphertext, so that no row can pass for another's.
 """
 
 from __future__ import annotations
@@ -56,13 +57,19 @@ class Store:
             if rows is None:
                 return []
             keys = self._database.keys(rows).read() if _any(rows) else {}
+            marks = self._database.marks(rows, since=-1)
+            tags = self._tags(rows) if marks else b""
             people = rows.execute("SELECT id, sealed FROM people").fetchall()
             templates = defaultdict(list)
             for person, *row in rows.execute(
                 "SELECT person, id, model, sealed FROM templates ORDER BY rowid"
             ).fetchall():
                 templates[person].append(row)
-        found = [self._person(id_, keys[id_], sealed, templates[id_]) for id_, sealed in people if id_ in keys]
+        found = [
+            self._person(id_, keys[id_], sealed, templates[id_])
+            for id_, sealed in people
+            if id_ in keys and not (marks and _mark(tags, id_) in marks)
+        ]
         return sorted(found, key=lambda person: person.name)
 
     def generation(self) -> int:
@@ -138,19 +145,34 @@ class Store:
         with self._database.reading() as rows:
             return self._hmac(rows, b"badge\0" + text.encode()).hex() if rows else None
 
-    def forget(self, name: str) -> Forgotten:
-        """Destroy the key and the rows of `name`. Raises Failed where nobody has that name."""
-        if self.key_file() is None:
+    def disown(self, name: str) -> bytes:
+        """Mark `name` as forgotten, for who reads the gallery; their id. Key and rows stay, for `forget` to destroy.
+
+        Raises Failed where nobody has that name, and no `forget` of it was stopped half-way.
+        """
+        with self._database.reading() as rows:
+            if rows is None:
+                raise _nobody(name)
+            person = self._id(rows, name)
+            marked = person is not None and self._is_marked(rows, person)
+        if person is None:
+            self._database.scrub()  # for a crash that came before this
             raise _nobody(name)
-        with self._writing() as rows:
-            person, _ = self._known(rows, name)
-            self._database.mark(rows, _mark(self._tags(rows), person))
+        if not marked:
+            with self._writing() as rows:
+                self._database.mark(rows, _mark(self._tags(rows), person))
+        return person
+
+    def forget(self, name: str) -> Forgotten:
+        """Destroy the key and the rows of `name`, also after a crash of this. Raises Failed as `disown` does."""
+        person = self.disown(name)
+        with self._database.writing() as rows:  # nobody who reads has to follow: the person was not there any more
             self._database.keys(rows).destroy(person)
             counts = delete_person(rows, person)
         return Forgotten(person, counts, self._database.scrub())
 
     def forgotten(self, since: int, ids: Iterable[bytes]) -> list[bytes]:
-        """Who of `ids` was forgotten, perhaps from another host, after the gallery's generation `since`."""
+        """Who of `ids` was forgotten after the gallery's generation `since`."""
         with self._database.reading() as rows:
             marks = self._database.marks(rows, since) if rows else set()
             tags = self._tags(rows) if rows and marks else b""
@@ -182,10 +204,21 @@ class Store:
         person, key = owner
         rows.execute("UPDATE people SET sealed = ? WHERE id = ?", (_profile(key, person, name, access), person))
 
-    def _find(self, rows: Connection, name: str) -> tuple[bytes, bytes] | None:
+    def _id(self, rows: Connection, name: str) -> bytes | None:
         found = rows.execute("SELECT id FROM people WHERE tag = ?", (self._tag(rows, name),)).fetchone()
-        key = self._database.keys(rows).get(found[0]) if found else None
-        return (found[0], key) if found and key else None
+        return found[0] if found else None
+
+    def _is_marked(self, rows: Connection, person: bytes) -> bool:
+        return _mark(self._tags(rows), person) in self._database.marks(rows, since=-1)
+
+    def _find(self, rows: Connection, name: str) -> tuple[bytes, bytes] | None:
+        person = self._id(rows, name)
+        if person is None:
+            return None
+        if self._is_marked(rows, person):
+            raise Failed(f"a `forget` of {name!r} was stopped half-way: run it again first")
+        key = self._database.keys(rows).get(person)
+        return (person, key) if key else None
 
     def _known(self, rows: Connection, name: str) -> tuple[bytes, bytes]:
         found = self._find(rows, name)
@@ -264,7 +297,7 @@ def _any(rows: Connection) -> bool:
 
 def _mark(tags: bytes, person: bytes) -> bytes:
     """By what hosts know somebody who is forgotten: whoever does not have the id cannot tell whom."""
-    return hmac.new(tags, b"forgotten\0" + person, hashlib.sha256).digest()
+    return hmac.digest(tags, b"forgotten\0" + person, "sha256")
 
 
 def _profile(key: bytes, person: bytes, name: str, access: Access) -> bytes:

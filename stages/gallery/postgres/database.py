@@ -94,7 +94,7 @@ class Postgres:
 
     def mark(self, rows: Connection, digest: bytes) -> None:
         """See Database."""
-        rows.execute("INSERT INTO forgotten SELECT ?, generation FROM gallery", (digest,))
+        rows.execute("INSERT INTO forgotten SELECT ?, generation FROM gallery ON CONFLICT DO NOTHING", (digest,))
 
     def marks(self, rows: Connection, since: int) -> set[bytes]:
         """See Database."""

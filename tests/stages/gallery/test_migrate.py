@@ -1,9 +1,10 @@
-"""A gallery of the first schema, written as the first framewire wrote it."""
+"""A gallery of an older schema, the first of them written as the first framewire wrote it."""
 
 from __future__ import annotations
 
 import secrets
 import sqlite3
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 
@@ -123,3 +124,16 @@ def test_a_damaged_one_stays_as_it_is(old: Old, damage: str) -> None:
 def test_the_old_files_are_not_left_half_way(old: Old, tmp_path: Path) -> None:
     check(Store(home(), keys()))
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_one_that_knows_of_nobody_forgotten_learns_it() -> None:
+    """Of schema 2."""
+    store = Store(home(), keys())
+    store.add("Ada", "m", np.eye(1, 128, dtype=np.float32))
+    with closing(sqlite3.connect(home() / "gallery.sqlite")) as rows, rows:
+        rows.execute("DROP TABLE forgotten")
+        rows.execute("PRAGMA user_version = 2")
+    (ada,) = store.people()
+    store.forget("Ada")
+    assert store.forgotten(-1, [ada.id]) == [ada.id]
+    assert store.people() == []
