@@ -14,10 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
+import httpx
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
@@ -27,8 +30,10 @@ from stages.events import clips
 from stages.events.audit import audit
 from stages.events.ledger import Ledger
 from stages.events.records import Decision, Event
+from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.store import Store
 from stages.gate.health import health
+from stages.show.web.show import announced
 from tests.command import GATE, ROOT, User, alive
 from tests.rtsp import coded, serving
 
@@ -74,6 +79,7 @@ def config(user: User, text: str) -> Path:
     return path
 
 
+REPEATED = "[capture]\nrepeat_seconds = 11\n"  # longer than a passage lasts: each time is another one
 OPEN = '[show]\nport = 0\n[gate]\nliveness = "none"\n[[gate.doors]]\nname = "front"\n'
 
 
@@ -137,30 +143,68 @@ def _check_covered(
         assert difference.mean() < 8
 
 
-def test_who_is_forgotten_while_the_gate_runs_is_nowhere(user: User, ledger: Ledger) -> None:
+@pytest.mark.timeout(240)
+def test_who_is_forgotten_while_the_gate_runs_is_a_stranger_to_it_and_nowhere(user: User, ledger: Ledger) -> None:
+    """In the processes that had let her in a moment before, on the page, in the databases and on the disk."""
     home, keys = user.folder / "home", user.folder / "keys"
     (person,) = Store(home, keys).people()
     key_file = Store(home, keys).key_file()
     assert key_file
-    key = key_file.get(person.id)
-    assert key
-    traces = [person.id, person.id.hex().encode(), key, person.templates[0].embedding.tobytes()[:32], EILEEN.encode()]
-    gate = user.start("gate", "--config", config(user, OPEN), "--source", GATE)
-    until(lambda: (found := health(home)) is not None and found.cameras, 30)
+    own = [key_file.get(person.id)]
+    gate = user.start("gate", "--config", config(user, REPEATED + OPEN), "--source", GATE)
+    until(lambda: decided(ledger, "opened"), 60)
+    own.append(ledger.keys.get(person.id))
+    with logged_in() as page:
+        assert [one["name"] for one in page.get("/api/people").json()] == [EILEEN]
 
-    done = user("forget", EILEEN)
+        done = user("forget", EILEEN)
 
-    assert done.code == 0, done.out
-    assert "no running process holds this person" in done.out
-    out, _ = gate.communicate(timeout=60)
-    assert "0 opened" in out
-    decisions = [event.decision for event in ledger.events() if event.decision]
-    assert {made.outcome for made in decisions} == {"refused"}
-    assert not any(made.person or made.name for made in decisions)
+        assert done.code == 0, done.out
+        assert "no running process holds this person" in done.out
+        assert page.get("/api/people").json() == []
+        shows_her = likeness(person.templates[0].embedding)
+        since = max(event.seq for event in ledger.events())
+        until(lambda: [seq for seq in decided(ledger, "refused") if seq > since and shows_her(ledger, seq)], 90)
+        assert not any(event["decision"]["name"] for event in page.get("/api/events").json() if event["decision"])
+    gate.send_signal(signal.SIGINT)
+    gate.communicate(timeout=60)
+    assert decided(ledger, "opened") == []
+    report = audit(ledger, [])
+    assert (report.findings, report.erased) == ((), 1)
+    traces = [person.id, person.id.hex().encode(), person.templates[0].embedding.tobytes()[:32], EILEEN.encode(), *own]
     for folder in (home, keys):
         for path in folder.rglob("*"):
             content = path.read_bytes() if path.is_file() else b""
-            assert not [trace for trace in traces if trace in content], path
+            assert not [trace for trace in traces if trace and trace in content], path
+
+
+def decided(ledger: Ledger, outcome: str) -> list[int]:
+    """The decisions of that kind which can be read."""
+    return [event.seq for event in ledger.events(limit=1000) if event.decision and event.decision.outcome == outcome]
+
+
+@contextmanager
+def logged_in() -> Iterator[httpx.Client]:
+    """The first admin, at the page of the gate that runs."""
+    until(announced, 30)
+    found = announced()
+    assert found
+    with httpx.Client(base_url=found.address, timeout=20) as page:
+        what = {"secret": found.setup.partition("#setup=")[2], "name": "ada", "password": "correct horse battery"}
+        assert page.post("/api/setup", json=what).status_code == 200
+        yield page
+
+
+def likeness(face: NDArray[np.float32]) -> Callable[[Ledger, int], bool]:
+    """Whether the snapshot of a decision shows the person of `face` (D,), and nobody else."""
+    enrol = Enrol(EnrolConfig())
+
+    def shows(ledger: Ledger, seq: int) -> bool:
+        snapshot = np.frombuffer(ledger.snapshot(seq) or b"", np.uint8)
+        faces = enrol.faces(np.asarray(cv2.imdecode(snapshot, cv2.IMREAD_COLOR), np.uint8))
+        return len(faces) == 1 and bool(faces[0] @ face > HERS)
+
+    return shows
 
 
 @pytest.mark.parametrize(

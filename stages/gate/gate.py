@@ -115,7 +115,8 @@ class Gate:
         self._pulse.beat(len(self._passages.open), self._objection)
         self._watch_clock()
         if self._gallery:
-            self._gallery.refresh()
+            if self._gallery.refresh():
+                self._passages.forget_all_but(self._known())
             self._exchange(self._gallery)
         boot = boot_ns()
         for passage in list(self._passages.open):
@@ -140,6 +141,7 @@ class Gate:
         if self._gallery is None:
             self._gallery = LiveGallery(self._home, faces.model, "the gate", remembers=Noted(self._ledger))
             self._exchange(self._gallery)  # before the first decision
+            self._passages.forget_all_but(self._known())
             self._calibration = calibration.load(self._home)
         self._passages.threshold = faces.threshold
         self._live_threshold = faces.live_threshold

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -201,6 +201,14 @@ class Passages:
     def of(self, track: int) -> Passage | None:
         """The passage that a track belongs to; None where no face of it was good enough yet."""
         return self._of_track.get(track)
+
+    def forget_all_but(self, known: Container[str]) -> None:
+        """Take everybody (by id) who is not among `known` for a stranger, decided about or not."""
+        for passage in self.open:
+            passage.person = passage.person if passage.person in known else ""
+            passage.votes = [
+                vote if vote.person in known else msgspec.structs.replace(vote, person="") for vote in passage.votes
+            ]
 
     def close(self, passage: Passage) -> None:
         """Forget a passage that is over."""

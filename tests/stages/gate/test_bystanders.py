@@ -138,6 +138,18 @@ def test_who_is_forgotten_before_a_decision_is_covered_in_it(door: Door) -> None
     assert audit(reader(), []).findings == ()
 
 
+def test_who_is_forgotten_in_front_of_the_camera_is_a_stranger_in_their_passage(door: Door) -> None:
+    sees(door, bob(door))
+    forget(door, "Bob")
+    for passage in door.gate._passages.open:
+        passage.stored_ns = 0
+    sees(door, stranger(HIS, picked=False))
+    (passage,) = reader().passages()
+    assert passage.decided
+    assert passage.person == ""
+    assert door.people["Bob"].encode() not in passage.evidence
+
+
 def test_who_has_gone_is_noted_in_a_decision_that_is_still_to_come(door: Door) -> None:
     sees(door, stranger(HERS), bob(door))
     for passage in door.gate._passages.open:
