@@ -18,6 +18,7 @@ from rich.text import Text
 from pipeline.errors import Failed, Usage
 from pipeline.files import sync
 from pipeline.home import home, keys
+from stages.events import clips, snapshots
 from stages.events.ledger import Ledger
 from stages.events.records import Decision
 from stages.gallery.commands import ConfigFile, settings_of, store_of, warn
@@ -126,6 +127,14 @@ def re_embed(config: ConfigFile = None) -> None:
     raise typer.Exit(1 if without else 0)
 
 
+class _Seen(msgspec.Struct, frozen=True):
+    """A decision about somebody else, in whose snapshot or clip the person is to be seen."""
+
+    event: int
+    at_ns: int  # wall clock, ns since the epoch
+    camera: str
+
+
 class _Exported(msgspec.Struct, frozen=True):
     """person.json"""
 
@@ -134,6 +143,7 @@ class _Exported(msgspec.Struct, frozen=True):
     points: tuple[tuple[tuple[float, float], ...], ...]  # of portrait-N.png
     embeddings: tuple[tuple[str, datetime, tuple[float, ...]], ...]  # model, when, and the numbers
     decisions: tuple[Decision, ...]  # of the gate, about this person
+    seen: tuple[_Seen, ...] = ()
 
 
 @app.command("export")
@@ -157,6 +167,7 @@ def export_(
         points=tuple(portrait.points for portrait in portraits),
         embeddings=tuple((t.model, t.enrolled_at, tuple(t.embedding.tolist())) for t in person.templates),
         decisions=tuple(_decisions(person)),
+        seen=tuple(_seen(person)),
     )
     beside = folder.with_name(f"{folder.name}.part")
     beside.mkdir(mode=0o700)
@@ -260,3 +271,13 @@ def _decisions(person: Person) -> Iterator[Decision]:
     while events := ledger.events(before=before, limit=500):
         before = events[-1].seq
         yield from (event.decision for event in events if event.decision and event.decision.person == person.id.hex())
+
+
+def _seen(person: Person) -> Iterator[_Seen]:
+    """Where somebody is to be seen in pictures that are not about them; these are the others', and stay."""
+    if not (home() / "gate.sqlite").exists():
+        return
+    ledger = Ledger(home(), keys())
+    for seq in sorted({*snapshots.showing(ledger, person.id), *clips.showing(ledger, person.id)}):
+        for at_ns, camera in ledger.all("SELECT at_ns, camera FROM chain WHERE seq = ?", (seq,)):
+            yield _Seen(seq, at_ns, camera)

@@ -13,7 +13,9 @@ from typer.testing import CliRunner, Result
 
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
+from stages.events import clips
 from stages.events.ledger import Ledger
+from stages.events.records import Clip, Face, Sighting
 from stages.gallery import management
 from stages.gallery.commands import enroll, forget, people
 from stages.gallery.master import Master, master_path
@@ -156,13 +158,17 @@ def test_one_persons_data_go_out_and_come_in(photos: Path, tmp_path: Path) -> No
     ledger = Ledger(home(), keys(), create=True)
     with ledger.commit() as commit:
         commit.decide(decision("opened", before.id.hex()), SNAPSHOT, ())
-        commit.decide(decision("opened", "0b" * 16), SNAPSHOT, ())
+        others = commit.decide(
+            decision("opened", "0b" * 16), SNAPSHOT, (), faces=[Face(1, (1, 2, 3, 4), before.id.hex())]
+        )
+    clips.put(ledger, others, Clip(b"moving pictures", (Sighting(before.id.hex(), 0, (1, 2, 3, 4)),)))
     ledger.close()
 
     call("gallery", "export", "Obama", tmp_path / "out")
 
     what = json.loads((tmp_path / "out" / "person.json").read_text())
     assert (what["name"], len(what["embeddings"]), len(what["decisions"])) == ("Obama", 2, 1)
+    assert what["seen"] == [{"event": others, "at_ns": decision().at_ns, "camera": "cam0"}]
     assert len(list((tmp_path / "out").glob("portrait-*.png"))) == 2
     with pytest.raises(Usage, match="is there already"):
         call("gallery", "export", "Obama", tmp_path / "out")
