@@ -38,7 +38,7 @@ NAMED = (  # outside of what keys seal; whoever is not recognized yet is x''
 
 
 class Ledger:
-    """The event database and its keys, for one thread. Any number may be open; they take turns to write."""
+    """The event database and its keys, for one thread at a time. Any number may be open; they take turns to write."""
 
     def __init__(self, home: Path, folder: Path, *, create: bool = False) -> None:
         """`folder` has the key database. With `create` an empty ledger is made where there is none; else Failed."""

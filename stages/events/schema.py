@@ -54,12 +54,12 @@ SINCE_2 = (
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the database, for one thread; it stays open. Raises Failed."""
+    """Open the database, for one thread at a time; it stays open. Raises Failed."""
     with told(path):
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)
-        rows = sqlite3.connect(path, BUSY_S, 0, None)
+        rows = sqlite3.connect(path, BUSY_S, 0, None, check_same_thread=False)
         rows.text_factory = _text
         rows.execute("PRAGMA synchronous = FULL")  # a decision that was told is on the disk
         rows.execute("PRAGMA secure_delete = ON")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +27,33 @@ from stages.gate.rules import window
 
 
 class Data:
-    """One place for it; each call opens what it needs, as a connection belongs to one thread."""
+    """One place for it. Each call opens the gallery anew; the events stay open, for one call at a time."""
 
     def __init__(self, enrolment: EnrolConfig, doors: Sequence[str], badge_seconds: float) -> None:
         self._enrolment, self._doors, self._badge_ns = enrolment, tuple(doors), int(badge_seconds * 1e9)
         self._enrol: Enrol | None = None
         self._looking = threading.Lock()  # the networks, and the one picture they look at, are for one thread
+        self._events: Ledger | None = None
+        self._reading = threading.Lock()
 
     def events(self, before: int | None, limit: int) -> list[dict[str, Any]]:
         """The newest first."""
-        with _ledger() as ledger:
+        with self._ledger() as ledger:
             return [msgspec.to_builtins(event) for event in ledger.events(before, limit)]
 
-    def follow(self, after: int) -> list[dict[str, Any]]:
-        """What has come after number `after`, the oldest first."""
-        with _ledger() as ledger:
-            return [msgspec.to_builtins(event) for event in ledger.follow(after)]
+    def newer(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """The newest `limit` of what has come after number `after`, the oldest first."""
+        with self._ledger() as ledger:
+            return [msgspec.to_builtins(event) for event in reversed(ledger.events(limit=limit, after=after))]
 
     def snapshot(self, seq: int) -> bytes | None:
         """JPEG."""
-        with _ledger() as ledger:
+        with self._ledger() as ledger:
             return ledger.snapshot(seq)
 
     def clip(self, seq: int) -> bytes | None:
         """MP4."""
-        with _ledger() as ledger:
+        with self._ledger() as ledger:
             found = clips.get(ledger, seq)
             return found.mp4 if found else None
 
@@ -128,9 +130,20 @@ class Data:
         found = health(home())
         return {"doors": _doors(home() / "doors"), "health": msgspec.to_builtins(found) if found else None}
 
+    def close(self) -> None:
+        """Let go of the events."""
+        with self._reading:
+            if self._events is not None:
+                self._events.close()
+                self._events = None
 
-def _ledger() -> closing[Ledger]:
-    return closing(Ledger(home(), keys(), create=True))
+    @contextmanager
+    def _ledger(self) -> Iterator[Ledger]:
+        """The events, for one at a time; opened once, as that reads all keys."""
+        with self._reading:
+            if self._events is None:
+                self._events = Ledger(home(), keys(), create=True)
+            yield self._events
 
 
 def _store() -> Store:

@@ -73,8 +73,8 @@ class Show:
         self._live = Live(config.warnings)
         users = Users(home())
         enrolment = EnrolConfig(detect=config.detect, nms=config.nms, match=config.match)
-        data = Data(enrolment, config.doors, config.badge_seconds)
-        api = Api(users, data, self._live, secure=bool(config.tls_cert or config.trusted_proxies))
+        self._data = Data(enrolment, config.doors, config.badge_seconds)
+        api = Api(users, self._data, self._live, secure=bool(config.tls_cert or config.trusted_proxies))
         listening = _bound(config.host, config.port)
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -104,9 +104,10 @@ class Show:
         self._live.put(judged, picture)
 
     def close(self) -> None:
-        """Let go of the browsers."""
+        """Let go of the browsers and the data."""
         self._server.should_exit = True
         self._thread.join(STOP_S)
+        self._data.close()
 
 
 class Address(msgspec.Struct, frozen=True):

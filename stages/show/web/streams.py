@@ -18,9 +18,9 @@ from stages.show.web.data import Data
 from stages.show.web.guard import identified, refusal, same_origin
 from stages.show.web.limits import Limits
 from stages.show.web.live import Live
+from stages.show.web.news import News
 from stages.show.web.users import Users
 
-PUSH_S = 0.2
 RECHECK_S = 5.0  # how often it is looked whether who watches may still
 LOOK_S = 0.5  # how often, where no picture comes, it is looked whether the other end is still there
 PART = b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"
@@ -32,6 +32,7 @@ class Streams:
 
     def __init__(self, users: Users, data: Data, live: Live, limits: Limits) -> None:
         self._users, self._data, self._live, self._limits = users, data, live, limits
+        self._news = News(data)
 
     async def motion_jpeg(self, request: Request, camera: str) -> AsyncIterator[bytes]:
         """The newest picture again and again, as the parts of a multipart/x-mixed-replace with boundary=frame."""
@@ -85,13 +86,14 @@ class Streams:
             return
         newest = await run_in_threadpool(self._data.events, None, 1)
         seen = newest[0]["seq"] if newest else 0
+        await self._news.next()
         with suppress(WebSocketDisconnect, RuntimeError):  # the other side is gone
-            async for _ in self._while_allowed(socket, partial(asyncio.sleep, PUSH_S)):
-                events = await run_in_threadpool(self._data.follow, seen)
+            async for _ in self._while_allowed(socket, self._news.next):
+                events = self._news.events(seen)
                 seen = events[-1]["seq"] if events else seen
-                state = await run_in_threadpool(self._data.state)
-                news = {**state, "events": events, "faces": self._live.faces(), "cameras": self._live.cameras()}
-                await socket.send_bytes(msgspec.json.encode(news))
+                what = {**self._news.state, "events": events}
+                what |= {"faces": self._live.faces(), "cameras": self._live.cameras()}
+                await socket.send_bytes(msgspec.json.encode(what))
             await socket.close(4401)
 
     async def _accepted(self, socket: WebSocket) -> bool:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import websockets
 from playwright.sync_api import Page, expect, sync_playwright
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from pipeline.briefing import environment
 from pipeline.errors import Failed, Usage
@@ -33,8 +33,9 @@ from stages.events.records import Clip
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.people import Access
 from stages.gallery.store import Store
-from stages.show.web import streams
+from stages.show.web import data, streams
 from stages.show.web.app import ENDPOINTS, described
+from stages.show.web.data import Data
 from stages.show.web.show import Show, ShowConfig, announced
 from tests.command import ROOT
 from tests.fakes import MemoryFrames
@@ -288,6 +289,49 @@ def test_who_is_logged_out_is_told_nothing_more(site: Site, monkeypatch: pytest.
             while time.monotonic() < ends:
                 socket.recv(timeout=10)
         assert time.monotonic() < ends, "it is told on and on"
+
+
+def test_all_who_listen_share_one_look_and_each_gets_every_event_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    newer = Data.newer
+    monkeypatch.setattr(Data, "newer", lambda data, after, limit: (looks.append(after), newer(data, after, limit))[1])
+    site.enter()
+    address = site.address.replace("http", "ws") + "api/push"
+    cookie = {"Cookie": f"framewire={site.client.cookies['framewire']}"}
+    made: list[int] = []
+    with ExitStack() as stack:
+        sockets: list[ClientConnection] = []
+        for _ in range(10):  # each comes behind an event that it has from the list
+            made.append(site.decide())
+            sockets.append(stack.enter_context(connect(address, additional_headers=cookie)))
+            sockets[-1].recv(timeout=10)
+        made.append(site.decide())
+        for place, socket in enumerate(sockets):
+            got: list[int] = []
+            while made[-1] not in got:
+                got += [event["seq"] for event in msgspec.json.decode(socket.recv(timeout=10))["events"]]
+            assert got == made[place + 1 :]
+        looks.clear()
+        for _ in range(5):
+            for socket in sockets:
+                socket.recv(timeout=10)
+        assert len(looks) <= 10, "each looks for itself"
+
+
+def test_the_events_are_opened_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    monkeypatch.setattr(data, "Ledger", lambda *given, **more: (opened.append(1), Ledger(*given, **more))[1])
+    site.enter()
+    seq = site.decide()
+    with ThreadPoolExecutor(4) as threads:
+        paths = ["api/events", f"api/events/{seq}/snapshot"] * 4
+        cookies = dict(site.client.cookies)
+        assert {
+            done.status_code for done in threads.map(lambda p: httpx.get(site.address + p, cookies=cookies), paths)
+        } == {200}
+    assert opened == [1]
 
 
 def pictures() -> dict[str, bytes]:
