@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
@@ -171,8 +171,7 @@ class Api:
         camera = request.path_params["camera"]
         if camera not in self.live.cameras():
             raise HTTPException(404, "there is no camera of that name")
-        kind = "multipart/x-mixed-replace; boundary=frame"
-        return StreamingResponse(self.streams.motion_jpeg(request, camera), media_type=kind)
+        return self.streams.motion_jpeg(request, camera)
 
     async def _entered(self, request: Request, given: dict[str, str]) -> Response:
         address = request.client.host if request.client else ""

@@ -1,11 +1,16 @@
-"""How often somebody may ask: a token bucket for each account and token, and for each address that is nobody's yet."""
+"""How often somebody may ask: a token bucket for each account and token, and for each address that is nobody's yet.
+
+And how many streams may be open at once: live pictures, and what the gate pushes.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -25,14 +30,16 @@ class Rate(NamedTuple):
 
 KNOWN = Rate(300, 30)  # a page of events or people asks for a picture each
 UNKNOWN = Rate(60, 5)
+STREAMS, STREAMS_EACH = 200, 40  # in all, and of an account or token; a page has one, and one more for a picture
 COSTLY = Rate(20, 2)  # what runs a network or hashes a password; a webcam's guidance asks 1.4 times a second
 
 
 class Limits:
-    """The buckets, in memory; for one thread, the server's."""
+    """The buckets and who has streams open, in memory; for one thread, the server's."""
 
     def __init__(self) -> None:
         self._buckets: OrderedDict[tuple[str, ...], tuple[float, float]] = OrderedDict()  # tokens, time.monotonic()
+        self._streams: Counter[tuple[str, ...]] = Counter()
 
     def check(self, connection: HTTPConnection, who: Who | None, *, costly: bool) -> None:
         """Count a request or the opening of a stream. Raises HTTPException 429 where it is one too many."""
@@ -44,6 +51,23 @@ class Limits:
             seconds = math.ceil(wait_s)
             sentence = f"too many requests: try again in {seconds} s"
             raise HTTPException(429, sentence, headers={"Retry-After": str(seconds)})
+
+    @contextmanager
+    def stream(self, connection: HTTPConnection, who: Who) -> Iterator[None]:
+        """A stream is open. Raises HTTPException 429 where it is one too many."""
+        key = _asker(connection, who)
+        if self._streams[key] >= STREAMS_EACH:
+            raise HTTPException(
+                429, f"{STREAMS_EACH} streams of {who.name} are open: close a page that shows this gate"
+            )
+        if self._streams.total() >= STREAMS:
+            raise HTTPException(429, f"{STREAMS} streams are open, which is all there may be: try again later")
+        self._streams[key] += 1
+        try:
+            yield
+        finally:
+            self._streams[key] -= 1
+            self._streams = +self._streams  # without those who have none
 
     def _take(self, key: tuple[str, ...], rate: Rate) -> float:
         """Take a token out of a bucket; seconds until there is one again, 0 where there was one."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stages.show.web.data import Data
@@ -23,6 +25,7 @@ from stages.show.web.users import Users
 
 RECHECK_S = 5.0  # how often it is looked whether who watches may still
 LOOK_S = 0.5  # how often, where no picture comes, it is looked whether the other end is still there
+TRY_LATER = 1013  # RFC 6455's registry of close codes
 PART = b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"
 AHEAD = 2  # pictures on the way to a browser: one is drawn while the next one travels
 
@@ -34,8 +37,11 @@ class Streams:
         self._users, self._data, self._live, self._limits = users, data, live, limits
         self._news = News(data)
 
-    async def motion_jpeg(self, request: Request, camera: str) -> AsyncIterator[bytes]:
-        """The newest picture again and again, as the parts of a multipart/x-mixed-replace with boundary=frame."""
+    def motion_jpeg(self, request: Request, camera: str) -> Response:
+        """The newest picture again and again, as the parts of a multipart/x-mixed-replace."""
+        return MotionJpeg(self._parts(request, camera), self._limits.stream(request, request.state.who))
+
+    async def _parts(self, request: Request, camera: str) -> AsyncIterator[bytes]:
         seen = -1
         yield PART
         with self._live.watched(camera) as fresh:
@@ -52,9 +58,10 @@ class Streams:
 
         At most `AHEAD` are on the way: who is slow sees fewer pictures, and no older ones.
         """
+        await self._serve(socket, self._pictures)
+
+    async def _pictures(self, socket: WebSocket) -> None:
         camera = socket.path_params["camera"]
-        if not await self._accepted(socket):
-            return
         if camera not in self._live.cameras():
             await socket.close(4404)
             return
@@ -82,8 +89,9 @@ class Streams:
 
     async def push(self, socket: WebSocket) -> None:
         """Doors, health and new events, as they come."""
-        if not await self._accepted(socket):
-            return
+        await self._serve(socket, self._push)
+
+    async def _push(self, socket: WebSocket) -> None:
         newest = await run_in_threadpool(self._data.events, None, 1)
         seen = newest[0]["seq"] if newest else 0
         await self._news.next()
@@ -96,19 +104,23 @@ class Streams:
                 await socket.send_bytes(msgspec.json.encode(what))
             await socket.close(4401)
 
-    async def _accepted(self, socket: WebSocket) -> bool:
-        """Whether who opens it is logged in, asks not too often, and comes from our own page; else it is refused."""
+    async def _serve(self, socket: WebSocket, stream: Callable[[WebSocket], Awaitable[None]]) -> None:
+        """Stream to who is logged in, asks not too often, has not too many open, and comes from our own page."""
         who = await run_in_threadpool(identified, self._users, socket)
         try:
             self._limits.check(socket, who, costly=False)
         except HTTPException as error:
             await socket.send_denial_response(refusal(error))
-            return False
+            return
         if who is None or not same_origin(socket):
             await socket.close(4401)
-            return False
+            return
         await socket.accept()
-        return True
+        try:
+            with self._limits.stream(socket, who):
+                await stream(socket)
+        except HTTPException as error:  # a browser tells its page only how a socket was closed that was open before
+            await socket.close(TRY_LATER, error.detail)
 
     async def _while_allowed(
         self, connection: HTTPConnection, pause: Callable[[], Awaitable[None]]
@@ -122,6 +134,18 @@ class Streams:
                     return
             yield
             await pause()
+
+
+class MotionJpeg(StreamingResponse):
+    """Counts as a stream from its first byte on to its end."""
+
+    def __init__(self, parts: AsyncIterator[bytes], counted: AbstractContextManager[None]) -> None:
+        super().__init__(parts, media_type="multipart/x-mixed-replace; boundary=frame")
+        self._counted = counted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._counted:
+            await super().__call__(scope, receive, send)
 
 
 class Ahead:

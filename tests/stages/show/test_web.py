@@ -33,7 +33,7 @@ from stages.events.records import Clip
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.people import Access
 from stages.gallery.store import Store
-from stages.show.web import data, streams
+from stages.show.web import data, limits, streams
 from stages.show.web.app import ENDPOINTS, described
 from stages.show.web.data import Data
 from stages.show.web.show import Show, ShowConfig, announced
@@ -584,3 +584,9 @@ def test_in_a_browser_a_wrong_password_is_said_and_a_viewer_sees_no_people(site:
     for view in ("Threshold", "Health"):
         page.get_by_role("link", name=view).click()
         expect(page.get_by_role("heading", name=view, level=1)).to_be_visible()
+
+
+def test_in_a_browser_too_many_streams_are_said_to_be(site: Site, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STREAMS_EACH", 0)
+    begin(page, site)
+    expect(page.get_by_text("streams of ada are open: close a page")).to_be_visible()

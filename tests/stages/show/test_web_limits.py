@@ -10,14 +10,17 @@ import httpx
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
+from pipeline.types import Faces, Judged
 from stages.show.web import limits as module
 from stages.show.web.limits import COSTLY, KNOWN, UNKNOWN, Limits
 from stages.show.web.show import Show, ShowConfig, announced
 from stages.show.web.users import Role, Users, Who
 from tests.fakes import MemoryFrames
+from tests.stages.gate.scene import Camera
+from tests.stages.show.test_web import wait_for
 
 PASSWORD = "correct horse battery"
 HERS, OTHER = "10.0.0.1", "10.0.0.2"  # addresses
@@ -49,6 +52,22 @@ class Site:
 
     def ask(self, path: str, headers: dict[str, str], method: str = "GET") -> httpx.Response:
         return self.client.request(method, path, headers=headers, content=b"" if method == "POST" else None)
+
+    def listen(self, path: str, headers: dict[str, str]) -> ClientConnection:
+        return connect(self.address.replace("http", "ws") + path, additional_headers=headers)
+
+    def refused(self, headers: dict[str, str]) -> str:
+        """With which sentence a socket of theirs is closed."""
+        with self.listen("api/push", headers) as socket, pytest.raises(ConnectionClosed) as caught:
+            socket.recv(timeout=10)
+        assert caught.value.rcvd
+        assert caught.value.rcvd.code == 1013
+        return caught.value.rcvd.reason
+
+    def frame(self) -> None:
+        """The gate has seen nobody."""
+        faces = Camera()()
+        self.show(Judged(**{field: getattr(faces, field) for field in Faces.__struct_fields__}, verdicts=()))
 
     def last_of(self, times: float, path: str, headers: dict[str, str], method: str = "GET") -> int:
         """Ask so many times, and never be refused; the last answer's status."""
@@ -82,6 +101,24 @@ def test_a_token_that_asks_too_often_is_told_to_wait_and_others_are_not(site: Si
     clock[0] += 1
     assert site.last_of(KNOWN.a_second, "/api/me", busy) == 200
     assert site.ask("/api/me", busy).status_code == 429
+
+
+def test_too_many_streams_are_refused_until_one_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STREAMS", 3)
+    monkeypatch.setattr(module, "STREAMS_EACH", 2)
+    site.frame()
+    hers, his = site.token("hers", "viewer"), site.token("his", "viewer")
+    with site.listen("api/push", hers), site.client.stream("GET", "/live/cam0", headers=hers) as motion:
+        assert motion.status_code == 200
+        wait_for(lambda: site.show._live.is_watched("cam0"))
+        assert site.ask("/live/cam0", hers).json() == {"error": site.refused(hers)}
+        assert "2 streams of hers are open" in site.refused(hers)
+        with site.listen("live/cam0", his):
+            wait_for(lambda: len(site.show._live._watchers) == 2)
+            assert "3 streams are open" in site.refused(his)
+    wait_for(lambda: not site.show._live.is_watched("cam0"))
+    with site.listen("api/push", hers) as socket:
+        assert socket.recv(timeout=10)
 
 
 def test_what_costs_much_is_limited_more_tightly(site: Site, clock: list[float]) -> None:

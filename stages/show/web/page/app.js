@@ -23,6 +23,12 @@ export async function api(method, path, body) {
 
 export const at = (path) => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
 
+// Milliseconds until a socket is opened again; where too many are open (1013) the gate's sentence is shown.
+export function after({ code, reason }) {
+  if (code === 1013) toast(reason);
+  return code === 1013 ? 10000 : 1000;
+}
+
 function push() {
   socket?.close();
   socket = new WebSocket(at("/api/push"));
@@ -35,7 +41,7 @@ function push() {
     session.events.length = Math.min(session.events.length, 500);
     document.dispatchEvent(new CustomEvent("news", { detail: fresh }));
   };
-  socket.onclose = () => { if (session.who) setTimeout(() => session.who && push(), 1000); };
+  socket.onclose = (closed) => { if (session.who) setTimeout(() => session.who && push(), after(closed)); };
 }
 
 // A row that says that a clip is kept is no event of its own: the decision that it belongs to has one from now on.

@@ -1,5 +1,5 @@
 // The live picture: JPEGs over a WebSocket, drawn as they come and answered, so that none wait on the way here.
-import { at } from "./app.js";
+import { after, at } from "./app.js";
 
 export function watch(camera, canvas) {
   const pen = canvas.getContext("2d");
@@ -18,7 +18,7 @@ export function watch(camera, canvas) {
     current.onmessage = ({ data }) => {
       drawn = drawn.then(() => draw(data)).catch(() => {}).then(() => current.readyState === WebSocket.OPEN && current.send(""));
     };
-    current.onclose = () => { if (!over) setTimeout(() => over || open(), 1000); };
+    current.onclose = (closed) => { if (!over) setTimeout(() => over || open(), after(closed)); };
   };
   open();
   return () => { over = true; socket.close(); };
