@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from pipeline.errors import Usage
 from stages.show.web.data import Data
 from stages.show.web.guard import ANSWERS, COOKIE, LARGEST, Guarded, admit
-from stages.show.web.limits import Limits
+from stages.show.web.limits import Limits, network
 from stages.show.web.live import Live
 from stages.show.web.streams import Streams
 from stages.show.web.users import Role, Users
@@ -174,8 +174,7 @@ class Api:
         return self.streams.motion_jpeg(request, camera)
 
     async def _entered(self, request: Request, given: dict[str, str]) -> Response:
-        address = request.client.host if request.client else ""
-        secret = await run_in_threadpool(self.users.log_in, given["name"], given["password"], address)
+        secret = await run_in_threadpool(self.users.log_in, given["name"], given["password"], network(request))
         who = await run_in_threadpool(self.users.session, secret)
         response = JSONResponse(msgspec.to_builtins(who))
         response.set_cookie(COOKIE, secret, httponly=True, samesite="strict", secure=self._secure, path="/")

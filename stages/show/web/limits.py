@@ -83,14 +83,17 @@ class Limits:
 
 
 def _asker(connection: HTTPConnection, who: Who | None) -> tuple[str, ...]:
-    """Whose bucket it is. A trusted proxy's word about the address has been taken by then."""
+    """Whose bucket it is."""
     if who:
         return ("account" if who.csrf else "token", who.name)
+    return "address", network(connection)
+
+
+def network(connection: HTTPConnection) -> str:
+    """Whence it comes: an address, of IPv6 the /64, as that is what one customer has. A trusted proxy's word counts."""
     address = connection.client.host if connection.client else ""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        return "address", address
-    if found.version == 6:  # one customer's network: each has 2 ** 64 addresses
-        return "address", str(ipaddress.ip_network((int(found), 64), strict=False))
-    return "address", address
+        return address
+    return str(ipaddress.ip_network((int(found), 64), strict=False)) if found.version == 6 else address

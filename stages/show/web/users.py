@@ -1,7 +1,8 @@
 """Who may log in, and who is: HOME/web.sqlite. It holds hashes only: Argon2id of passwords, SHA-256 of the rest.
 
-After `FAILURES` wrong passwords in a row an account is locked, each time for longer; an address that guesses at many
-names is slowed down as well. The rules are those of OWASP's cheat sheets on authentication and sessions.
+After `FAILURES` wrong passwords in a row a name is locked, each time for longer, whether it is an account's or not; an
+address that guesses at many names is slowed down as well. The rules are those of OWASP's cheat sheets on authentication
+and sessions.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,15 +32,24 @@ FAILURES, LOCK_S = 5, 60.0  # the lock doubles with each failure beyond
 SESSION_S, IDLE_S = 12 * 3600.0, 3600.0
 SETUP_S = 24 * 3600.0
 ADDRESS_FAILURES, ADDRESS_S = 30, 600.0
-SCHEMA = 1
+ADDRESSES = 10_000  # at most; the one that failed for the last time longest ago is forgotten first
+SCHEMA = 2
 TABLES = (
-    "CREATE TABLE users(name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL,"
-    " failures INTEGER NOT NULL DEFAULT 0, locked_until REAL NOT NULL DEFAULT 0) STRICT",
+    "CREATE TABLE users(name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL) STRICT",
     "CREATE TABLE sessions(id TEXT PRIMARY KEY, user TEXT NOT NULL REFERENCES users, csrf TEXT NOT NULL,"
     " began REAL NOT NULL, seen REAL NOT NULL) STRICT",
     "CREATE TABLE tokens(id TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, made REAL NOT NULL) STRICT",
     "CREATE TABLE setup(id TEXT PRIMARY KEY, until REAL NOT NULL) STRICT",
 )
+# Wrong passwords of a bucket of names: what people type as a name may be their password, of which 16 bits tell nothing.
+GUESSES = (
+    "CREATE TABLE guesses(bucket INTEGER PRIMARY KEY, failures INTEGER NOT NULL, locked_until REAL NOT NULL) STRICT"
+)
+UPDATE = (
+    "ALTER TABLE users DROP COLUMN failures",
+    "ALTER TABLE users DROP COLUMN locked_until",
+    GUESSES,
+)  # of schema 1
 
 
 class Denied(Exception):
@@ -64,7 +75,7 @@ class Users:
         self._path = home / "web.sqlite"
         self._hasher = PasswordHasher()
         self._lock = threading.Lock()
-        self._guesses: dict[str, list[float]] = {}  # address -> when it failed
+        self._failed: OrderedDict[str, list[float]] = OrderedDict()  # address -> when, time.monotonic()
         # Checked where there is no such user, so that the time tells nothing about names.
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
         try:
@@ -76,9 +87,9 @@ class Users:
             version = rows.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA:
                 raise Failed(f"the accounts in {self._path} were made by a newer framewire: update this one")
-            if version == 0:
-                for table in TABLES:
-                    rows.execute(table)
+            if version < SCHEMA:
+                for statement in UPDATE if version else (*TABLES, GUESSES):
+                    rows.execute(statement)
                 rows.execute(f"PRAGMA user_version = {SCHEMA}")
 
     def setup(self) -> str | None:
@@ -125,25 +136,24 @@ class Users:
             return rows.execute("SELECT name, role FROM users ORDER BY name").fetchall()
 
     def log_in(self, name: str, password: str, address: str) -> str:
-        """A new session's secret. Raises Denied; which of name and password was wrong is not said."""
-        self._slow_down(address)
+        """A new session's secret. Raises Denied, which tells neither what was wrong nor who exists."""
+        self._check_address(address)
         with self._rows() as rows:
-            found = rows.execute(
-                "SELECT password, failures, locked_until FROM users WHERE name = ?", (name,)
-            ).fetchone()
-        hashed, failures, locked_until = found or (self._nobody, 0, 0.0)
-        right = self._verify(hashed, password) and found is not None
+            found = rows.execute("SELECT password FROM users WHERE name = ?", (name,)).fetchone()
+            query = "SELECT failures, locked_until FROM guesses WHERE bucket = ?"
+            failures, locked_until = rows.execute(query, (_bucket(name),)).fetchone() or (0, 0.0)
+        right = self._verify(found[0] if found else self._nobody, password) and found is not None
         now = time.time()
         if locked_until > now:
             raise Denied(f"too many wrong passwords: try again in {locked_until - now:.0f} s")
         with self._rows() as rows:
             if not right:
-                self._guesses.setdefault(address, []).append(time.monotonic())
+                self._count(address)
                 lock = LOCK_S * 2 ** (failures + 1 - FAILURES) if failures + 1 >= FAILURES else 0.0
-                until = (now + lock if lock else 0.0, name)
-                rows.execute("UPDATE users SET failures = failures + 1, locked_until = ? WHERE name = ?", until)
+                guesses = (_bucket(name), failures + 1, now + lock)
+                rows.execute("INSERT OR REPLACE INTO guesses VALUES (?, ?, ?)", guesses)
             else:
-                rows.execute("UPDATE users SET failures = 0, locked_until = 0 WHERE name = ?", (name,))
+                rows.execute("DELETE FROM guesses WHERE bucket = ?", (_bucket(name),))
                 secret = secrets.token_urlsafe(32)
                 rows.execute("DELETE FROM sessions WHERE began < ? OR seen < ?", (now - SESSION_S, now - IDLE_S))
                 values = (_hashed(secret), name, secrets.token_urlsafe(32), now, now)
@@ -189,12 +199,20 @@ class Users:
             if not rows.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount:
                 raise Usage(f"there is no token called {name!r}")
 
-    def _slow_down(self, address: str) -> None:
-        now = time.monotonic()
-        recent = [moment for moment in self._guesses.get(address, []) if now - moment < ADDRESS_S]
-        self._guesses[address] = recent
-        if len(recent) >= ADDRESS_FAILURES:
+    def _check_address(self, address: str) -> None:
+        if len(self._recent(address)) >= ADDRESS_FAILURES:
             raise Denied(f"too many wrong passwords from {address}: try again in some minutes")
+
+    def _count(self, address: str) -> None:
+        """It has failed; others that have not for a while are forgotten."""
+        self._failed[address] = [*self._recent(address), time.monotonic()]
+        self._failed.move_to_end(address)
+        while len(self._failed) > ADDRESSES or not self._recent(next(iter(self._failed))):
+            self._failed.popitem(last=False)
+
+    def _recent(self, address: str) -> list[float]:
+        now = time.monotonic()
+        return [moment for moment in self._failed.get(address, ()) if now - moment < ADDRESS_S]
 
     def _verify(self, hashed: str, password: str) -> bool:
         try:
@@ -209,8 +227,8 @@ class Users:
             raise Usage(f"a password has at least {SHORTEST} characters")
 
     def _insert(self, rows: sqlite3.Connection, name: str, role: Role, password: str) -> None:
-        values = (name, role, self._hasher.hash(password))
-        rows.execute("INSERT INTO users(name, role, password) VALUES (?, ?, ?)", values)
+        rows.execute("INSERT INTO users VALUES (?, ?, ?)", (name, role, self._hasher.hash(password)))
+        rows.execute("DELETE FROM guesses WHERE bucket = ?", (_bucket(name),))  # made before there was such a name
 
     @contextmanager
     def _rows(self) -> Iterator[sqlite3.Connection]:
@@ -231,3 +249,8 @@ class Users:
 def _hashed(secret: str) -> str:
     """Of a random secret a plain hash is enough: nobody guesses 256 bits."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _bucket(name: str) -> int:
+    """Where the wrong passwords of a name are counted, 0..65535."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:2])

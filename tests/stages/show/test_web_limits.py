@@ -15,6 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from pipeline.types import Faces, Judged
 from stages.show.web import limits as module
+from stages.show.web import users as accounts
 from stages.show.web.limits import COSTLY, KNOWN, UNKNOWN, Limits
 from stages.show.web.show import Show, ShowConfig, announced
 from stages.show.web.users import Role, Users, Who
@@ -147,6 +148,20 @@ def test_who_is_not_logged_in_is_limited_by_address(site: Site) -> None:
 def test_nobody_but_a_trusted_proxy_says_whose_address_it_is(site: Site) -> None:
     assert site.last_of(UNKNOWN.burst, "/api/me", forwarded(HERS)) == 401
     assert site.ask("/api/me", forwarded(OTHER)).status_code == 429
+
+
+@pytest.mark.parametrize("site", [("127.0.0.1",)], indirect=True)
+def test_a_network_of_one_customer_guesses_at_passwords_as_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "ADDRESS_FAILURES", 2)
+
+    def log_in(address: str, password: str = PASSWORD) -> httpx.Response:
+        given = {"name": "ada", "password": password}
+        return site.client.post("/api/login", json=given, headers=forwarded(address))
+
+    for number in range(2):
+        assert log_in(f"2001:db8::{number}", "not the password").status_code == 403
+    assert "too many wrong passwords from 2001:db8::/64" in log_in("2001:db8::ffff").json()["error"]
+    assert log_in("2001:db8:0:1::1").status_code == 200
 
 
 def asked_by(address: str) -> Request:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import sqlite3
 import time
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
 from pipeline.errors import Failed, Usage
 from stages.show.web import users as module
@@ -107,8 +110,60 @@ def test_an_address_that_guesses_names_is_slowed_down(users: Users) -> None:
     users.log_in("ada", PASSWORD, "10.0.0.1")
 
 
-def test_an_unknown_name_and_a_wrong_password_sound_the_same(users: Users) -> None:
-    assert wrong(users, "nobody") == wrong(users, "ada")
+def test_an_unknown_name_is_locked_like_one_that_there_is(users: Users, tmp_path: Path, clock: list[float]) -> None:
+    said: dict[str, list[str]] = {"ada": [], "nobody": []}
+    for step in range(FAILURES + 6):
+        for name, heard in said.items():
+            heard.append(re.sub(r"\d+ s", "N s", wrong(users, name, f"{name}{step}")))
+        clock[0] += LOCK_S if step >= FAILURES else 0
+        if step == FAILURES + 2:
+            users = Users(tmp_path)  # the gate was started again
+    assert said["nobody"] == said["ada"]
+    assert len(set(said["ada"])) == 2
+
+
+def test_who_guesses_at_a_name_does_not_lock_the_account_that_is_made_later(users: Users) -> None:
+    for _ in range(FAILURES):
+        wrong(users, "bob")
+    users.add("bob", "viewer", PASSWORD)
+    assert users.log_in("bob", PASSWORD, "b")
+
+
+def test_names_that_were_guessed_are_not_kept(users: Users, tmp_path: Path) -> None:
+    wrong(users, "my secret passphrase")
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"my secret passphrase" not in content
+    assert hashlib.sha256(b"my secret passphrase").hexdigest().encode() not in content
+
+
+def test_addresses_that_fail_fill_no_memory(users: Users, clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ADDRESSES", 3)
+    monkeypatch.setattr(module, "ADDRESS_FAILURES", 2)
+    for number in range(5):
+        wrong(users, f"user{number}", f"10.0.0.{number}")
+    assert list(users._failed) == ["10.0.0.2", "10.0.0.3", "10.0.0.4"]
+    clock[0] += module.ADDRESS_S + 1
+    wrong(users, "user9", "10.0.0.4")
+    assert list(users._failed) == ["10.0.0.4"]
+    wrong(users, "user9", "10.0.0.4")
+    with pytest.raises(Denied, match="from"):
+        users.log_in("ada", PASSWORD, "10.0.0.4")
+
+
+def test_accounts_of_an_older_framewire_are_brought_up_to_date(tmp_path: Path) -> None:
+    rows = sqlite3.connect(tmp_path / "web.sqlite")
+    users = (
+        "CREATE TABLE users(name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL,"
+        " failures INTEGER NOT NULL DEFAULT 0, locked_until REAL NOT NULL DEFAULT 0) STRICT"
+    )
+    for statement in (users, *module.TABLES[1:], "PRAGMA user_version = 1"):
+        rows.execute(statement)
+    values = ("ada", "admin", PasswordHasher().hash(PASSWORD))
+    rows.execute("INSERT INTO users(name, role, password) VALUES (?, ?, ?)", values)
+    rows.commit()
+    rows.close()
+    for _ in range(2):
+        assert Users(tmp_path).log_in("ada", PASSWORD, "a")
 
 
 def test_roles_and_accounts(users: Users) -> None:
