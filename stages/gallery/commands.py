@@ -42,7 +42,7 @@ def enroll(
     camera: Annotated[str | None, typer.Option(help=CAMERA_HELP)] = None,
     config: ConfigFile = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Even if somebody else who is enrolled looks like this.")
+        bool, typer.Option("--force", help="Even if it looks like somebody else, or not like the other photos.")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Onto the watch list: a gate raises an alarm.")] = False,
 ) -> None:
@@ -62,8 +62,10 @@ def enroll(
     enrol = Enrol(settings)
     embeddings, portraits = Sitting(enrol, Console())(address, settings.capture) if address else enrol(photos or [])
     store = store_of(settings)
-    if not force and (twin := enrol.twin(store.people(), name, embeddings)):
-        raise Failed(f"this looks like {twin}: enroll it under that name, or say --force if it is somebody else")
+    called = [str(photo) for photo in photos or []] or [f"picture {number + 1}" for number in range(len(embeddings))]
+    faces = dict(zip(called, embeddings, strict=True))
+    if not force and (doubt := enrol.doubt(store.people(), name, faces)):
+        raise Failed(f"{doubt} --force takes it anyway")
     count = store.add(name, enrol.identity, embeddings, portraits, Access(watch=True) if watch else None)
     Console().print(Text(f"{name} is enrolled with {count} photo{'s' if count > 1 else ''}"), soft_wrap=True)
     warn(store)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -121,12 +121,26 @@ class Enrol:
             raise Failed(f"eyes, nose and mouth cannot be told in {name}: take a photo of the face from the front")
         return crops.chips, Portrait.of(pixels, found.boxes[0], found.keypoints[0])
 
-    def twin(self, people: Sequence[Person], name: str, embeddings: NDArray[np.float32]) -> str:
-        """Who of the enrolled but `name` has a face like one of `embeddings` (N, D), and how alike; "" for nobody."""
+    def doubt(self, people: Sequence[Person], name: str, faces: Mapping[str, NDArray[np.float32]]) -> str:
+        """Why these may not be `name`, a question; "" where there is no reason. `faces` (D,) are by their photo.
+
+        One looks like somebody else of `people`, who are enrolled; or unlike all photos of `name` that are enrolled or
+        come before it.
+        """
         others = Gallery([person for person in people if person.name != name], self.identity)
-        _, names, near = others.nearest(embeddings)
+        _, names, near = others.nearest(np.stack([*faces.values()]))
         best = int(np.nan_to_num(near, nan=-1).argmax())
-        return f"{names[best]}, {near[best]:.2f}" if near[best] >= self.threshold else ""
+        if near[best] >= self.threshold:
+            return f"{[*faces][best]} looks like {names[best]} ({near[best]:.2f}): is it the same person?"
+        templates = [template for person in people if person.name == name for template in person.templates]
+        known = [template.embedding for template in templates if template.model == self.identity]
+        first = f"the photos of {name}" if known else next(iter(faces))
+        for photo, face in faces.items():
+            like = max((float(face @ one) for one in known), default=1.0)
+            if like < self.threshold:
+                return f"{photo} does not look like {first} ({like:.2f}): is it {name}?"
+            known.append(face)
+        return ""
 
     def everybody(self, photo: Path) -> NDArray[np.float32]:
         """(K, D) of unit length: all faces of a photo that are large enough. Raises Failed for what is no photo."""

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.text import Text
@@ -40,7 +42,9 @@ Name = Annotated[str, typer.Argument(help="Who.")]
 def enroll_all(
     source: Annotated[Path, typer.Argument(help="A folder of folders, NAME/photo.jpg; or a CSV with name,photo.")],
     config: ConfigFile = None,
-    force: Annotated[bool, typer.Option("--force", help="Even those who look like somebody else.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even what looks like somebody else, or not like the other photos.")
+    ] = False,
 ) -> None:
     """Enroll many people; says of each photo that could not be used why, and ends with exit code 1 if there was one.
 
@@ -52,17 +56,19 @@ def enroll_all(
     known = store.people()
     problems, added = [], 0
     for name, photos in track(people.items(), description="people", transient=True):
-        faces = []
+        taken: dict[str, NDArray[np.float32]] = {}
         for photo in photos:
             try:
-                faces.append(enrol([photo]))
+                embeddings, portraits = enrol([photo])
             except Failed as error:
                 problems.append(f"{name}: {error}")
-        for embeddings, portraits in faces:
-            if not force and (twin := enrol.twin(known, name, embeddings)):
-                problems.append(f"{name}: one photo looks like {twin}")
+                continue
+            faces = {**taken, str(photo): embeddings[0]}
+            if not force and (doubt := enrol.doubt(known, name, faces)):
+                problems.append(f"{name}: {doubt}")
                 continue
             store.add(name, enrol.identity, embeddings, portraits)
+            taken = faces
             added += 1
         known = store.people()
     for problem in problems:

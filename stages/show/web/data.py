@@ -74,9 +74,10 @@ class Data:
         pictures = [decoded(content, called) for content, called in zip(photos, names, strict=True)]
         with self._enrolling() as enrol:
             embeddings, portraits = enrol.of(pictures, names)
-            twin = "" if force else enrol.twin(store.people(), name, embeddings)
-        if twin:
-            raise Failed(f"this looks like {twin}: is it the same person?")
+            faces = dict(zip(names, embeddings, strict=True))
+            doubt = "" if force else enrol.doubt(store.people(), name, faces)
+        if doubt:
+            raise Failed(doubt)
         access = Access(watch=True) if watch else None
         return {"name": name, "photos": store.add(name, enrol.identity, embeddings, portraits, access)}
 

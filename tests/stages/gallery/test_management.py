@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def test_a_folder_of_people_is_enrolled_and_what_cannot_be_is_told(photos: Path,
     (staff / "obama" / "none.jpg").write_bytes(b"no photo")
     (staff / "twin").mkdir()
     shutil.copy(photos / "obama.jpg", staff / "twin" / "1.jpg")
+    shutil.copy(photos / "lin-manuel-miranda.png", staff / "biden" / "other.jpg")
     (staff / "README.txt").touch()
 
     done = call("gallery", "enroll-all", staff)
@@ -60,8 +62,9 @@ def test_a_folder_of_people_is_enrolled_and_what_cannot_be_is_told(photos: Path,
     people = {person.name: len(person.templates) for person in store().people()}
     assert people == {"alex_lacamoire": 1, "biden": 2, "kit_harington": 2, "obama": 2, "rose_leslie": 2}
     assert "none.jpg is no photo" in done.output
-    assert "twin: one photo looks like obama" in done.output
-    assert "9 photos of 6 people enrolled, 2 not" in done.output
+    assert re.search(r"twin: \S+1\.jpg looks like obama \(1\.00\): is it the same person\?", done.output)
+    assert re.search(r"biden: \S+other\.jpg does not look like \S+biden.jpg \(-?0\.\d\d\): is it biden\?", done.output)
+    assert "9 photos of 6 people enrolled, 3 not" in done.output
 
 
 def test_a_list_of_people_is_enrolled(photos: Path, tmp_path: Path) -> None:
@@ -87,12 +90,26 @@ def test_a_list_that_is_none(tmp_path: Path, content: bytes, sentence: str) -> N
 
 def test_somebody_who_looks_like_another_is_asked_about(photos: Path) -> None:
     call("enroll", "Obama", photos / "obama.jpg")
-    with pytest.raises(Failed, match=r"this looks like Obama, 0\.\d\d"):
+    with pytest.raises(Failed, match=r"obama2\.jpg looks like Obama \(0\.\d\d\): .*--force takes it anyway"):
         call("enroll", "Twin", photos / "train" / "obama" / "obama2.jpg")
     assert len(store().people()) == 1
     call("enroll", "Obama", photos / "train" / "obama" / "obama2.jpg")
     call("enroll", "Twin", photos / "train" / "obama" / "obama2.jpg", "--force")
     assert [len(person.templates) for person in store().people()] == [2, 1]
+
+
+def test_a_photo_of_somebody_else_under_the_name_is_asked_about(photos: Path) -> None:
+    obama, again, biden = photos / "obama.jpg", photos / "train" / "obama" / "obama2.jpg", photos / "biden.jpg"
+    with pytest.raises(
+        Failed, match=r"biden\.jpg does not look like .*obama\.jpg \(-?0\.\d\d\): is it Obama\? --force"
+    ):
+        call("enroll", "Obama", obama, again, biden)
+    assert store().people() == []
+    call("enroll", "Obama", obama, again)
+    with pytest.raises(Failed, match=r"biden\.jpg does not look like the photos of Obama \(-?0\.\d\d\): is it Obama\?"):
+        call("enroll", "Obama", biden)
+    call("enroll", "Obama", biden, "--force")
+    assert [len(person.templates) for person in store().people()] == [3]
 
 
 def test_rules_are_set_and_replaced() -> None:

@@ -192,6 +192,16 @@ def test_people_are_enrolled_ruled_and_forgotten(site: Site) -> None:
     assert Store(home(), keys()).people() == []
 
 
+def test_photos_of_two_people_under_one_name_are_asked_about(site: Site, shared: Path) -> None:
+    site.enter()
+    obama = shared / "photos" / "face_recognition_examples" / "obama.jpg"
+    both = [("photo", ("a.jpg", photo.read_bytes())) for photo in (PHOTO, obama)]
+    done = site.ask("POST", "/api/people", data={"name": EILEEN}, files=both)
+    assert (done.status_code, "photo 2 does not look like photo 1" in done.json()["error"]) == (409, True)
+    done = site.ask("POST", "/api/people", data={"name": EILEEN, "force": "true"}, files=both)
+    assert done.json() == {"name": EILEEN, "photos": 2}
+
+
 def test_a_webcam_is_guided_from_one_picture_to_the_next(site: Site) -> None:
     site.enter()
     said = [site.ask("POST", f"/api/look?taken={taken}", content=PHOTO.read_bytes()).json() for taken in range(4)]
@@ -567,6 +577,20 @@ def test_in_a_browser_people_are_enrolled_and_forgotten(site: Site, page: Page) 
     expect(page.get_by_text("destroyed: the data key")).to_be_visible(timeout=20_000)
     page.get_by_role("button", name="Close").click()
     expect(page.get_by_text("Nobody is enrolled yet.")).to_be_visible()
+
+
+def test_in_a_browser_photos_that_differ_are_enrolled_all_the_same(site: Site, page: Page, shared: Path) -> None:
+    begin(page, site)
+    page.get_by_role("link", name="People").click()
+    page.get_by_role("button", name="Enrol somebody").click()
+    page.get_by_label("Name").fill(EILEEN)
+    obama = shared / "photos" / "face_recognition_examples" / "obama.jpg"
+    page.get_by_label("Photos").set_input_files([PHOTO, obama])
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    expect(page.get_by_text("photo 2 does not look like photo 1")).to_be_visible(timeout=20_000)
+    page.get_by_label("Enrol it all the same").check()
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    expect(page.get_by_role("article").get_by_text("2 photos")).to_be_visible(timeout=20_000)
 
 
 def test_in_a_browser_a_wrong_password_is_said_and_a_viewer_sees_no_people(site: Site, page: Page) -> None:

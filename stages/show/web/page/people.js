@@ -50,7 +50,7 @@ function enrol(refresh, name = "") {
     el("label", {}, "Name", el("input", { name: "name", value: name, required: "", maxlength: "100" })),
     el("label", {}, "Photos", el("small", {}, "One face in each, from the front."), file), camera,
     el("label", {}, el("input", { type: "checkbox", name: "watch", value: "true" }), "On the watch list: raise an alarm, open nothing"),
-    el("label", { hidden: "" }, el("input", { type: "checkbox", name: "force", value: "true" }), "It is somebody else who looks alike"),
+    el("label", { hidden: "" }, el("input", { type: "checkbox", name: "force", value: "true" }), "Enrol it all the same"),
     error, el("div", { class: "row" }, el("button", {}, "Enrol"),
       el("button", { type: "button", class: "quiet", onclick: () => webcam(camera, shots, error) }, "Use the webcam"),
       el("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel")));
@@ -69,7 +69,7 @@ function enrol(refresh, name = "") {
       refresh();
     } catch (problem) {
       error.textContent = problem.message;
-      if (problem.message.includes("looks like")) form.querySelector("label[hidden]")?.removeAttribute("hidden");
+      if (/looks? like/.test(problem.message)) form.querySelector("label[hidden]")?.removeAttribute("hidden");
     }
   };
 }
