@@ -42,7 +42,8 @@ def every(sender: str) -> Edge:
 def packets(sender: str) -> Edge:
     """The compressed stream that a source reads, beside its frames: a source never waits for who hears it.
 
-    Its hearer has so many packets' time to catch up; what it loses shows as a gap in their numbers.
+    Its hearer has so many packets' and bytes' time to catch up; what it loses, up to a key frame, is counted where it
+    was not sent, and shows as a gap in their numbers.
     """
     return Edge(sender, "packets")
 

@@ -14,9 +14,10 @@ from pipeline.control import Ready
 from pipeline.errors import Failed
 from pipeline.frames import Overwritten
 from pipeline.metrics import MOST_AT_ONCE, Counter, State
+from pipeline.packets import PacketHearer
 from pipeline.process import LAST_WORD_S, Node, build, limit_threads
 from pipeline.types import Message
-from pipeline.wire import EveryHearer, LatestHearer, PacketHearer, Undecodable, decode
+from pipeline.wire import EveryHearer, LatestHearer, Undecodable, decode
 
 Hearer = EveryHearer | LatestHearer
 SKIPPED = object()  # what becomes of a message that killed its stage twice

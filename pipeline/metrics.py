@@ -32,6 +32,7 @@ class Counter(IntEnum):
     BUSY_SINCE = 6  # monotonic ns; 0 while idle
     STATE = 7
     IN_FLIGHT = 8  # sent and not yet done
+    UNSENT = 9  # packets that the queue of a `packets` edge had no room for, and those that need them
 
 
 class State(IntEnum):

@@ -15,8 +15,9 @@ import zmq
 from pipeline.control import Abort, Channel, Ended, Finish, Order, Rings, StageSpec, Start
 from pipeline.frames import RingInfo, RingReader
 from pipeline.metrics import Counter, Page
+from pipeline.packets import PacketSender
 from pipeline.types import Message
-from pipeline.wire import EverySender, LatestSender, PacketSender, encode
+from pipeline.wire import EverySender, LatestSender, encode
 
 LAST_WORD_S = 1.0  # how long the last message on a `latest` edge is waited for
 

@@ -14,7 +14,7 @@ from pipeline.errors import Failed
 from pipeline.frames import Mark, RingInfo, RingWriter
 from pipeline.metrics import Counter, State
 from pipeline.process import Node, build, limit_threads
-from pipeline.types import Frame
+from pipeline.types import Frame, Packet
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +31,13 @@ class Reading:
             raise ValueError(f"{node.start.name} reads no source")
         self.source = source
         self.state = ""
+        self.behind = False  # who hears our packets is too slow
 
     def run(self) -> None:
         """Read to the end, or until told to finish."""
         node = self.node
         node.await_hearers()
-        packets = node.outlet.packets.send if node.outlet.packets else None
+        packets = self._send_packet if node.outlet.packets else None
         parts = {"source": self.source, "ring": self.ring, "after": self._resume(), "packets": packets}
         stage = build(node.start.stages[0], **parts)
         limit_threads(node.start.threads)
@@ -124,6 +125,16 @@ class Reading:
             self.state = state
             self.node.page.set(Counter.STATE, State[state.upper()])
             log.info(state, extra={"source": self.source.name})
+
+    def _send_packet(self, packet: Packet) -> None:
+        page, edge = self.node.page, self.node.outlet.packets
+        assert edge is not None
+        sent = edge.send(packet)
+        if not sent:
+            page.add(Counter.UNSENT)
+        if sent is self.behind:  # said once, however many it costs
+            self.behind = not sent
+            log.warning("packets are lost" if self.behind else "packets go on", extra={"source": self.source.name})
 
     def _send(self, frame: Frame) -> None:
         node = self.node

@@ -31,6 +31,7 @@ class SourceRow(msgspec.Struct, frozen=True):
     name: str
     state: str
     address: str  # without its password
+    unsent: int = 0  # packets of its stream that a `packets` edge had no room for
 
 
 class ProcessRow(msgspec.Struct, frozen=True):
@@ -206,7 +207,10 @@ def _sources(rows: Sequence[SourceRow]) -> Table:
     table.add_column("state", no_wrap=True)
     table.add_column("address")
     for row in rows:
-        table.add_row(Text(row.name), _state(row.state), _name(row.address))
+        state = _state(row.state)
+        if row.unsent:
+            state.append(f" {row.unsent} packets lost", "yellow")
+        table.add_row(Text(row.name), state, _name(row.address))
     return table
 
 

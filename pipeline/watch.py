@@ -79,7 +79,8 @@ class Watch:
     def _source(self, child: Child) -> SourceRow:
         source = child.process.source
         assert source is not None
-        return SourceRow(source.name, _state(child, child.page), self._shown(source.address))
+        state, address = _state(child, child.page), self._shown(source.address)
+        return SourceRow(source.name, state, address, child.page.get(Counter.UNSENT))
 
 
 def _state(child: Child, page: Page) -> str:

@@ -1,9 +1,8 @@
-"""Message <-> bytes, and the kinds of edges between processes.
+"""Message <-> bytes, and the kinds of edges between processes that carry messages.
 
 `latest` is PUB/SUB with CONFLATE (a message is one part: CONFLATE does not support more). `every` is acknowledged: one
 ROUTER a sender, one DEALER a hearer and sender; messages are numbered by (source, seq), and the hearer says from time
-to time how far it is done with each source. What is not done is sent again to a hearer that is new. `packets` is
-PUB/SUB with a queue, of a source's compressed stream.
+to time how far it is done with each source. What is not done is sent again to a hearer that is new.
 """
 
 from __future__ import annotations
@@ -19,10 +18,9 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from pipeline.types import Message, Packet, Word
+from pipeline.types import Message, Word
 
 VERSION = 1
-MOST_PACKETS = 500  # on a `packets` edge: seconds, in which its hearer may be away or slow
 DTYPES = frozenset(np.dtype(kind).str for kind in (np.uint8, np.int32, np.float32))
 
 
@@ -44,7 +42,6 @@ def _unpack(kind: type, value: Any) -> NDArray[Any]:
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_pack)
-_packets = msgspec.msgpack.Decoder(Packet)
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message, dec_hook=_unpack)
 
 
@@ -74,7 +71,7 @@ class LatestSender:
     """PUB: the newest message to whoever listens."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run: Path, number: int) -> None:
-        self.socket = _socket(context, zmq.PUB, CONFLATE=1)
+        self.socket = open_socket(context, zmq.PUB, CONFLATE=1)
         self.socket.bind(address(run, number, "latest"))
 
     def send(self, payload: bytes | bytearray) -> None:
@@ -86,48 +83,13 @@ class LatestHearer:
     """SUB: one pipe a publisher, each with its newest message, served in turn."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run: Path, senders: Iterable[int]) -> None:
-        self.socket = _socket(context, zmq.SUB, CONFLATE=1, SUBSCRIBE=b"")
+        self.socket = open_socket(context, zmq.SUB, CONFLATE=1, SUBSCRIBE=b"")
         for sender in senders:
             self.socket.connect(address(run, sender, "latest"))
 
     def take(self) -> bytes | None:
         """The newest message of the next publisher that has one."""
-        return _receive(self.socket)
-
-
-class PacketSender:
-    """XPUB: the packets of a source, to whoever has subscribed; nobody is waited for."""
-
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run: Path, number: int) -> None:
-        self.socket = _socket(context, zmq.XPUB, SNDHWM=MOST_PACKETS)
-        self.socket.bind(address(run, number, "packets"))
-        self.greeted = False
-
-    def listen(self) -> None:
-        """Take in who has subscribed."""
-        while _receive(self.socket) is not None:
-            self.greeted = True
-
-    def send(self, packet: Packet) -> None:
-        """Queue a packet; where the queue is full it is lost."""
-        self.socket.send(msgspec.msgpack.encode(packet))
-
-
-class PacketHearer:
-    """SUB: the packets of some sources."""
-
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run: Path, senders: Iterable[int]) -> None:
-        self.socket = _socket(context, zmq.SUB, RCVHWM=MOST_PACKETS, SUBSCRIBE=b"")
-        for sender in senders:
-            self.socket.connect(address(run, sender, "packets"))
-
-    def take(self) -> Packet | None:
-        """The next packet, None where there is none. Raises Undecodable."""
-        data = _receive(self.socket)
-        try:
-            return None if data is None else _packets.decode(data)
-        except msgspec.DecodeError as error:
-            raise Undecodable(str(error)) from error
+        return receive(self.socket)
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -144,7 +106,7 @@ class EveryHearer:
     """DEALER: every message of one sender, each once."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run: Path, name: str, sender: int) -> None:
-        self.socket = _socket(context, zmq.DEALER, IDENTITY=name.encode(), SNDHWM=0, RCVHWM=0)
+        self.socket = open_socket(context, zmq.DEALER, IDENTITY=name.encode(), SNDHWM=0, RCVHWM=0)
         self.socket.connect(address(run, sender, "every"))
         self._epoch = secrets.randbits(62)
 
@@ -184,7 +146,7 @@ class EverySender:
         hearers: Sequence[str],
         windows: dict[str, int],
     ) -> None:
-        self.socket = _socket(context, zmq.ROUTER, ROUTER_MANDATORY=1, ROUTER_HANDOVER=1, SNDHWM=0, RCVHWM=0)
+        self.socket = open_socket(context, zmq.ROUTER, ROUTER_MANDATORY=1, ROUTER_HANDOVER=1, SNDHWM=0, RCVHWM=0)
         self.socket.bind(address(run, number, "every"))
         self._peers = {hearer.encode(): _Peer() for hearer in hearers}
         self._windows = windows
@@ -267,7 +229,8 @@ class EverySender:
         return True
 
 
-def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, **options: Any) -> zmq.Socket[bytes]:
+def open_socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, **options: Any) -> zmq.Socket[bytes]:
+    """A socket of that kind, with ZeroMQ's `options` by their names; what it has not sent dies with it."""
     socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, 0)
     for name, value in options.items():
@@ -275,7 +238,8 @@ def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, **options: Any) 
     return socket
 
 
-def _receive(socket: zmq.Socket[bytes]) -> bytes | None:
+def receive(socket: zmq.Socket[bytes]) -> bytes | None:
+    """The next message, None where there is none yet."""
     try:
         return socket.recv(zmq.NOBLOCK)
     except zmq.Again:

@@ -207,3 +207,13 @@ class Tape(Write):
     def packet(self, packet: Packet) -> None:
         with self.path.with_suffix(".packets").open("a") as file:
             file.write(f"{packet.source} {packet.number} {len(packet.data)}\n")
+
+
+class Busy(Tape):
+    """`Tape`, that takes no further packet before there is a file that lets it go on."""
+
+    def packet(self, packet: Packet) -> None:
+        super().packet(packet)
+        ends = time.monotonic() + 60
+        while not self.path.with_suffix(".go").exists() and time.monotonic() < ends:
+            time.sleep(0.01)

@@ -25,6 +25,7 @@ from pipeline.supervise import Supervisor
 from tests.command import alive
 from tests.pipeline.parts import (
     SIZE,
+    Busy,
     Count,
     CountConfig,
     Film,
@@ -175,6 +176,25 @@ def test_who_hears_packets_and_is_killed_holds_nobody_up(tmp_path: Path) -> None
     numbers = [int(number) for _, number, _ in taped(run)]
     assert numbers == sorted(set(numbers)), "in order, each once"
     assert (numbers[0], numbers[-1]) == (0, 399)
+
+
+def test_packets_that_nobody_takes_are_lost_counted_and_told(tmp_path: Path) -> None:
+    run = Run(tmp_path, live=True)
+    run.settings |= {"Film": CountConfig(frames=10**9), "Busy": run.settings["Write"]}
+
+    def let_go(supervisor: Supervisor) -> None:
+        if supervisor.children[0].page.get(Counter.UNSENT) and not (tmp_path / "lines.go").exists():
+            (tmp_path / "lines.go").touch()
+        if '"packets go on"' in run.log():
+            supervisor.finish()
+
+    supervisor = run.go([*TAPED[:2], Process("tape", (Busy,), hears=(latest("look"), packets("film")))], let_go)
+    assert (supervisor.failures, supervisor.code) == ([], 0)
+    numbers = [int(number) for _, number, _ in taped(run)]
+    assert numbers == sorted(set(numbers))
+    lost = numbers[-1] - numbers[0] + 1 - len(numbers)  # from the first that came on: nobody heard those before
+    assert 0 < lost <= supervisor.children[0].page.get(Counter.UNSENT)
+    assert '"packets are lost"' in run.log()
 
 
 @pytest.mark.parametrize("name", ["count-a", "look", "write"])

@@ -108,6 +108,12 @@ def test_a_restart_is_seen() -> None:
     assert "×" not in text(80, Snapshot(0, (), (ProcessRow("detect", "running"),), 0, 0, 0, (0, 0, 0)))
 
 
+def test_what_is_lost_of_a_stream_is_told() -> None:
+    row = SourceRow("a", "running", "rtsp://camera", unsent=7)
+    assert "running 7 packets lost" in text(80, Snapshot(0, (row,), (), 0, 0, 0, (0, 0, 0)))
+    assert "packets" not in text(80)
+
+
 def test_addresses_are_not_markup() -> None:
     row = SourceRow("a", "running", "clips/José [red] 王.mp4")
     assert "clips/José [red] 王.mp4" in text(80, Snapshot(0, (row,), (), 0, 0, 0, (0, 0, 0)))
