@@ -94,7 +94,7 @@ def send_round(
             width=width,
             height=height,
         )
-        sender.send(encode(frame))
+        sender.send("cam", encode(frame))
 
     paced(send)
     return alone
@@ -103,7 +103,7 @@ def send_round(
 def hear(run: str, ring: str) -> None:
     """framewire's hearer."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    hearer = LatestHearer(context, Path(run), [0])
+    hearer = LatestHearer(context, Path(run), [(0, 0)])
     info = msgspec.json.decode(ring, type=RingInfo)
     frames = RingReader({info.id: info}.get)
     say("ready")
@@ -145,7 +145,7 @@ def measure(width: int, height: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory(dir="/tmp") as run:
         fd, info = allocate("cam", width, height, 8)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        sender = LatestSender(context, Path(run), 0)
+        sender = LatestSender(context, Path(run), 0, {"cam": 0})
         writer, copier = RingWriter(info), Copier(helped=True)
         other = imagezmq.ImageSender(connect_to=f"ipc://{run}/other", REQ_REP=False)
         peers = [Peer("hear", run, msgspec.json.encode(info).decode()), Peer("hear_imagezmq", f"ipc://{run}/other")]

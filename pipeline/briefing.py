@@ -45,7 +45,7 @@ class Briefing:
 
     def start(self, child: Child, children: Sequence[Child], rings: Sequence[RingInfo]) -> Start:
         """The first order of one of the `children`; `rings` are all that there ever were."""
-        numbers = {other.name: other.number for other in children}
+        by_name = {other.name: other for other in children}
         live = any(source.live for source in self.sources)
         return Start(
             name=child.name,
@@ -54,9 +54,12 @@ class Briefing:
                 StageSpec(stage.__module__, stage.__name__, msgspec.json.encode(self.settings[stage.__name__]))
                 for stage in child.process.stages
             ],
-            hears=[Neighbour(edge.sender, numbers[edge.sender], edge.policy) for edge in child.process.hears],
+            hears=[
+                Neighbour(edge.sender, by_name[edge.sender].number, edge.policy, self._sent_by(by_name[edge.sender]))
+                for edge in child.process.hears
+            ],
             heard_by=[
-                Neighbour(other.name, other.number, edge.policy)
+                Neighbour(other.name, other.number, edge.policy, self._sent_by(child))
                 for other in children
                 for edge in other.process.hears
                 if edge.sender == child.name
@@ -73,6 +76,10 @@ class Briefing:
             skip=child.skip,
             threads=self.engine.threads or max(1, cores() // len(children)),
         )
+
+    def _sent_by(self, child: Child) -> list[int]:
+        own = child.process.source
+        return [place for place, source in enumerate(self.sources) if own is None or source == own]
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -26,6 +26,7 @@ class Neighbour(msgspec.Struct, frozen=True):
     name: str
     number: int  # its place in the graph: names its sockets
     policy: Policy
+    sources: list[int]  # places in the run of those whose messages come over the edge
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):

@@ -30,7 +30,7 @@ class Edge:
 
 
 def latest(sender: str) -> Edge:
-    """The newest message of each publisher wins: a live picture never builds up delay."""
+    """The newest message of each source wins: a live picture never builds up delay."""
     return Edge(sender, "latest")
 
 

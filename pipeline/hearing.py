@@ -39,7 +39,7 @@ class Hearing:
         run = Path(start.run)
         every = [peer for peer in start.hears if peer.policy == "every"]
         self.every = {peer.name: EveryHearer(node.context, run, start.name, peer.number) for peer in every}
-        loose = [peer.number for peer in start.hears if peer.policy == "latest"]
+        loose = [(peer.number, source) for peer in start.hears if peer.policy == "latest" for source in peer.sources]
         self.latest = LatestHearer(node.context, run, loose) if loose else None
         beside = [peer.number for peer in start.hears if peer.policy == "packets"]
         self.packets = PacketHearer(node.context, run, beside) if beside else None
@@ -48,7 +48,7 @@ class Hearing:
         self.handled: dict[str, int] = {}  # source -> the last seq whose result has gone out
         self.told: dict[str, int] = {}
         self.told_at = 0.0
-        # Who is next: each sender has a turn; those of `latest` edges share a socket, which serves them in turn.
+        # Who is next: each sender has a turn, of `latest` edges each source. These share a socket, which sees to that.
         self.turn: list[Hearer] = [*self.every.values(), *([self.latest] if self.latest else []) * len(loose)]
         self.inputs = self._poller()
         limits = [stage.batch for stage in self.stages if hasattr(stage, "batch")]

@@ -29,8 +29,8 @@ class Outlet:
         run = Path(start.run)
         every = [peer.name for peer in start.heard_by if peer.policy == "every"]
         self.every = EverySender(context, run, start.number, every, start.windows) if every else None
-        loose = any(peer.policy == "latest" for peer in start.heard_by)
-        self.latest = LatestSender(context, run, start.number) if loose else None
+        loose = {start.sources[i].name: i for peer in start.heard_by if peer.policy == "latest" for i in peer.sources}
+        self.latest = LatestSender(context, run, start.number, loose) if loose else None
         beside = any(peer.policy == "packets" for peer in start.heard_by)
         self.packets = PacketSender(context, run, start.number) if beside else None
         self._recorded = start.source is not None and not start.source.live
@@ -39,7 +39,7 @@ class Outlet:
         """Hand the message to every hearer."""
         payload = encode(message)
         if self.latest:
-            self.latest.send(payload)
+            self.latest.send(message.frame.source, payload)
         if self.every:
             self.every.push(message.frame.source, message.frame.seq, payload)
 

@@ -1,15 +1,16 @@
 """Message <-> bytes, and the kinds of edges between processes that carry messages.
 
-`latest` is PUB/SUB with CONFLATE (a message is one part: CONFLATE does not support more). `every` is acknowledged: one
-ROUTER a sender, one DEALER a hearer and sender; messages are numbered by (source, seq), and the hearer says from time
-to time how far it is done with each source. What is not done is sent again to a hearer that is new.
+`latest` is PUB/SUB with CONFLATE, a PUB for each source, so that none takes another's place (a message is one part:
+CONFLATE does not support more). `every` is acknowledged: one ROUTER a sender, one DEALER a hearer and sender; messages
+are numbered by (source, seq), and the hearer says from time to time how far it is done with each source. What is not
+done is sent again to a hearer that is new.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,24 +69,31 @@ def address(run: Path, sender: int, kind: str) -> str:
 
 
 class LatestSender:
-    """PUB: the newest message to whoever listens."""
+    """A PUB for each source: its newest message to whoever listens."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run: Path, number: int) -> None:
-        self.socket = open_socket(context, zmq.PUB, CONFLATE=1)
-        self.socket.bind(address(run, number, "latest"))
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], run: Path, number: int, sources: Mapping[str, int]
+    ) -> None:
+        """`sources` is their numbers in the run, by name."""
+        self.sockets = {source: open_socket(context, zmq.PUB, CONFLATE=1) for source in sources}
+        for source, socket in self.sockets.items():
+            socket.bind(address(run, number, f"latest{sources[source]}"))
 
-    def send(self, payload: bytes | bytearray) -> None:
-        """Replace what was not taken yet."""
-        self.socket.send(payload)
+    def send(self, source: str, payload: bytes | bytearray) -> None:
+        """Replace what was not taken yet of this source."""
+        self.sockets[source].send(payload)
 
 
 class LatestHearer:
     """SUB: one pipe a publisher, each with its newest message, served in turn."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run: Path, senders: Iterable[int]) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], run: Path, publishers: Iterable[tuple[int, int]]
+    ) -> None:
+        """`publishers` are numbers: of a sender, and of a source that it sends."""
         self.socket = open_socket(context, zmq.SUB, CONFLATE=1, SUBSCRIBE=b"")
-        for sender in senders:
-            self.socket.connect(address(run, sender, "latest"))
+        for sender, source in publishers:
+            self.socket.connect(address(run, sender, f"latest{source}"))
 
     def take(self) -> bytes | None:
         """The newest message of the next publisher that has one."""

@@ -86,7 +86,7 @@ class Victim(Alone):
             config_of("Name", NameConfig()),
             config_of("Write", WriteConfig(path=str(self.lines))),
         ]
-        super().__init__(folder, stages, hears=[Neighbour("liar", 0, "every")], rings=[self.ring])
+        super().__init__(folder, stages, hears=[Neighbour("liar", 0, "every", [0])], rings=[self.ring])
         self.router = self.context.socket(zmq.ROUTER)
         self.router.bind(address(self.run, 0, "every"))
         self.identity, hello = self.hear()

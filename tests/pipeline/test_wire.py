@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.types import Candidates, Crops, Detections, Drawn, Faces, Frame, Judged, Matches, Message, Picked
-from pipeline.wire import VERSION, Undecodable, decode, encode
+from pipeline.wire import VERSION, LatestHearer, LatestSender, Undecodable, decode, encode
 
 FRAME = Frame("cam", 3, 1, -40, 1 << 60, 2, 6, 640, 480)
 
@@ -142,3 +146,28 @@ def test_a_spoiled_message_is_a_message_or_undecodable(message: Message, spoils:
         data[int(where * (len(data) - 1))] = byte
     with contextlib.suppress(Undecodable):
         assert isinstance(decode(bytes(data)), Message)
+
+
+def test_two_sources_of_one_sender_both_reach_a_slow_hearer(tmp_path: Path) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    sender = LatestSender(context, tmp_path, 0, {"a": 0, "b": 1})
+    hearer = LatestHearer(context, tmp_path, [(0, 0), (0, 1)])
+
+    def heard(*wanted: bytes, sends: Sequence[str] = ()) -> None:
+        """Both come, while `sends` are said again."""
+        missing, ends = set(wanted), time.monotonic() + 10
+        while missing:
+            for source in sends:
+                sender.send(source, source.encode())
+            hearer.socket.poll(10)
+            missing.discard(hearer.take() or b"")
+            assert time.monotonic() < ends, missing
+
+    heard(b"a", b"b", sends="ab")  # both subscriptions have arrived
+    for number in range(100):
+        for source in "ab":
+            sender.send(source, f"{source}{number}".encode())
+    heard(b"a99", b"b99")
+    for socket in (*sender.sockets.values(), hearer.socket):
+        socket.close()
+    context.term()
