@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -16,14 +15,28 @@ from stages.act.act import claim
 from stages.act.simulated import DoorState
 from stages.events import clips
 from stages.events.ledger import Ledger
-from stages.gallery.commands import forgotten
+from stages.events.records import Event
+from stages.gallery.commands import DIGITS, forgotten
 from stages.gallery.enrol import Enrol, EnrolConfig, decoded
 from stages.gallery.guidance import SIDES, advice
 from stages.gallery.people import Access, Person, checked_name
 from stages.gallery.store import Store
 from stages.gate import calibration
+from stages.gate.calibration import Calibration
 from stages.gate.health import health
 from stages.gate.rules import window
+from stages.show.web.bodies import (
+    Advice,
+    AtDoor,
+    Called,
+    Enrolled,
+    Enrolment,
+    Gate,
+    Known,
+    KnownRules,
+    Receipt,
+    Rules,
+)
 
 
 class Data:
@@ -34,15 +47,15 @@ class Data:
         self._enrol: Enrol | None = None
         self._looking = threading.Lock()  # the networks, and the one picture they look at, are for one thread
 
-    def events(self, before: int | None, limit: int) -> list[dict[str, Any]]:
+    def events(self, before: int | None, limit: int) -> list[Event]:
         """The newest first."""
         with _ledger() as ledger:
-            return [msgspec.to_builtins(event) for event in ledger.events(before, limit)]
+            return ledger.events(before, limit)
 
-    def follow(self, after: int) -> list[dict[str, Any]]:
+    def follow(self, after: int) -> list[Event]:
         """What has come after number `after`, the oldest first."""
         with _ledger() as ledger:
-            return [msgspec.to_builtins(event) for event in ledger.follow(after)]
+            return ledger.follow(after)
 
     def snapshot(self, seq: int) -> bytes | None:
         """JPEG."""
@@ -55,34 +68,36 @@ class Data:
             found = clips.get(ledger, seq)
             return found.mp4 if found else None
 
-    def people(self) -> list[dict[str, Any]]:
+    def people(self) -> list[Known]:
         """Everybody, by name."""
-        return [_person(person) for person in _store().people()]
+        return [_known(person) for person in _store().people()]
 
     def portrait(self, name: str) -> bytes | None:
         """The first of somebody's faces, PNG."""
         return next((portrait.image for portrait in _store().portraits(checked_name(name)).values()), None)
 
-    def enroll(self, name: str, photos: list[bytes], force: bool, watch: bool) -> dict[str, Any]:
+    def enroll(self, given: Enrolment) -> Enrolled:
         """Add photos of a person; all or none. Raises Failed and Usage."""
-        name, store = checked_name(name), _store()
+        name, store = checked_name(given.name), _store()
+        photos = (*given.photo, *given.picture)
         if not photos:
             raise Usage("no photo was sent: choose one")
         names = [f"photo {number}" for number in range(1, len(photos) + 1)]
         pictures = [decoded(content, called) for content, called in zip(photos, names, strict=True)]
         with self._enrolling() as enrol:
             embeddings, portraits = enrol.of(pictures, names)
-            twin = "" if force else enrol.twin(store.people(), name, embeddings)
+            twin = "" if given.force else enrol.twin(store.people(), name, embeddings)
         if twin:
             raise Failed(f"this looks like {twin}: is it the same person?")
-        access = Access(watch=True) if watch else None
-        return {"name": name, "photos": store.add(name, enrol.identity, embeddings, portraits, access)}
+        access = Access(watch=True) if given.watch else None
+        return Enrolled(name, store.add(name, enrol.identity, embeddings, portraits, access))
 
-    def look(self, content: bytes, taken: int) -> dict[str, Any]:
-        """What somebody at a webcam, of whom `taken` pictures are taken, should do before the next; "" for nothing."""
+    def look(self, pictures: Sequence[bytes]) -> Advice:
+        """What somebody at a webcam should do before the last of `pictures` is as good as those before it."""
+        *taken, content = pictures
         picture = decoded(content, "the picture")
         with self._enrolling() as enrol:
-            return {"advice": advice(enrol.look(picture), SIDES[taken % len(SIDES)])}
+            return Advice(advice(enrol.look(picture), SIDES[len(taken)]))
 
     @contextmanager
     def _enrolling(self) -> Iterator[Enrol]:
@@ -92,41 +107,36 @@ class Data:
                 self._enrol = Enrol(self._enrolment)
             yield self._enrol
 
-    def forget(self, name: str) -> dict[str, Any]:
+    def forget(self, name: str) -> Receipt:
         """Destroy all that is kept of a person; the receipt."""
-        return {"receipt": forgotten(_store(), checked_name(name))[0]}
+        return Receipt(forgotten(_store(), checked_name(name))[0])
 
-    def set_access(self, name: str, content: bytes) -> dict[str, Any]:
-        """Replace somebody's rules, but their badges. Raises Usage."""
+    def set_access(self, name: str, rules: Rules) -> Called:
+        """Replace somebody's rules. Raises Usage."""
         name, store = checked_name(name), _store()
-        try:
-            rules = msgspec.json.decode(content, type=Access)
-        except msgspec.DecodeError as error:
-            raise Usage(f"these are no rules: {error}") from error
         for text in rules.windows:
             window(text)
-        before = next((person.access for person in store.people() if person.name == name), None)
-        store.set_access(name, msgspec.structs.replace(rules, badges=before.badges if before else ()))
-        return {"name": name}
+        if rules.badges is None:
+            badges = next((person.access.badges for person in store.people() if person.name == name), ())
+        else:
+            badges = tuple(filter(None, map(store.badge, rules.badges)))
+        store.set_access(name, Access(**msgspec.structs.asdict(rules) | {"badges": badges}))
+        return Called(name)
 
-    def badge(self, door: str, number: str) -> dict[str, Any]:
+    def badge(self, door: str, number: str) -> AtDoor:
         """A badge was shown at a door. Raises Usage."""
         if door not in self._doors:
             raise Usage(f"there is no door {door!r}: there is {', '.join(self._doors)}")
-        if not 0 < len(number) <= 200:
-            raise Usage("a badge's number has 1 to 200 characters")
         claim(door, number, self._badge_ns)
-        return {"door": door}
+        return AtDoor(door)
 
-    def calibration(self) -> dict[str, Any] | None:
+    def calibration(self) -> Calibration | None:
         """The numbers and the curve; None where nothing was calibrated."""
-        found = calibration.load(home())
-        return msgspec.to_builtins(found) if found else None
+        return calibration.load(home())
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Gate:
         """Doors and health."""
-        found = health(home())
-        return {"doors": _doors(home() / "doors"), "health": msgspec.to_builtins(found) if found else None}
+        return Gate(_doors(home() / "doors"), health(home()))
 
 
 def _ledger() -> closing[Ledger]:
@@ -137,13 +147,11 @@ def _store() -> Store:
     return Store(home(), keys())
 
 
-def _person(person: Person) -> dict[str, Any]:
-    models = sorted({template.model[:12] for template in person.templates})
-    access = msgspec.to_builtins(person.access)
-    access["badges"] = len(person.access.badges)
-    return {"name": person.name, "photos": len(person.templates), "models": models, "access": access}
+def _known(person: Person) -> Known:
+    models = sorted({template.model[:DIGITS] for template in person.templates})
+    rules = KnownRules(**msgspec.structs.asdict(person.access) | {"badges": len(person.access.badges)})
+    return Known(person.name, len(person.templates), models, rules)
 
 
-def _doors(folder: Path) -> list[dict[str, Any]]:
-    states = (msgspec.json.decode(path.read_bytes(), type=DoorState) for path in sorted(folder.glob("*.json")))
-    return [msgspec.to_builtins(state) for state in states]
+def _doors(folder: Path) -> list[DoorState]:
+    return [msgspec.json.decode(path.read_bytes(), type=DoorState) for path in sorted(folder.glob("*.json"))]

@@ -84,12 +84,12 @@ class Streams:
         if not await self._accepted(socket):
             return
         newest = await run_in_threadpool(self._data.events, None, 1)
-        seen = newest[0]["seq"] if newest else 0
+        seen = newest[0].seq if newest else 0
         with suppress(WebSocketDisconnect, RuntimeError):  # the other side is gone
             async for _ in self._while_allowed(socket, partial(asyncio.sleep, PUSH_S)):
                 events = await run_in_threadpool(self._data.follow, seen)
-                seen = events[-1]["seq"] if events else seen
-                state = await run_in_threadpool(self._data.state)
+                seen = events[-1].seq if events else seen
+                state = msgspec.structs.asdict(await run_in_threadpool(self._data.state))
                 news = {**state, "events": events, "faces": self._live.faces(), "cameras": self._live.cameras()}
                 await socket.send_bytes(msgspec.json.encode(news))
             await socket.close(4401)

@@ -1,4 +1,4 @@
-"""The page and its API: over real HTTP and in a real browser, on real photos and databases."""
+"""The API of the page: over real HTTP, on real photos and databases."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,105 +19,30 @@ import msgspec
 import numpy as np
 import pytest
 import websockets
-from playwright.sync_api import Page, expect, sync_playwright
 from websockets.sync.client import connect
 
 from pipeline.briefing import environment
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
-from pipeline.types import Faces, Judged
-from stages.events import clips
 from stages.events.ledger import Ledger
-from stages.events.records import Clip
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.people import Access
 from stages.gallery.store import Store
 from stages.show.web import streams
-from stages.show.web.app import ENDPOINTS, described
+from stages.show.web.app import ENDPOINTS
 from stages.show.web.show import Show, ShowConfig, announced
 from tests.command import ROOT
 from tests.fakes import MemoryFrames
-from tests.stages.events.conftest import decision
-from tests.stages.gate.scene import Camera, Seen, embedding
-
-CHROMIUM = Path("/usr/bin/chromium")
-PASSWORD = "correct horse battery"
-PHOTO = ROOT / "samples" / "enrol" / "Eileen Collins.jpg"
-EILEEN = "Eileen Collins"
-
-
-class Site:
-    """A page that runs, on a free port."""
-
-    def __init__(self) -> None:
-        self.frames = MemoryFrames()
-        self.show = Show(ShowConfig(port=0, warnings=("no liveness: this is a test",), doors=("front",)), self.frames)
-        found = announced()
-        assert found
-        self.address, self.setup = found.address, found.setup
-        self.camera = Camera()
-        self.client = httpx.Client(base_url=self.address, timeout=20)
-        self.csrf = ""
-
-    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        return self.client.request(method, path, headers={"X-CSRF-Token": self.csrf} | more.pop("headers", {}), **more)
-
-    def enter(self, name: str = "ada") -> None:
-        secret = self.setup.partition("#setup=")[2]
-        done = self.client.post("/api/setup", json={"secret": secret, "name": name, "password": PASSWORD})
-        assert done.status_code == 200, done.text
-        self.csrf = done.json()["csrf"]
-
-    def become(self, role: str) -> None:
-        """Log in as somebody of that role."""
-        self.ask("POST", "/api/accounts", json={"name": role, "role": role, "password": PASSWORD})
-        done = self.client.post("/api/login", json={"name": role, "password": PASSWORD})
-        self.csrf = done.json()["csrf"]
-
-    def frame(self, name: str = "", verdict: str = "") -> None:
-        """The gate has seen somebody."""
-        faces = self.camera(Seen(1, embedding(1), "0a" * 16, 0.8))
-        self.frames._pixels[faces.frame.source, faces.frame.seq] = np.full((360, 640, 3), 90, np.uint8)
-        fields = {field: getattr(faces, field) for field in Faces.__struct_fields__} | {"names": (name,)}
-        self.show(Judged(**fields, verdicts=(verdict,)))
-
-    def decide(self, outcome: str = "refused", **more: Any) -> int:
-        ledger = Ledger(home(), keys(), create=True)
-        _, picture = cv2.imencode(".jpg", np.full((90, 160, 3), 120, np.uint8))
-        with ledger.commit() as commit:
-            seq = commit.decide(decision(outcome, at_ns=time.time_ns(), **more), picture.tobytes(), ())
-        ledger.close()
-        return seq
-
-    def film(self, seq: int) -> None:
-        """The clip of a decision has been written."""
-        ledger = Ledger(home(), keys())
-        clips.put(ledger, seq, Clip((ROOT / "samples" / "gate.mp4").read_bytes(), ()))
-        ledger.close()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def site(places: Path) -> Iterator[Site]:
-    site = Site()
-    yield site
-    site.client.close()
-    site.show.close()
+from tests.stages.gate.scene import embedding
+from tests.stages.show.site import EILEEN, PASSWORD, PHOTO, Site, wait_for
 
 
 def test_nothing_is_to_be_had_without_logging_in(site: Site) -> None:
     for one in ENDPOINTS:
-        path = re.sub(r"{(name|camera|door)[^}]*}", "x", one.path).replace("{seq:int}", "1")
+        path = re.sub(r"{(name|camera|door)[^}]*}", "x", one.path).replace("{seq}", "1")
         if one.role is not None:
             assert site.ask(one.method, path, content=b"").status_code == 401, path
     assert site.client.get("/").status_code == 200
-    assert set(described()["paths"]) == set(site.client.get("/api/openapi.json").json()["paths"])
     with pytest.raises(websockets.exceptions.InvalidStatus):
         connect(site.address.replace("http", "ws") + "api/push")
 
@@ -193,10 +117,11 @@ def test_people_are_enrolled_ruled_and_forgotten(site: Site) -> None:
 
 def test_a_webcam_is_guided_from_one_picture_to_the_next(site: Site) -> None:
     site.enter()
-    said = [site.ask("POST", f"/api/look?taken={taken}", content=PHOTO.read_bytes()).json() for taken in range(4)]
-    words = "", "turn a little to your left", "turn a little to your right", ""
-    assert [one["advice"] for one in said] == list(words)
-    assert site.ask("POST", "/api/look?taken=x", content=PHOTO.read_bytes()).status_code == 400
+    shot = ("picture", ("shot.jpg", PHOTO.read_bytes()))
+    said = [site.ask("POST", "/api/look", files=[shot] * count) for count in (1, 2, 3)]
+    assert [one.json()["advice"] for one in said] == ["", "turn a little to your left", "turn a little to your right"]
+    for count in (0, 4):
+        assert site.ask("POST", "/api/look", files=[shot] * count or None).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -421,121 +346,3 @@ def test_a_port_that_is_taken_is_said_to_be(site: Site) -> None:
     port = int(site.address.rstrip("/").rpartition(":")[2])
     with pytest.raises(Failed, match=r"set show\.port"):
         Show(ShowConfig(port=port), site.frames)
-
-
-@pytest.fixture
-def page(site: Site) -> Iterator[Page]:
-    if not CHROMIUM.exists():
-        pytest.skip("needs a browser: apt install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        page = browser.new_page()
-        problems: list[str] = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if "Security" in message.text else None)
-        yield page
-        browser.close()
-        assert problems == []
-
-
-def begin(page: Page, site: Site) -> None:
-    """Set the first password, as the link says; with the keyboard alone."""
-    page.goto(site.setup)
-    page.get_by_label("Name").focus()
-    page.keyboard.type("ada")
-    page.keyboard.press("Tab")
-    page.keyboard.type(PASSWORD)
-    page.keyboard.press("Enter")
-    expect(page.get_by_text("ada · admin")).to_be_visible()
-
-
-def test_in_a_browser_from_the_link_to_the_live_picture(site: Site, page: Page) -> None:
-    site.frame()
-    begin(page, site)
-    expect(page.get_by_text("no liveness: this is a test")).to_be_visible()
-    picture = page.get_by_role("img", name="Live picture of cam0")
-    expect(picture).to_be_visible()
-    ends = time.monotonic() + 15
-    while picture.evaluate("canvas => canvas.width") != 640:
-        site.frame("Ada", "come in")
-        assert time.monotonic() < ends
-        page.wait_for_timeout(50)
-    expect(page.get_by_text("door · come in")).to_be_visible()
-    site.decide("opened", person="0a" * 16, name="Ada Lovelace")
-    expect(page.get_by_role("complementary").get_by_text("Ada Lovelace")).to_be_visible()
-    page.get_by_role("link", name="Events").click()
-    page.get_by_role("button", name="Ada Lovelace").click()
-    expect(page.get_by_text("0.710, threshold 0.600")).to_be_visible()
-    page.get_by_role("button", name="Log out").click()
-    expect(page.get_by_role("button", name="Log in")).to_be_visible()
-
-
-def test_in_a_browser_a_clip_that_comes_later_is_played(site: Site, page: Page) -> None:
-    begin(page, site)
-    page.get_by_role("link", name="Events").click()
-    seq = site.decide("opened", person="0a" * 16, name="Ada Lovelace")
-    event = page.get_by_role("button", name="Ada Lovelace")
-    expect(event).to_be_visible()
-    site.film(seq)
-    ends = time.monotonic() + 15
-    while not page.evaluate("async () => (await import('/app.js')).session.events.some((event) => event.has_clip)"):
-        assert time.monotonic() < ends
-        page.wait_for_timeout(50)
-    event.click()
-    page.get_by_role("button", name="Play the clip").click()
-    video = page.locator("video")
-    expect(video).to_be_visible()
-    ends = time.monotonic() + 15
-    while video.evaluate("video => video.currentTime") < 0.2:
-        assert time.monotonic() < ends
-        page.wait_for_timeout(50)
-    assert video.evaluate("video => video.videoWidth") == 1280
-    assert page.get_by_role("main").get_by_role("listitem").count() == 1, "the row of the clip is no event of its own"
-
-
-def test_in_a_browser_a_camera_that_comes_later_is_shown_and_the_focus_stays(site: Site, page: Page) -> None:
-    site.decide("opened", person="0a" * 16, name="Ada Lovelace")
-    begin(page, site)
-    expect(page.get_by_text("No camera has given a picture yet.")).to_be_visible()
-    decided = page.get_by_role("complementary").get_by_role("button", name="Ada Lovelace")
-    decided.focus()
-    site.frame("Ada", "come in")
-    expect(page.get_by_role("img", name="Live picture of cam0")).to_be_visible()
-    expect(page.get_by_text("door · come in").or_(page.get_by_text("front · come in"))).to_be_visible()
-    expect(decided).to_be_focused()
-
-
-def test_in_a_browser_people_are_enrolled_and_forgotten(site: Site, page: Page) -> None:
-    begin(page, site)
-    page.get_by_role("link", name="People").click()
-    page.get_by_role("button", name="Enrol somebody").click()
-    page.get_by_label("Name").fill(EILEEN)
-    page.get_by_label("Photos").set_input_files(PHOTO)
-    page.get_by_role("button", name="Enrol", exact=True).click()
-    expect(page.get_by_role("article").get_by_text(EILEEN)).to_be_visible(timeout=20_000)
-    page.get_by_role("button", name=f"Rules of {EILEEN}").click()
-    page.get_by_label("Weekly windows").fill("Mon-Fri 07:00-19:00")
-    page.get_by_role("button", name="Save").click()
-    expect(page.get_by_text("Mon-Fri 07:00-19:00")).to_be_visible()
-    page.get_by_role("button", name=f"Forget {EILEEN}").click()
-    page.get_by_role("button", name="for good").click()
-    expect(page.get_by_text("destroyed: the data key")).to_be_visible(timeout=20_000)
-    page.get_by_role("button", name="Close").click()
-    expect(page.get_by_text("Nobody is enrolled yet.")).to_be_visible()
-
-
-def test_in_a_browser_a_wrong_password_is_said_and_a_viewer_sees_no_people(site: Site, page: Page) -> None:
-    site.enter()
-    site.become("viewer")
-    page.goto(site.address)
-    page.get_by_label("Name").fill("viewer")
-    page.get_by_label("Password").fill("not the password")
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("alert")).to_have_text("the name or the password is wrong")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_text("viewer · viewer")).to_be_visible()
-    expect(page.get_by_role("link", name="People")).to_be_hidden()
-    for view in ("Threshold", "Health"):
-        page.get_by_role("link", name=view).click()
-        expect(page.get_by_role("heading", name=view, level=1)).to_be_visible()

@@ -95,7 +95,9 @@ async function webcam(place, shots, error) {
   place.replaceChildren(video, advice, take);
   const timer = setInterval(async () => {
     if (!video.videoWidth) return;
-    const said = await api("POST", `/api/look?taken=${shots.length}`, await grab()).catch((problem) => ({ advice: problem.message }));
+    const pictures = new FormData();
+    for (const shot of [...shots, await grab()]) pictures.append("picture", shot, "webcam.jpg");
+    const said = await api("POST", "/api/look", pictures).catch((problem) => ({ advice: problem.message }));
     advice.textContent = said.advice || "Good: take the picture.";
     take.disabled = Boolean(said.advice);
   }, 700);
