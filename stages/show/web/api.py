@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -11,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from stages.events.records import Event
+from stages.gallery.portable import Exported
 from stages.gate.calibration import Calibration
+from stages.gate.mistaken import Mistaken
 from stages.show.web import bodies
 from stages.show.web.bodies import Done, Number
 from stages.show.web.data import Data
@@ -54,6 +57,13 @@ class Api:
         who: Who = request.state.who
         return who
 
+    def change_password(self, request: Request, body: bodies.NewPassword) -> Entered:
+        """Change one's own password. All one's sessions end, and another begins."""
+        who = self.me(request)
+        if not who.csrf:
+            raise HTTPException(403, "a token has no password: log in with a name")
+        return self._entered(self.users.change_password(who.name, body.old, body.new, _address(request)))
+
     def state(self) -> bodies.State:
         """Doors, cameras and health."""
         gate = self.data.state()
@@ -76,6 +86,10 @@ class Api:
         if found is None:
             raise HTTPException(404, "there is no clip of this event, not yet, or none any more")
         return Response(found, media_type="video/mp4")
+
+    def mistaken(self, seq: Number) -> Mistaken:
+        """This was another person: the face in the decision's snapshot is kept as not theirs, and matches them less."""
+        return self.data.mistaken(seq)
 
     def people(self) -> list[bodies.Known]:
         """Who is enrolled."""
@@ -104,6 +118,18 @@ class Api:
         """Replace somebody's groups, windows, validity, watch flag and badges."""
         return self.data.set_access(name, body)
 
+    def rename(self, name: str, body: bodies.NewName) -> bodies.Called:
+        """Call somebody by another name; what was decided about them so far keeps the old one."""
+        return self.data.rename(name, body.name)
+
+    def export(self, name: str) -> Exported:
+        """All that is kept of a person, photos and embeddings as well, readable by whoever has it."""
+        return self.data.exported(name)
+
+    def take_in(self, body: Exported) -> bodies.Enrolled:
+        """Enroll the person of an export, from its photos, with their rules."""
+        return self.data.take_in(body)
+
     def badge(self, door: str, body: bodies.Badge) -> bodies.AtDoor:
         """A badge was shown at a door. It counts for a while, where the mode is 1:1."""
         return self.data.badge(door, body.number)
@@ -126,12 +152,16 @@ class Api:
         self.users.remove(name)
         return Done()
 
+    def tokens(self) -> list[bodies.Token]:
+        """Which programs may ask."""
+        return [bodies.Token(name, role, datetime.fromtimestamp(made, UTC)) for name, role, made in self.users.tokens()]
+
     def add_token(self, body: bodies.NewToken) -> bodies.Secret:
         """Make a token for a program, sent as "Authorization: Bearer ..."; it is shown this once."""
         return bodies.Secret(self.users.new_token(body.name, body.role))
 
     def remove_token(self, name: str) -> Done:
-        """Make the tokens of a name useless."""
+        """Make a token useless."""
         self.users.revoke(name)
         return Done()
 

@@ -20,10 +20,12 @@ from stages.gallery.commands import DIGITS, forgotten
 from stages.gallery.enrol import Enrol, EnrolConfig, decoded
 from stages.gallery.guidance import SIDES, advice
 from stages.gallery.people import Access, Person, checked_name
+from stages.gallery.portable import Exported, exported, taken_in
 from stages.gallery.store import Store
 from stages.gate import calibration
 from stages.gate.calibration import Calibration
 from stages.gate.health import health
+from stages.gate.mistaken import Mistaken, mistaken
 from stages.gate.rules import window
 from stages.show.web.bodies import (
     Advice,
@@ -129,6 +131,26 @@ class Data:
             raise Usage(f"there is no door {door!r}: there is {', '.join(self._doors)}")
         claim(door, number, self._badge_ns)
         return AtDoor(door)
+
+    def mistaken(self, seq: int) -> Mistaken:
+        """The face of a decision is not whom it was taken for. Raises Failed."""
+        with self._enrolling() as enrol, _ledger() as ledger:
+            return mistaken(ledger, _store(), enrol, seq)
+
+    def rename(self, name: str, new: str) -> Called:
+        """Call somebody by another name. Raises Failed and Usage."""
+        new = checked_name(new)
+        _store().rename(checked_name(name), new)
+        return Called(new)
+
+    def exported(self, name: str) -> Exported:
+        """All that is kept of a person. Raises Failed and Usage."""
+        return exported(_store(), name)
+
+    def take_in(self, what: Exported) -> Enrolled:
+        """Enroll the person of an export. Raises Failed and Usage."""
+        with self._enrolling() as enrol:
+            return Enrolled(*taken_in(_store(), enrol, what))
 
     def calibration(self) -> Calibration | None:
         """The numbers and the curve; None where nothing was calibrated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -67,11 +68,13 @@ class Site:
         fields = {field: getattr(faces, field) for field in Faces.__struct_fields__} | {"names": (name,)}
         self.show(Judged(**fields, verdicts=(verdict,)))
 
-    def decide(self, outcome: str = "refused", **more: Any) -> int:
+    def decide(self, outcome: str = "refused", snapshot: bytes = b"", **more: Any) -> int:
+        """The gate has decided about somebody; without a `snapshot`, a JPEG, it has seen grey."""
         ledger = Ledger(home(), keys(), create=True)
-        _, picture = cv2.imencode(".jpg", np.full((90, 160, 3), 120, np.uint8))
+        picture = snapshot or cv2.imencode(".jpg", np.full((90, 160, 3), 120, np.uint8))[1].tobytes()
+        more["frame_sha256"] = hashlib.sha256(picture).hexdigest()
         with ledger.commit() as commit:
-            seq = commit.decide(decision(outcome, at_ns=time.time_ns(), **more), picture.tobytes(), ())
+            seq = commit.decide(decision(outcome, at_ns=time.time_ns(), **more), picture, ())
         ledger.close()
         return seq
 

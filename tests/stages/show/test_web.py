@@ -74,15 +74,21 @@ def test_what_changes_something_has_to_come_from_the_page(site: Site) -> None:
 def test_roles_are_kept(site: Site) -> None:
     site.enter()
     admin, csrf = dict(site.client.cookies), site.csrf
-    for role, people, remove in (("viewer", 403, 403), ("operator", 200, 403)):
+    for role, people in (("viewer", 403), ("operator", 200)):
         site.client.cookies.clear()
         site.client.cookies.update(admin)
         site.csrf = csrf
         site.become(role)
         assert site.ask("GET", "/api/events").status_code == 200
         assert site.ask("GET", "/api/people").status_code == people
-        assert site.ask("DELETE", "/api/people/x").status_code == remove
-        assert site.ask("GET", "/api/accounts").status_code == 403
+        assert site.ask("POST", "/api/events/1/wrong", content=b"").status_code == (403 if role == "viewer" else 409)
+        for method, path in (
+            ("GET", "accounts"),
+            ("GET", "tokens"),
+            ("DELETE", "people/x"),
+            ("GET", "people/x/export"),
+        ):
+            assert site.ask(method, f"/api/{path}").status_code == 403
 
 
 def test_a_token_is_enough_for_a_program(site: Site) -> None:
@@ -91,6 +97,10 @@ def test_a_token_is_enough_for_a_program(site: Site) -> None:
     bare = httpx.Client(base_url=site.address, headers={"Authorization": f"Bearer {token}"})
     assert bare.get("/api/events").json() == []
     assert bare.get("/api/people").status_code == 403
+    (listed,) = site.ask("GET", "/api/tokens").json()
+    assert (listed["name"], listed["role"], listed["made_at"][:2]) == ("ci", "viewer", "20")
+    change = {"old": PASSWORD, "new": "another horse entirely"}
+    assert "has no password" in bare.put("/api/me/password", json=change).json()["error"]
     site.ask("DELETE", "/api/tokens/ci")
     assert bare.get("/api/events").status_code == 401
     bare.close()
@@ -122,6 +132,92 @@ def test_a_webcam_is_guided_from_one_picture_to_the_next(site: Site) -> None:
     assert [one.json()["advice"] for one in said] == ["", "turn a little to your left", "turn a little to your right"]
     for count in (0, 4):
         assert site.ask("POST", "/api/look", files=[shot] * count or None).status_code == 400
+
+
+def test_badges_are_set_with_the_rules_and_stay_where_they_are_not_named(site: Site) -> None:
+    site.enter()
+    store = Store(home(), keys())
+    store.add("Ada", "m", embedding(1)[None])
+    for rules, badges in (
+        ({"badges": ["4711", "4712"]}, (store.badge("4711"), store.badge("4712"))),
+        ({"watch": True}, (store.badge("4711"), store.badge("4712"))),
+        ({"badges": []}, ()),
+    ):
+        assert site.ask("PUT", "/api/people/Ada/access", json=rules).status_code == 200
+        (ada,) = store.people()
+        assert ada.access.badges == badges
+        assert site.ask("GET", "/api/people").json()[0]["access"]["badges"] == len(badges)
+
+
+def test_somebody_gets_another_name_that_nobody_has(site: Site) -> None:
+    site.enter()
+    store = Store(home(), keys())
+    for name in ("Ada", "Bob"):
+        store.add(name, "m", embedding(1)[None], access=Access(groups=("staff",)))
+    taken = site.ask("PUT", "/api/people/Ada/name", json={"name": "Bob"})
+    assert (taken.status_code, "enrolled already" in taken.json()["error"]) == (409, True)
+    assert site.ask("PUT", "/api/people/Ada/name", json={"name": " "}).status_code == 400
+    assert site.ask("PUT", "/api/people/Ada/name", json={"name": "Ada Lovelace"}).json() == {"name": "Ada Lovelace"}
+    assert [(one.name, one.access.groups) for one in store.people()] == [
+        ("Ada Lovelace", ("staff",)),
+        ("Bob", ("staff",)),
+    ]
+
+
+def test_one_persons_data_go_out_and_come_in(site: Site) -> None:
+    site.enter()
+    photo = {"photo": ("a.jpg", PHOTO.read_bytes(), "image/jpeg")}
+    site.ask("POST", "/api/people", data={"name": EILEEN}, files=photo)
+    site.ask("PUT", f"/api/people/{EILEEN}/access", json={"groups": ["staff"], "badges": ["4711"]})
+    (before,) = Store(home(), keys()).people()
+    site.decide("opened", person=before.id.hex(), name=EILEEN)
+    what = site.ask("GET", f"/api/people/{EILEEN}/export").json()
+    assert [len(what[part]) for part in ("photos", "embeddings", "decisions")] == [1, 1, 1]
+    assert site.ask("POST", "/api/people/import", json=what).status_code == 409  # enrolled already
+    site.ask("DELETE", f"/api/people/{EILEEN}")
+    assert site.ask("GET", f"/api/people/{EILEEN}/export").status_code == 409
+    assert site.ask("POST", "/api/people/import", json=what | {"photos": [{}]}).status_code == 400
+    assert site.ask("POST", "/api/people/import", json=what).json() == {"name": EILEEN, "photos": 1}
+    (after,) = Store(home(), keys()).people()
+    assert (after.name, after.access) == (EILEEN, before.access)
+    assert after.templates[0].embedding @ before.templates[0].embedding > 0.97
+
+
+def test_who_was_taken_for_another_matches_less(site: Site, shared: Path) -> None:
+    site.enter()
+    photos = shared / "photos" / "face_recognition_examples"
+    files = {"photo": ("b.jpg", (photos / "biden.jpg").read_bytes())}
+    site.ask("POST", "/api/people", data={"name": "Biden"}, files=files)
+    (biden,) = Store(home(), keys()).people()
+    lookalike = (photos / "train" / "biden" / "biden2.jpg").read_bytes()  # as if it were somebody else
+    seq = site.decide("opened", lookalike, person=biden.id.hex(), name="Biden")
+    found = site.ask("POST", f"/api/events/{seq}/wrong", content=b"").json()
+    assert found["name"] == "Biden"
+    assert found["after"] < found["before"] - 0.1
+    assert len(Store(home(), keys()).people()[0].negatives) == 1
+    refused = site.ask("POST", f"/api/events/{seq + 1}/wrong", content=b"")
+    assert (refused.status_code, "is no decision" in refused.json()["error"]) == (409, True)
+
+
+def test_a_password_is_changed_and_the_other_sessions_end(site: Site) -> None:
+    site.enter()
+    change = {"old": PASSWORD, "new": "another horse entirely"}
+    with httpx.Client(base_url=site.address) as elsewhere:
+        elsewhere.post("/api/login", json={"name": "ada", "password": PASSWORD})
+        assert site.ask("PUT", "/api/me/password", json=change | {"old": "guess"}).status_code == 403
+        done = site.ask("PUT", "/api/me/password", json=change)
+        site.csrf = done.json()["csrf"]
+        assert site.ask("GET", "/api/accounts").json() == [{"name": "ada", "role": "admin"}]
+        assert site.ask("DELETE", "/api/tokens/x").status_code == 400  # let through
+        assert elsewhere.get("/api/me").status_code == 401
+
+
+def test_an_account_and_a_token_with_a_slash_are_removed(site: Site) -> None:
+    site.enter()
+    site.ask("POST", "/api/accounts", json={"name": "a/b", "role": "viewer", "password": PASSWORD})
+    site.ask("POST", "/api/tokens", json={"name": "a/b", "role": "viewer"})
+    for kind in ("accounts", "tokens"):
+        assert site.ask("DELETE", f"/api/{kind}/a%2Fb").status_code == 200
 
 
 @pytest.mark.parametrize(
