@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from stages.act.simulated import DoorState
+from stages.gallery.guidance import SIDES
 from stages.gallery.people import Aware
 from stages.gate.health import Health
 from stages.show.web.users import Role
@@ -90,11 +91,11 @@ class Rules(Body, frozen=True):
 
 
 class Enrolment(Form, frozen=True):
-    """Photos of a person, or the three pictures that a webcam took, each once /api/look had nothing to say."""
+    """Photos of a person, or the three pictures that a webcam took, as /api/look asks for them: all of one person."""
 
     name: str
     photo: tuple[bytes, ...] = ()
-    picture: tuple[bytes, ...] = ()
+    picture: Annotated[tuple[bytes, ...], Meta(max_length=len(SIDES))] = ()
     force: bool = False  # even if somebody else who is enrolled looks like this
     watch: bool = False  # onto the watch list
 
@@ -102,7 +103,7 @@ class Enrolment(Form, frozen=True):
 class Look(Form, frozen=True):
     """The pictures of a person that a webcam has taken, and, last, the one that may be the next."""
 
-    picture: Annotated[tuple[bytes, ...], Meta(min_length=1, max_length=3)]
+    picture: Annotated[tuple[bytes, ...], Meta(min_length=1, max_length=len(SIDES))]
 
 
 class Page(Query, frozen=True):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
@@ -19,8 +21,9 @@ from stages.events.records import Event
 from stages.gallery.commands import DIGITS, forgotten
 from stages.gallery.enrol import Enrol, EnrolConfig, decoded
 from stages.gallery.guidance import SIDES, advice
-from stages.gallery.people import Access, Person, checked_name
+from stages.gallery.people import Access, Person, Portrait, checked_name
 from stages.gallery.portable import Exported, exported, taken_in
+from stages.gallery.poses import Poses
 from stages.gallery.store import Store
 from stages.gate import calibration
 from stages.gate.calibration import Calibration
@@ -81,13 +84,14 @@ class Data:
     def enroll(self, given: Enrolment) -> Enrolled:
         """Add photos of a person; all or none. Raises Failed and Usage."""
         name, store = checked_name(given.name), _store()
-        photos = (*given.photo, *given.picture)
-        if not photos:
+        if not given.photo and not given.picture:
             raise Usage("no photo was sent: choose one")
-        names = [f"photo {number}" for number in range(1, len(photos) + 1)]
-        pictures = [decoded(content, called) for content, called in zip(photos, names, strict=True)]
+        photos, pictures = _decoded(given.photo, "photo"), _decoded(given.picture, "picture")
         with self._enrolling() as enrol:
-            embeddings, portraits = enrol.of(pictures, names)
+            found = [enrol.of(list(photos.values()), list(photos))] if photos else []
+            found += [_posed(enrol, pictures)] if pictures else []
+            embeddings = np.concatenate([one for one, _ in found])
+            portraits = [portrait for _, some in found for portrait in some]
             twin = "" if given.force else enrol.twin(store.people(), name, embeddings)
         if twin:
             raise Failed(f"this looks like {twin}: is it the same person?")
@@ -96,10 +100,11 @@ class Data:
 
     def look(self, pictures: Sequence[bytes]) -> Advice:
         """What somebody at a webcam should do before the last of `pictures` is as good as those before it."""
-        *taken, content = pictures
-        picture = decoded(content, "the picture")
+        *taken, last = _decoded(pictures, "picture").values()
         with self._enrolling() as enrol:
-            return Advice(advice(enrol.look(picture), SIDES[len(taken)]))
+            words = advice(enrol.look(last), SIDES[len(taken)])
+            # Most pictures end here: those taken are looked at again only when this one would do.
+            return Advice(words or next(filter(None, map(Poses(enrol).see, [*taken, last])), ""))
 
     @contextmanager
     def _enrolling(self) -> Iterator[Enrol]:
@@ -167,6 +172,23 @@ def _ledger() -> closing[Ledger]:
 
 def _store() -> Store:
     return Store(home(), keys())
+
+
+def _decoded(contents: Sequence[bytes], called: str) -> dict[str, NDArray[np.uint8]]:
+    """What to call each -> pixels (H, W, 3) BGR. Raises Failed."""
+    names = [f"{called} {number}" for number in range(1, len(contents) + 1)]
+    return {name: decoded(content, name) for name, content in zip(names, contents, strict=True)}
+
+
+def _posed(enrol: Enrol, pictures: Mapping[str, NDArray[np.uint8]]) -> tuple[NDArray[np.float32], list[Portrait]]:
+    """(N, D) of unit length, and the faces, of a webcam's pictures. Raises Failed where they do not show one person."""
+    poses = Poses(enrol)
+    for name, pixels in pictures.items():
+        if words := poses.see(pixels):
+            raise Failed(f"{name} of the webcam: {words}")
+    if not poses.done:
+        raise Failed(f"{poses.taken} of {len(SIDES)} pictures of the webcam are taken: take the others, too")
+    return poses.faces()
 
 
 def _known(person: Person) -> Known:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import httpx
 import numpy as np
@@ -90,6 +92,13 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < ends
         time.sleep(0.01)
+
+
+def turning(shared: Path) -> list[bytes]:
+    """JPEGs of one head: ahead, and turned a little to her left and to her right."""
+    with av.open(str(shared / "videos" / "head-pose-face-detection-female.gif")) as clip:
+        shown = [frame.to_ndarray(format="bgr24") for frame in clip.decode(video=0)]
+    return [cv2.imencode(".jpg", shown[number])[1].tobytes() for number in (9, 12, 22)]
 
 
 def begin(page: Page, site: Site) -> None:

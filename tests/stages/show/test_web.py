@@ -34,7 +34,7 @@ from stages.show.web.show import Show, ShowConfig, announced
 from tests.command import ROOT
 from tests.fakes import MemoryFrames
 from tests.stages.gate.scene import embedding
-from tests.stages.show.site import EILEEN, PASSWORD, PHOTO, Site, wait_for
+from tests.stages.show.site import EILEEN, PASSWORD, PHOTO, Site, turning, wait_for
 
 
 def test_nothing_is_to_be_had_without_logging_in(site: Site) -> None:
@@ -132,6 +132,30 @@ def test_a_webcam_is_guided_from_one_picture_to_the_next(site: Site) -> None:
     assert [one.json()["advice"] for one in said] == ["", "turn a little to your left", "turn a little to your right"]
     for count in (0, 4):
         assert site.ask("POST", "/api/look", files=[shot] * count or None).status_code == 400
+
+
+def test_a_webcams_pictures_are_three_poses_of_one_person(site: Site, shared: Path) -> None:
+    """As the command line has it (tests/stages/gallery/test_camera.py)."""
+    site.enter()
+    ahead, left, right = turning(shared)
+
+    def ask(path: str, *shots: bytes) -> httpx.Response:
+        data = {"name": "Ada"} if path == "/api/people" else {}
+        return site.ask("POST", path, data=data, files=[("picture", ("shot.jpg", shot)) for shot in shots])
+
+    other = "this is not the person of the first picture: only the one to enroll"
+    assert ask("/api/look", PHOTO.read_bytes(), left).json()["advice"] == other
+    for count in (1, 2, 3):
+        assert ask("/api/look", *(ahead, left, right)[:count]).json()["advice"] == ""
+    for shots, sentence in (
+        ((PHOTO.read_bytes(), left, right), f"picture 2 of the webcam: {other}"),
+        ((ahead, ahead, right), "picture 2 of the webcam: turn a little to your left"),
+        ((ahead, left), "2 of 3 pictures of the webcam are taken: take the others, too"),
+    ):
+        assert ask("/api/people", *shots).json()["error"] == sentence
+    assert ask("/api/people", ahead, left, right, right).status_code == 400
+    assert Store(home(), keys()).people() == []
+    assert ask("/api/people", ahead, left, right).json() == {"name": "Ada", "photos": 3}
 
 
 def test_badges_are_set_with_the_rules_and_stay_where_they_are_not_named(site: Site) -> None:
