@@ -22,12 +22,15 @@ def site(places: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def page(site: Site) -> Iterator[Page]:
+def page(site: Site, tmp_path: Path) -> Iterator[Page]:
+    """In New York, with a webcam that shows webcam.mjpeg, which a test may put there."""
     if not CHROMIUM.exists():
         pytest.skip("needs a browser: apt install chromium")
+    webcam = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    flags = ["--no-sandbox", *webcam, f"--use-file-for-fake-video-capture={tmp_path / 'webcam.mjpeg'}"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        page = browser.new_page()
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        page = browser.new_page(timezone_id="America/New_York")
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text) if "Security" in message.text else None)
