@@ -75,7 +75,7 @@ async def _given(request: Request, name: str, kind: Any) -> Any:
         if issubclass(kind, Form):
             return msgspec.convert(await _fields(request, kind), kind, strict=False)
         return msgspec.json.decode(await request.body(), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Usage(f"the request is not as /api/openapi.json describes it: {error}") from error
 
 
