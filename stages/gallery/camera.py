@@ -17,8 +17,9 @@ from pipeline.copying import Copier
 from pipeline.errors import Failed
 from stages.capture import CaptureConfig, parse_sources, reader
 from stages.gallery.enrol import Enrol, shrunk
-from stages.gallery.guidance import SIDES, Guidance
+from stages.gallery.guidance import SIDES
 from stages.gallery.people import Portrait
+from stages.gallery.poses import Poses
 from stages.sources.picture import Converter
 
 TIMEOUT_S = 60.0  # from the first picture on
@@ -33,9 +34,7 @@ class Sitting:
     """One person in front of a camera. Nothing of it is kept anywhere but in what `__call__` returns."""
 
     def __init__(self, enrol: Enrol, console: Console) -> None:
-        self._enrol, self._console = enrol, console
-        self._guidance = Guidance(enrol.threshold)
-        self._faces: list[tuple[NDArray[np.float32], list[Portrait]]] = []
+        self._poses, self._console = Poses(enrol), console
         self._words, self._line, self._shown_at = "", "", 0.0
 
     def __call__(self, address: str, config: CaptureConfig) -> tuple[NDArray[np.float32], list[Portrait]]:
@@ -46,23 +45,10 @@ class Sitting:
         """
         with self._console.status("") as status, closing(self._pictures(address, config, status)) as shown:
             for pixels in shown:
-                self._say(status, self._see(pixels))
-                if self._guidance.done:
-                    portraits = [portrait for _, one in self._faces for portrait in one]
-                    return np.concatenate([embedding for embedding, _ in self._faces]), portraits
+                self._say(status, self._poses.see(pixels))
+                if self._poses.done:
+                    return self._poses.faces()
         raise self._unfinished("the pictures have come to their end")
-
-    def _see(self, pixels: NDArray[np.uint8]) -> str:
-        """Take the picture if it is a good one; what to do next, "" where nothing is left to do."""
-        guidance = self._guidance
-        words = guidance.advice(self._enrol.look(pixels))
-        if words:
-            return words
-        embeddings, portraits = self._enrol.of([pixels], ["the picture"])
-        words = guidance.take(embeddings[0])
-        if not words:
-            self._faces.append((embeddings, portraits))
-        return words
 
     def _pictures(
         self, address: str, config: CaptureConfig, status: Status
@@ -89,7 +75,7 @@ class Sitting:
     def _say(self, status: Status, words: str) -> None:
         if not words:
             return
-        line, now = f"{self._guidance.taken}/{len(SIDES)}  {words}", time.monotonic()
+        line, now = f"{self._poses.taken}/{len(SIDES)}  {words}", time.monotonic()
         self._words = words
         if line == self._line or now - self._shown_at < HOLD_S:
             return
@@ -101,7 +87,7 @@ class Sitting:
     def _unfinished(self, why: str) -> Failed:
         last = f" (last: {self._words})" if self._words else ""
         return Failed(
-            f"{why} with {self._guidance.taken} of {len(SIDES)} pictures{last}, and nobody is enrolled: try again"
+            f"{why} with {self._poses.taken} of {len(SIDES)} pictures{last}, and nobody is enrolled: try again"
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -20,14 +19,12 @@ from rich.text import Text
 from pipeline.errors import Failed, Usage
 from pipeline.files import sync
 from pipeline.home import home, keys
-from stages.events import clips, snapshots
-from stages.events.ledger import Ledger
-from stages.events.records import Decision
 from stages.gallery.commands import ConfigFile, settings_of, store_of, warn
 from stages.gallery.enrol import Enrol
 from stages.gallery.keyfile import Keys
 from stages.gallery.master import Master, make_master, master_path
-from stages.gallery.people import Access, Person, Portrait
+from stages.gallery.people import Access
+from stages.gallery.portable import Exported, exported, taken_in
 from stages.gallery.store import Store, checked_name
 from stages.gate.rules import window
 from stages.sources.images import is_image
@@ -133,81 +130,45 @@ def re_embed(config: ConfigFile = None) -> None:
     raise typer.Exit(1 if without else 0)
 
 
-class _Seen(msgspec.Struct, frozen=True):
-    """A decision about somebody else, in whose snapshot or clip the person is to be seen."""
-
-    event: int
-    at_ns: int  # wall clock, ns since the epoch
-    camera: str
-
-
-class _Exported(msgspec.Struct, frozen=True):
-    """person.json"""
-
-    name: str
-    access: Access
-    points: tuple[tuple[tuple[float, float], ...], ...]  # of portrait-N.png
-    embeddings: tuple[tuple[str, datetime, tuple[float, ...]], ...]  # model, when, and the numbers
-    decisions: tuple[Decision, ...]  # of the gate, about this person
-    seen: tuple[_Seen, ...] = ()
-
-
 @app.command("export")
 def export_(
     name: Name, folder: Annotated[Path, typer.Argument(help="A new folder.")], config: ConfigFile = None
 ) -> None:
-    """Write all that is kept of one person, readable by anybody who has the folder: person.json and photos.
+    """Write all that is kept of one person, readable by anybody who has the folder: person.json, and the photos to see.
 
     [bold]Example[/bold]: python run_pipeline.py gallery export "Ada Lovelace" ada/
     """
-    store = store_of(settings_of(config))
-    person = next((one for one in store.people() if one.name == checked_name(name)), None)
-    if person is None:
-        raise Failed(f"nobody called {name!r} is enrolled: `people` lists who is")
+    what = exported(store_of(settings_of(config)), name)
     if folder.exists():
         raise Usage(f"{folder} is there already: give the name of a new folder")
-    portraits = list(store.portraits(person.name).values())
-    what = _Exported(
-        name=person.name,
-        access=person.access,
-        points=tuple(portrait.points for portrait in portraits),
-        embeddings=tuple((t.model, t.enrolled_at, tuple(t.embedding.tolist())) for t in person.templates),
-        decisions=tuple(_decisions(person)),
-        seen=tuple(_seen(person)),
-    )
     beside = folder.with_name(f"{folder.name}.part")
     beside.mkdir(mode=0o700)
     (beside / "person.json").write_bytes(msgspec.json.format(msgspec.json.encode(what)))
-    for number, portrait in enumerate(portraits):
-        (beside / f"portrait-{number}.png").write_bytes(portrait.image)
+    for number, photo in enumerate(what.photos):
+        (beside / f"portrait-{number}.png").write_bytes(photo.image)
     os.replace(beside, folder)
-    Console().print(Text(f"{person.name} is in {folder}, not encrypted: keep it safe"), soft_wrap=True)
+    Console().print(Text(f"{what.name} is in {folder}, not encrypted: keep it safe"), soft_wrap=True)
 
 
 @app.command("import")
 def import_(
     folder: Annotated[Path, typer.Argument(help="A folder that `export` wrote.")], config: ConfigFile = None
 ) -> None:
-    """Enroll the person of an export, from the photos, with their rules.
+    """Enroll the person of an export, from the photos in its person.json, with their rules.
 
     [bold]Example[/bold]: python run_pipeline.py gallery import ada/
     """
+    path = folder / "person.json"
     try:
-        what = msgspec.json.decode((folder / "person.json").read_bytes(), type=_Exported)
-        images = [(folder / f"portrait-{number}.png").read_bytes() for number in range(len(what.points))]
+        what = msgspec.json.decode(path.read_bytes(), type=Exported)
     except OSError as error:
-        raise Failed(f"cannot read {error.filename}: {error.strerror}; give a folder that `export` wrote") from error
+        raise Failed(f"cannot read {path}: {error.strerror}; give a folder that `export` wrote") from error
     except msgspec.DecodeError as error:
-        raise Failed(f"{folder / 'person.json'} is none that `export` wrote: {error}") from error
-    if not images:
-        raise Failed(f"{folder} holds no photo: enroll one in place of it")
+        raise Failed(f"{path} is none that `export` wrote: {error}") from error
     settings = settings_of(config)
-    store, enrol, name = store_of(settings), Enrol(settings), checked_name(what.name)
-    if any(person.name == name for person in store.people()):
-        raise Failed(f"{name} is enrolled already: forget them first, or enroll the photos")
-    portraits = [Portrait(image, points) for image, points in zip(images, what.points, strict=True)]
-    store.add(name, enrol.identity, enrol.embed(portraits), portraits, what.access)
-    Console().print(Text(f"{name} is enrolled with {len(portraits)} photos"), soft_wrap=True)
+    store = store_of(settings)
+    name, photos = taken_in(store, Enrol(settings), what)
+    Console().print(Text(f"{name} is enrolled with {photos} photos"), soft_wrap=True)
     warn(store)
 
 
@@ -267,23 +228,3 @@ def _listed(source: Path) -> dict[str, list[Path]]:
     if not found:
         raise Usage(f"{source} lists nobody: give it a line name,photo and one for each photo")
     return found
-
-
-def _decisions(person: Person) -> Iterator[Decision]:
-    """What the gate has decided about somebody, the newest first."""
-    if not (home() / "gate.sqlite").exists():
-        return
-    ledger, before = Ledger(home(), keys()), None
-    while events := ledger.events(before=before, limit=500):
-        before = events[-1].seq
-        yield from (event.decision for event in events if event.decision and event.decision.person == person.id.hex())
-
-
-def _seen(person: Person) -> Iterator[_Seen]:
-    """Where somebody is to be seen in pictures that are not about them; these are the others', and stay."""
-    if not (home() / "gate.sqlite").exists():
-        return
-    ledger = Ledger(home(), keys())
-    for seq in sorted({*snapshots.showing(ledger, person.id), *clips.showing(ledger, person.id)}):
-        for at_ns, camera in ledger.all("SELECT at_ns, camera FROM chain WHERE seq = ?", (seq,)):
-            yield _Seen(seq, at_ns, camera)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
@@ -16,14 +17,31 @@ from stages.act.act import claim
 from stages.act.simulated import DoorState
 from stages.events import clips
 from stages.events.ledger import Ledger
-from stages.gallery.commands import forgotten
+from stages.events.records import Event
+from stages.gallery.commands import DIGITS, forgotten
 from stages.gallery.enrol import Enrol, EnrolConfig, decoded
 from stages.gallery.guidance import SIDES, advice
-from stages.gallery.people import Access, Person, checked_name
+from stages.gallery.people import Access, Person, Portrait, checked_name
+from stages.gallery.portable import Exported, exported, taken_in
+from stages.gallery.poses import Poses
 from stages.gallery.store import Store
 from stages.gate import calibration
+from stages.gate.calibration import Calibration
 from stages.gate.health import health
+from stages.gate.mistaken import Mistaken, mistaken
 from stages.gate.rules import window
+from stages.show.web.bodies import (
+    Advice,
+    AtDoor,
+    Called,
+    Enrolled,
+    Enrolment,
+    Gate,
+    Known,
+    KnownRules,
+    Receipt,
+    Rules,
+)
 
 
 class Data:
@@ -36,15 +54,15 @@ class Data:
         self._events: Ledger | None = None
         self._reading = threading.Lock()
 
-    def events(self, before: int | None, limit: int) -> list[dict[str, Any]]:
+    def events(self, before: int | None, limit: int) -> list[Event]:
         """The newest first."""
         with self._ledger() as ledger:
-            return [msgspec.to_builtins(event) for event in ledger.events(before, limit)]
+            return ledger.events(before, limit)
 
-    def newer(self, after: int, limit: int) -> list[dict[str, Any]]:
+    def newer(self, after: int, limit: int) -> list[Event]:
         """The newest `limit` of what has come after number `after`, the oldest first."""
         with self._ledger() as ledger:
-            return [msgspec.to_builtins(event) for event in reversed(ledger.events(limit=limit, after=after))]
+            return ledger.events(limit=limit, after=after)[::-1]
 
     def snapshot(self, seq: int) -> bytes | None:
         """JPEG."""
@@ -57,35 +75,40 @@ class Data:
             found = clips.get(ledger, seq)
             return found.mp4 if found else None
 
-    def people(self) -> list[dict[str, Any]]:
+    def people(self) -> list[Known]:
         """Everybody, by name."""
-        return [_person(person) for person in _store().people()]
+        return [_known(person) for person in _store().people()]
 
     def portrait(self, name: str) -> bytes | None:
         """The first of somebody's faces, PNG."""
         return next((portrait.image for portrait in _store().portraits(checked_name(name)).values()), None)
 
-    def enroll(self, name: str, photos: list[bytes], force: bool, watch: bool) -> dict[str, Any]:
+    def enroll(self, given: Enrolment) -> Enrolled:
         """Add photos of a person; all or none. Raises Failed and Usage."""
-        name, store = checked_name(name), _store()
-        if not photos:
+        name, store = checked_name(given.name), _store()
+        if not given.photo and not given.picture:
             raise Usage("no photo was sent: choose one")
-        names = [f"photo {number}" for number in range(1, len(photos) + 1)]
-        pictures = [decoded(content, called) for content, called in zip(photos, names, strict=True)]
+        photos, pictures = _decoded(given.photo, "photo"), _decoded(given.picture, "picture")
         with self._enrolling() as enrol:
-            embeddings, portraits = enrol.of(pictures, names)
-            faces = dict(zip(names, embeddings, strict=True))
-            doubt = "" if force else enrol.doubt(store.people(), name, faces)
+            found = [enrol.of(list(photos.values()), list(photos))] if photos else []
+            found += [_posed(enrol, pictures)] if pictures else []
+            embeddings = np.concatenate([one for one, _ in found])
+            portraits = [portrait for _, some in found for portrait in some]
+            faces = dict(zip([*photos, *pictures], embeddings, strict=True))
+            doubt = "" if given.force else enrol.doubt(store.people(), name, faces)
         if doubt:
             raise Failed(doubt)
-        access = Access(watch=True) if watch else None
-        return {"name": name, "photos": store.add(name, enrol.identity, embeddings, portraits, access)}
+        access = Access(watch=True) if given.watch else None
+        photos_kept = store.add(name, enrol.identity, embeddings, portraits, access)
+        return Enrolled(name, photos_kept, calibration.warning(home(), store.people()))
 
-    def look(self, content: bytes, taken: int) -> dict[str, Any]:
-        """What somebody at a webcam, of whom `taken` pictures are taken, should do before the next; "" for nothing."""
-        picture = decoded(content, "the picture")
+    def look(self, pictures: Sequence[bytes]) -> Advice:
+        """What somebody at a webcam should do before the last of `pictures` is as good as those before it."""
+        *taken, last = _decoded(pictures, "picture").values()
         with self._enrolling() as enrol:
-            return {"advice": advice(enrol.look(picture), SIDES[taken % len(SIDES)])}
+            words = advice(enrol.look(last), SIDES[len(taken)])
+            # Most pictures end here: those taken are looked at again only when this one would do.
+            return Advice(words or next(filter(None, map(Poses(enrol).see, [*taken, last])), ""))
 
     @contextmanager
     def _enrolling(self) -> Iterator[Enrol]:
@@ -95,41 +118,57 @@ class Data:
                 self._enrol = Enrol(self._enrolment)
             yield self._enrol
 
-    def forget(self, name: str) -> dict[str, Any]:
+    def forget(self, name: str) -> Receipt:
         """Destroy all that is kept of a person; the receipt."""
-        return {"receipt": forgotten(_store(), checked_name(name))[0]}
+        return Receipt(forgotten(_store(), checked_name(name))[0])
 
-    def set_access(self, name: str, content: bytes) -> dict[str, Any]:
-        """Replace somebody's rules, but their badges. Raises Usage."""
+    def set_access(self, name: str, rules: Rules) -> Called:
+        """Replace somebody's rules. Raises Usage."""
         name, store = checked_name(name), _store()
-        try:
-            rules = msgspec.json.decode(content, type=Access)
-        except msgspec.DecodeError as error:
-            raise Usage(f"these are no rules: {error}") from error
         for text in rules.windows:
             window(text)
-        before = next((person.access for person in store.people() if person.name == name), None)
-        store.set_access(name, msgspec.structs.replace(rules, badges=before.badges if before else ()))
-        return {"name": name}
+        if rules.badges is None:
+            badges = next((person.access.badges for person in store.people() if person.name == name), ())
+        else:
+            badges = tuple(filter(None, map(store.badge, rules.badges)))
+        store.set_access(name, Access(**msgspec.structs.asdict(rules) | {"badges": badges}))
+        return Called(name)
 
-    def badge(self, door: str, number: str) -> dict[str, Any]:
+    def badge(self, door: str, number: str) -> AtDoor:
         """A badge was shown at a door. Raises Usage."""
         if door not in self._doors:
             raise Usage(f"there is no door {door!r}: there is {', '.join(self._doors)}")
-        if not 0 < len(number) <= 200:
-            raise Usage("a badge's number has 1 to 200 characters")
         claim(door, number, self._badge_ns)
-        return {"door": door}
+        return AtDoor(door)
 
-    def calibration(self) -> dict[str, Any] | None:
+    def mistaken(self, seq: int) -> Mistaken:
+        """The face of a decision is not whom it was taken for. Raises Failed."""
+        with self._enrolling() as enrol, self._ledger() as ledger:
+            return mistaken(ledger, _store(), enrol, seq)
+
+    def rename(self, name: str, new: str) -> Called:
+        """Call somebody by another name. Raises Failed and Usage."""
+        new = checked_name(new)
+        _store().rename(checked_name(name), new)
+        return Called(new)
+
+    def exported(self, name: str) -> Exported:
+        """All that is kept of a person. Raises Failed and Usage."""
+        return exported(_store(), name)
+
+    def take_in(self, what: Exported) -> Enrolled:
+        """Enroll the person of an export. Raises Failed and Usage."""
+        with self._enrolling() as enrol:
+            name, photos = taken_in(store := _store(), enrol, what)
+        return Enrolled(name, photos, calibration.warning(home(), store.people()))
+
+    def calibration(self) -> Calibration | None:
         """The numbers and the curve; None where nothing was calibrated."""
-        found = calibration.load(home())
-        return msgspec.to_builtins(found) if found else None
+        return calibration.load(home())
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Gate:
         """Doors and health."""
-        found = health(home())
-        return {"doors": _doors(home() / "doors"), "health": msgspec.to_builtins(found) if found else None}
+        return Gate(_doors(home() / "doors"), health(home()))
 
     def close(self) -> None:
         """Let go of the events."""
@@ -151,13 +190,28 @@ def _store() -> Store:
     return Store(home(), keys())
 
 
-def _person(person: Person) -> dict[str, Any]:
-    models = sorted({template.model[:12] for template in person.templates})
-    access = msgspec.to_builtins(person.access)
-    access["badges"] = len(person.access.badges)
-    return {"name": person.name, "photos": len(person.templates), "models": models, "access": access}
+def _decoded(contents: Sequence[bytes], called: str) -> dict[str, NDArray[np.uint8]]:
+    """What to call each -> pixels (H, W, 3) BGR. Raises Failed."""
+    names = [f"{called} {number}" for number in range(1, len(contents) + 1)]
+    return {name: decoded(content, name) for name, content in zip(names, contents, strict=True)}
 
 
-def _doors(folder: Path) -> list[dict[str, Any]]:
-    states = (msgspec.json.decode(path.read_bytes(), type=DoorState) for path in sorted(folder.glob("*.json")))
-    return [msgspec.to_builtins(state) for state in states]
+def _posed(enrol: Enrol, pictures: Mapping[str, NDArray[np.uint8]]) -> tuple[NDArray[np.float32], list[Portrait]]:
+    """(N, D) of unit length, and the faces, of a webcam's pictures. Raises Failed where they do not show one person."""
+    poses = Poses(enrol)
+    for name, pixels in pictures.items():
+        if words := poses.see(pixels):
+            raise Failed(f"{name} of the webcam: {words}")
+    if not poses.done:
+        raise Failed(f"{poses.taken} of {len(SIDES)} pictures of the webcam are taken: take the others, too")
+    return poses.faces()
+
+
+def _known(person: Person) -> Known:
+    models = sorted({template.model[:DIGITS] for template in person.templates})
+    rules = KnownRules(**msgspec.structs.asdict(person.access) | {"badges": len(person.access.badges)})
+    return Known(person.name, len(person.templates), models, rules)
+
+
+def _doors(folder: Path) -> list[DoorState]:
+    return [msgspec.json.decode(path.read_bytes(), type=DoorState) for path in sorted(folder.glob("*.json"))]

@@ -6,10 +6,11 @@ import asyncio
 import math
 import time
 from collections import deque
-from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
+from stages.events.records import Event
+from stages.show.web.bodies import Gate
 from stages.show.web.data import Data
 
 PUSH_S = 0.2
@@ -23,8 +24,8 @@ class News:
         self._data = data
         self._looking = asyncio.Lock()
         self._looks, self._looked = 0, -math.inf
-        self._events: deque[dict[str, Any]] = deque(maxlen=KEPT)  # the oldest first
-        self.state: dict[str, Any] = {}  # doors and health, as of the last look
+        self._events: deque[Event] = deque(maxlen=KEPT)  # the oldest first
+        self.state = Gate([], None)  # as of the last look
 
     async def next(self) -> None:
         """Wait for the next look, `PUSH_S` after the one before. Whoever waits first looks for all. Raises Failed."""
@@ -33,12 +34,12 @@ class News:
             if self._looks > looks:
                 return
             await asyncio.sleep(self._looked + PUSH_S - time.monotonic())
-            newest = self._events[-1]["seq"] if self._events else 0
+            newest = self._events[-1].seq if self._events else 0
             events, self.state = await run_in_threadpool(lambda: (self._data.newer(newest, KEPT), self._data.state()))
             self._events += events
             self._looked = time.monotonic()
             self._looks += 1
 
-    def events(self, after: int) -> list[dict[str, Any]]:
+    def events(self, after: int) -> list[Event]:
         """The rows behind number `after`, the oldest first, as of the last look."""
-        return [event for event in self._events if event["seq"] > after]
+        return [event for event in self._events if event.seq > after]

@@ -24,7 +24,8 @@ from stages.draw import Draw, DrawConfig
 from stages.gallery.enrol import EnrolConfig
 from stages.match import MatchConfig
 from stages.nms import NmsConfig
-from stages.show.web.app import Api, application
+from stages.show.web.api import Api
+from stages.show.web.app import application
 from stages.show.web.data import Data
 from stages.show.web.live import Live
 from stages.show.web.users import Users

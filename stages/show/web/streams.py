@@ -93,15 +93,15 @@ class Streams:
 
     async def _push(self, socket: WebSocket) -> None:
         newest = await run_in_threadpool(self._data.events, None, 1)
-        seen = newest[0]["seq"] if newest else 0
+        seen = newest[0].seq if newest else 0
         await self._news.next()
         with suppress(WebSocketDisconnect, RuntimeError):  # the other side is gone
             async for _ in self._while_allowed(socket, self._news.next):
                 events = self._news.events(seen)
-                seen = events[-1]["seq"] if events else seen
-                what = {**self._news.state, "events": events}
-                what |= {"faces": self._live.faces(), "cameras": self._live.cameras()}
-                await socket.send_bytes(msgspec.json.encode(what))
+                seen = events[-1].seq if events else seen
+                news = {**msgspec.structs.asdict(self._news.state), "events": events}
+                news |= {"faces": self._live.faces(), "cameras": self._live.cameras()}
+                await socket.send_bytes(msgspec.json.encode(news))
             await socket.close(4401)
 
     async def _serve(self, socket: WebSocket, stream: Callable[[WebSocket], Awaitable[None]]) -> None:

@@ -180,10 +180,28 @@ class Users:
         with self._rows() as rows:
             rows.execute("DELETE FROM sessions WHERE id = ?", (_hashed(secret),))
 
+    def change_password(self, name: str, old: str, new: str, address: str) -> str:
+        """Replace somebody's password; a new session's secret: all others end. Raises as `log_in` and `add` do."""
+        self._check(name, new)
+        secret = self.log_in(name, old, address)
+        hashed = self._hasher.hash(new)
+        with self._rows() as rows:
+            rows.execute("UPDATE users SET password = ? WHERE name = ?", (hashed, name))
+            rows.execute("DELETE FROM sessions WHERE user = ? AND id != ?", (name, _hashed(secret)))
+        return secret
+
+    def tokens(self) -> list[tuple[str, Role, float]]:
+        """Names, roles, and when they were made, in seconds since the epoch."""
+        with self._rows() as rows:
+            return rows.execute("SELECT name, role, made FROM tokens ORDER BY name").fetchall()
+
     def new_token(self, name: str, role: Role) -> str:
-        """A token for a program, shown this once."""
+        """A token for a program, shown this once. Raises Usage for a name that is taken or none."""
+        _check_name(name)
         secret = secrets.token_urlsafe(32)
         with self._rows() as rows:
+            if rows.execute("SELECT 1 FROM tokens WHERE name = ?", (name,)).fetchone():
+                raise Usage(f"there is a token called {name!r} already: choose another name")
             rows.execute("INSERT INTO tokens VALUES (?, ?, ?, ?)", (_hashed(secret), name, role, time.time()))
         return secret
 
@@ -194,7 +212,7 @@ class Users:
         return Who(found[0], found[1], "") if found else None
 
     def revoke(self, name: str) -> None:
-        """Make the tokens of that name useless."""
+        """Make the token of that name useless."""
         with self._rows() as rows:
             if not rows.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount:
                 raise Usage(f"there is no token called {name!r}")
@@ -221,8 +239,7 @@ class Users:
             return False
 
     def _check(self, name: str, password: str) -> None:
-        if not (0 < len(name) <= 60 and name.isprintable() and name == name.strip()):
-            raise Usage("a name has 1 to 60 printable characters")
+        _check_name(name)
         if not SHORTEST <= len(password) <= 1000:
             raise Usage(f"a password has at least {SHORTEST} characters")
 
@@ -244,6 +261,11 @@ class Users:
                     rows.close()
             except sqlite3.DatabaseError as error:
                 raise Failed(f"the accounts in {self._path} cannot be used ({error}): put back a copy") from error
+
+
+def _check_name(name: str) -> None:
+    if not (0 < len(name) <= 60 and name.isprintable() and name == name.strip()):
+        raise Usage("a name has 1 to 60 printable characters")
 
 
 def _hashed(secret: str) -> str:

@@ -184,7 +184,7 @@ def test_one_persons_data_go_out_and_come_in(photos: Path, tmp_path: Path) -> No
     call("gallery", "export", "Obama", tmp_path / "out")
 
     what = json.loads((tmp_path / "out" / "person.json").read_text())
-    assert (what["name"], len(what["embeddings"]), len(what["decisions"])) == ("Obama", 2, 1)
+    assert [len(what[part]) for part in ("photos", "embeddings", "decisions")] == [2, 2, 1]
     assert what["seen"] == [{"event": others, "at_ns": decision().at_ns, "camera": "cam0"}]
     assert len(list((tmp_path / "out").glob("portrait-*.png"))) == 2
     with pytest.raises(Usage, match="is there already"):
@@ -205,6 +205,33 @@ def test_an_import_of_what_is_no_export(tmp_path: Path) -> None:
     (tmp_path / "person.json").write_text("{}")
     with pytest.raises(Failed, match="is none that `export` wrote"):
         call("gallery", "import", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"photos": []}, "no photo of"),
+        ({"photos": [{"image": "AAAA", "points": [[0, 0]] * 5}]}, "photo 1 is no photo"),
+        ({"points": [[0, 0]] * 5}, "does not say where eyes, nose and mouth are"),
+        ({"points": [[0, 0], [9, 9]]}, "does not say where eyes, nose and mouth are"),
+        ({"points": [[1e300, 0]] * 5}, "does not say where eyes, nose and mouth are"),
+        ({"access": {"windows": ["always"]}}, "weekly time window"),
+    ],
+)
+def test_an_export_that_was_tampered_with_enrolls_nobody(
+    tmp_path: Path, change: dict[str, object], sentence: str
+) -> None:
+    call("enroll", "Eileen", SAMPLE)
+    call("gallery", "export", "Eileen", tmp_path / "out")
+    call("forget", "Eileen")
+    path = tmp_path / "out" / "person.json"
+    what = json.loads(path.read_text())
+    points = change.pop("points", None)
+    what["photos"][0] |= {"points": points} if points else {}
+    path.write_text(json.dumps(what | change))
+    with pytest.raises((Failed, Usage), match=sentence):
+        call("gallery", "import", tmp_path / "out")
+    assert store().people() == []
 
 
 def test_a_new_master_key_opens_everything_and_the_old_one_nothing() -> None:

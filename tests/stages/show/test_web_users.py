@@ -194,6 +194,43 @@ def test_tokens_are_for_programs_and_can_be_taken_back(users: Users) -> None:
         users.revoke("door")
 
 
+def test_a_token_has_a_name_of_its_own_and_is_listed(users: Users) -> None:
+    before = time.time()
+    for name, role in (("reader", "operator"), ("ci", "viewer")):
+        users.new_token(name, role)
+    (first, *_, made), (second, *_) = users.tokens()
+    assert (first, second) == ("ci", "reader")
+    assert before <= made <= time.time()
+    with pytest.raises(Usage, match="token called 'ci' already"):
+        users.new_token("ci", "viewer")
+    with pytest.raises(Usage, match="1 to 60"):
+        users.new_token("", "viewer")
+
+
+def test_a_password_is_changed_by_who_knows_it_and_other_sessions_end(users: Users) -> None:
+    elsewhere, new = users.log_in("ada", PASSWORD, "a"), "another horse entirely"
+    with pytest.raises(Denied):
+        users.change_password("ada", "not the password", new, "a")
+    with pytest.raises(Usage, match="at least 10"):
+        users.change_password("ada", PASSWORD, "short", "a")
+    assert users.session(elsewhere)
+    secret = users.change_password("ada", PASSWORD, new, "a")
+    assert users.session(secret)
+    assert users.session(elsewhere) is None
+    assert "wrong" in wrong(users)
+    with pytest.raises(Denied):
+        users.log_in("ada", PASSWORD, "a")
+    assert users.log_in("ada", new, "a")
+
+
+def test_whoever_guesses_the_password_to_change_it_is_locked_out(users: Users) -> None:
+    for _ in range(FAILURES):
+        with pytest.raises(Denied, match="is wrong"):
+            users.change_password("ada", "not the password", "another horse entirely", "a")
+    with pytest.raises(Denied, match="too many"):
+        users.change_password("ada", PASSWORD, "another horse entirely", "a")
+
+
 def test_nothing_in_the_file_opens_anything(users: Users, tmp_path: Path) -> None:
     session, token = users.log_in("ada", PASSWORD, "a"), users.new_token("door", "admin")
     content = b"".join(path.read_bytes() for path in tmp_path.iterdir())

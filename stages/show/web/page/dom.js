@@ -10,6 +10,48 @@ export function el(name, attributes = {}, ...children) {
   return node;
 }
 
+// A dialog, which Escape closes; it is gone when it is closed.
+export function modal(title, ...children) {
+  const dialog = el("dialog", { "aria-label": title }, el("h1", {}, title), ...children);
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+function cancel(dialog, attributes = {}) {
+  return el("button", { type: "button", class: "quiet", onclick: () => dialog().close(), ...attributes }, "Cancel");
+}
+
+// Asks before what cannot be undone. What `act` gives, if anything, is shown afterwards.
+export function ask(title, text, label, act) {
+  const error = el("p", { class: "error", role: "alert" });
+  const go = el("button", { type: "button", class: "danger" }, label);
+  const dialog = modal(title, el("p", {}, text), error,
+    el("div", { class: "row" }, go, cancel(() => dialog, { autofocus: "" })));
+  go.onclick = async () => {
+    go.disabled = true;
+    try { told(dialog, await act()); } catch (problem) { error.textContent = problem.message; go.disabled = false; }
+  };
+}
+
+// Asks for what `fields` hold; `send` gets them.
+export function fill(title, fields, label, send) {
+  const error = el("p", { class: "error", role: "alert" });
+  const form = el("form", {}, ...fields, error, el("div", { class: "row" }, el("button", {}, label), cancel(() => dialog)));
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    try { told(dialog, await send(new FormData(form))); } catch (problem) { error.textContent = problem.message; }
+  };
+  const dialog = modal(title, form);
+}
+
+function told(dialog, what) {
+  if (!what) { dialog.close(); return; }
+  dialog.replaceChildren(...what, el("button", { type: "button", onclick: () => dialog.close() }, "Close"));
+  dialog.querySelector("input, button").focus();
+}
+
 export function when(ns, long = false) {
   const date = new Date(ns / 1e6);
   const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });

@@ -1,6 +1,7 @@
 // Who is enrolled: by upload or webcam, with rules, and how they are forgotten.
 import { api, session } from "./app.js";
-import { el, toast } from "./dom.js";
+import { ask, el, fill, modal, toast } from "./dom.js";
+import { webcam } from "./webcam.js";
 
 const path = (name, rest = "") => `/api/people/${encodeURIComponent(name)}${rest}`;
 
@@ -20,26 +21,21 @@ export function people() {
 }
 
 function card(person, refresh) {
-  const rules = [...person.access.groups, ...person.access.windows,
-    person.access.valid_until ? `until ${new Date(person.access.valid_until).toLocaleDateString()}` : "",
-    person.access.badges ? `${person.access.badges} badges` : ""].filter(Boolean);
+  const rules = person.access;
+  const said = [...rules.groups, ...rules.windows, rules.valid_from ? `from ${new Date(rules.valid_from).toLocaleDateString()}` : "",
+    rules.valid_until ? `until ${new Date(rules.valid_until).toLocaleDateString()}` : "",
+    rules.badges ? several(rules.badges, "badge") : ""].filter(Boolean);
   return el("article", { class: "card person" },
     el("img", { src: path(person.name, "/portrait"), alt: "", loading: "lazy" }),
-    el("div", {}, el("b", {}, person.name), person.access.watch ? el("span", { class: "tag alarm" }, "watch list") : "",
-      el("div", { class: "muted" }, `${person.photos} ${person.photos === 1 ? "photo" : "photos"}`),
-      el("div", { class: "muted" }, rules.join(" · ") || "at any time"),
+    el("div", {}, el("b", {}, person.name), rules.watch ? el("span", { class: "tag alarm" }, "watch list") : "",
+      el("div", { class: "muted" }, `${several(person.photos, "photo")}`),
+      el("div", { class: "muted" }, said.join(" · ") || "at any time"),
       el("div", { class: "row" },
         el("button", { type: "button", class: "quiet", "aria-label": `Rules of ${person.name}`, onclick: () => access(person, refresh) }, "Rules"),
         el("button", { type: "button", class: "quiet", "aria-label": `Add a photo of ${person.name}`, onclick: () => enrol(refresh, person.name) }, "Add photo"),
-        session.who.role === "admin" ? el("button", { type: "button", class: "danger", "aria-label": `Forget ${person.name}`, onclick: () => forget(person, refresh) }, "Forget") : "")));
-}
-
-function modal(title, ...children) {
-  const dialog = el("dialog", { "aria-label": title }, el("h1", {}, title), ...children);
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
-  return dialog;
+        ...(session.who.role === "admin" ? [
+          el("a", { class: "button quiet", href: path(person.name, "/export"), download: `${person.name}.json`, "aria-label": `Export ${person.name}` }, "Export"),
+          el("button", { type: "button", class: "danger", "aria-label": `Forget ${person.name}`, onclick: () => forget(person, refresh) }, "Forget")] : []))));
 }
 
 function enrol(refresh, name = "") {
@@ -52,7 +48,7 @@ function enrol(refresh, name = "") {
     el("label", {}, el("input", { type: "checkbox", name: "watch", value: "true" }), "On the watch list: raise an alarm, open nothing"),
     el("label", { hidden: "" }, el("input", { type: "checkbox", name: "force", value: "true" }), "Enrol it all the same"),
     error, el("div", { class: "row" }, el("button", {}, "Enrol"),
-      el("button", { type: "button", class: "quiet", onclick: () => webcam(camera, shots, error) }, "Use the webcam"),
+      el("button", { type: "button", class: "quiet", onclick: ({ target }) => { target.textContent = "Start again"; webcam(camera, shots); } }, "Use the webcam"),
       el("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel")));
   const shots = [];
   const dialog = modal("Enrol somebody", form);
@@ -61,10 +57,10 @@ function enrol(refresh, name = "") {
     event.preventDefault();
     const data = new FormData(form);
     if (!file.files.length) data.delete("photo");
-    shots.forEach((shot, index) => data.append("photo", shot, `webcam-${index}.jpg`));
+    shots.forEach((shot) => data.append("picture", shot, "webcam.jpg"));
     try {
       const done = await api("POST", "/api/people", data);
-      toast(`${done.name} is enrolled with ${done.photos} photos.`);
+      toast(`${done.name} is enrolled with ${several(done.photos, "photo")}. ${done.warning}`);
       dialog.close();
       refresh();
     } catch (problem) {
@@ -74,73 +70,49 @@ function enrol(refresh, name = "") {
   };
 }
 
-async function webcam(place, shots, error) {
-  let stream;
-  try { stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } }); } catch {
-    error.textContent = "The browser gives no camera: allow it, or choose photos.";
-    return;
-  }
-  const video = el("video", { autoplay: "", playsinline: "", "aria-label": "Webcam" });
-  video.muted = true;
-  video.srcObject = stream;
-  const advice = el("p", { class: "muted", role: "status" }, "…");
-  const grab = () => new Promise((done) => {
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-    canvas.getContext("2d").drawImage(video, 0, 0);
-    canvas.toBlob(done, "image/jpeg", 0.95);
-  });
-  const take = el("button", { type: "button", class: "quiet", disabled: "" }, "Take the picture");
-  take.onclick = async () => { shots.push(await grab()); toast(`${shots.length} taken.`); };
-  place.replaceChildren(video, advice, take);
-  const timer = setInterval(async () => {
-    if (!video.videoWidth) return;
-    const said = await api("POST", `/api/look?taken=${shots.length}`, await grab()).catch((problem) => ({ advice: problem.message }));
-    advice.textContent = said.advice || "Good: take the picture.";
-    take.disabled = Boolean(said.advice);
-  }, 700);
-  place.stop = () => { clearInterval(timer); stream.getTracks().forEach((one) => one.stop()); };
+// A day as a field for dates has it, here; a moment of it that was set otherwise stays as it is.
+function day(moment) {
+  const date = moment ? new Date(moment) : null;
+  return date ? [date.getFullYear(), date.getMonth() + 1, date.getDate()].map((part) => String(part).padStart(2, "0")).join("-") : "";
 }
+
+const moment = (given, before, time) => (!given ? null : given === day(before) ? before : new Date(`${given}T${time}`).toISOString());
+const parts = (text, by) => text.split(by).map((part) => part.trim()).filter(Boolean);
+const several = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 
 function access(person, refresh) {
   const rules = person.access;
-  const error = el("p", { class: "error", role: "alert" });
-  const form = el("form", {},
+  const held = rules.badges ? `${several(rules.badges, "badge")}, kept as hashes. New ones take the place of all.` : "None yet.";
+  fill(`Rules of ${person.name}`, [
+    el("label", {}, "Name", el("input", { name: "name", value: person.name, required: "", maxlength: "100" })),
     el("label", {}, "Groups", el("small", {}, "Names from the gate's config, with commas."), el("input", { name: "groups", value: rules.groups.join(", ") })),
     el("label", {}, "Weekly windows", el("small", {}, "One a line, like Mon-Fri 07:00-19:00. None: as the groups say."),
       el("textarea", { name: "windows", rows: "3" }, rules.windows.join("\n"))),
-    el("label", {}, "May come in until", el("input", { name: "until", type: "date", value: rules.valid_until?.slice(0, 10) || "" })),
+    el("div", { class: "pair" },
+      el("label", {}, "May come in from", el("input", { name: "from", type: "date", value: day(rules.valid_from) })),
+      el("label", {}, "until", el("input", { name: "until", type: "date", value: day(rules.valid_until) }))),
+    el("label", {}, "Numbers of badges", el("small", {}, `With commas. ${held}`), el("input", { name: "badges", autocomplete: "off" })),
+    rules.badges ? el("label", {}, el("input", { type: "checkbox", name: "none" }), `Take ${rules.badges === 1 ? "the badge" : `the ${rules.badges} badges`} away`) : "",
     el("label", {}, el("input", { type: "checkbox", name: "watch", ...(rules.watch ? { checked: "" } : {}) }), "On the watch list: raise an alarm, open nothing"),
-    error, el("div", { class: "row" }, el("button", {}, "Save"), el("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel")));
-  const dialog = modal(`Rules of ${person.name}`, form);
-  form.onsubmit = async (event) => {
-    event.preventDefault();
-    const given = new FormData(form);
-    const parts = (text, by) => text.split(by).map((part) => part.trim()).filter(Boolean);
-    const until = given.get("until");
-    try {
-      await api("PUT", path(person.name, "/access"), {
-        groups: parts(given.get("groups"), ","), windows: parts(given.get("windows"), "\n"),
-        valid_from: rules.valid_from, valid_until: until ? new Date(`${until}T23:59:59`).toISOString() : null, watch: given.has("watch"),
-      });
-      dialog.close();
-      refresh();
-    } catch (problem) { error.textContent = problem.message; }
-  };
+  ], "Save", async (given) => {
+    const badges = parts(given.get("badges"), ",");
+    await api("PUT", path(person.name, "/access"), {
+      groups: parts(given.get("groups"), ","), windows: parts(given.get("windows"), "\n"),
+      valid_from: moment(given.get("from"), rules.valid_from, "00:00:00"),
+      valid_until: moment(given.get("until"), rules.valid_until, "23:59:59"),
+      watch: given.has("watch"), badges: badges.length || given.has("none") ? badges : null,
+    });
+    const name = given.get("name").trim();
+    if (name !== person.name) await api("PUT", path(person.name, "/name"), { name });
+    refresh();
+  });
 }
 
 function forget(person, refresh) {
-  const error = el("p", { class: "error", role: "alert" });
-  const go = el("button", { type: "button", class: "danger" }, `Forget ${person.name} for good`);
-  const dialog = modal(`Forget ${person.name}?`, el("p", {}, "Keys, templates, faces and what the log knows of this person are destroyed. This cannot be undone."),
-    error, el("div", { class: "row" }, go, el("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel")));
-  go.onclick = async () => {
-    go.disabled = true;
-    try {
+  ask(`Forget ${person.name}?`, "Keys, templates, faces and what the log knows of this person are destroyed. This cannot be undone.",
+    `Forget ${person.name} for good`, async () => {
       const { receipt } = await api("DELETE", path(person.name));
-      dialog.replaceChildren(el("h1", {}, "Receipt"), el("pre", {}, receipt.join("\n\n")),
-        el("button", { type: "button", onclick: () => dialog.close() }, "Close"));
       refresh();
-    } catch (problem) { error.textContent = problem.message; go.disabled = false; }
-  };
+      return [el("h1", {}, "Receipt"), el("pre", {}, receipt.join("\n\n"))];
+    });
 }

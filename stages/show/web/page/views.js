@@ -1,6 +1,7 @@
-// The views: live, events, people, threshold, health.
+// The views: live, events, people, threshold, health, account.
 import { api, session, shown } from "./app.js";
-import { el, toast, when } from "./dom.js";
+import { account } from "./account.js";
+import { ask, el, toast, when } from "./dom.js";
 import { people } from "./people.js";
 import { threshold } from "./threshold.js";
 import { watch } from "./watch.js";
@@ -108,8 +109,21 @@ function detail(event) {
     Snapshot: `SHA-256 ${made.frame_sha256.slice(0, 16)}…`,
   } : { "Row of the log": event.seq, Note: event.note || "erased" };
   const still = event.has_snapshot ? el("img", { src: `/api/events/${event.seq}/snapshot`, alt: "What the camera saw" }) : "";
-  return el("div", { class: "detail" }, el("div", {}, still, event.has_clip ? film(event, still) : ""),
+  return el("div", { class: "detail" }, el("div", {}, still, el("div", { class: "row" },
+    event.has_clip ? film(event, still) : "", made?.person && event.has_snapshot ? wrong(event) : "")),
     el("dl", {}, ...Object.entries(rows).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))])));
+}
+
+function wrong(event) {
+  if (session.who.role === "viewer") return "";
+  const { name } = event.decision;
+  const button = el("button", { type: "button", class: "quiet", onclick: () => ask(`Is this not ${name}?`,
+    `The face in this picture is kept as somebody else's, and matches ${name} less from now on. Do this only when you are sure.`,
+    `It is not ${name}`, async () => {
+      const { before, after } = await api("POST", `/api/events/${event.seq}/wrong`);
+      button.replaceWith(el("p", { class: "muted" }, `Not ${name}: the match of this face went from ${before.toFixed(2)} to ${after.toFixed(2)}.`));
+    }) }, "Not this person");
+  return button;
 }
 
 let playing = "";
@@ -179,4 +193,4 @@ function health() {
   return { root, leave: () => clearInterval(clock) };
 }
 
-export const views = { live, events, people, threshold, health };
+export const views = { live, events, people, threshold, health, account };

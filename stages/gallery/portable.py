@@ -1,0 +1,99 @@
+"""One person's data, out and in again: all that is kept of them, readable by whoever has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
+
+import msgspec
+import numpy as np
+
+from pipeline.errors import Failed
+from pipeline.home import home, keys
+from stages.events import clips, snapshots
+from stages.events.ledger import Ledger
+from stages.events.records import Decision
+from stages.gallery.enrol import Enrol, decoded
+from stages.gallery.people import LONGEST, Access, Person, Portrait, checked_name
+from stages.gallery.store import Store
+from stages.gate.rules import window
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A decision about somebody else, in whose snapshot or clip the person is to be seen."""
+
+    event: int
+    at_ns: int  # wall clock, ns since the epoch
+    camera: str
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """A person."""
+
+    name: str
+    access: Access
+    photos: tuple[Portrait, ...]
+    embeddings: tuple[tuple[str, datetime, tuple[float, ...]], ...]  # model, when, and the numbers
+    decisions: tuple[Decision, ...]  # of the gate, about this person, the newest first
+    seen: tuple[Seen, ...] = ()  # in pictures that are others', and stay
+
+
+def exported(store: Store, name: str) -> Exported:
+    """All that is kept of `name`. Raises Failed where nobody is called so."""
+    person = next((one for one in store.people() if one.name == checked_name(name)), None)
+    if person is None:
+        raise Failed(f"nobody called {name!r} is enrolled: `people` lists who is")
+    return Exported(
+        name=person.name,
+        access=person.access,
+        photos=tuple(store.portraits(person.name).values()),
+        embeddings=tuple((t.model, t.enrolled_at, tuple(t.embedding.tolist())) for t in person.templates),
+        decisions=tuple(_decisions(person)),
+        seen=tuple(_seen(person)),
+    )
+
+
+def taken_in(store: Store, enrol: Enrol, what: Exported) -> tuple[str, int]:
+    """Enroll the person of an export, from the photos, with their rules; the name, and how many photos.
+
+    An export may come from anywhere: Raises Failed and Usage for what cannot have been kept of somebody.
+    """
+    name = checked_name(what.name)
+    if not what.photos:
+        raise Failed(f"no photo of {name} is in this export: enroll one in place of it")
+    for number, photo in enumerate(what.photos, 1):
+        _check(photo, f"photo {number}")
+    for text in what.access.windows:
+        window(text)
+    if any(person.name == name for person in store.people()):
+        raise Failed(f"{name} is enrolled already: forget them first, or enroll the photos")
+    return name, store.add(name, enrol.identity, enrol.embed(what.photos), what.photos, what.access)
+
+
+def _check(photo: Portrait, called: str) -> None:
+    points = np.array(photo.points)
+    decoded(photo.image, called)
+    if points.shape != (5, 2) or np.abs(points).max() > 2 * LONGEST or np.ptp(points, axis=0).max() < 1:
+        raise Failed(f"{called} of this export does not say where eyes, nose and mouth are: export it again")
+
+
+def _decisions(person: Person) -> Iterator[Decision]:
+    """What the gate has decided about somebody, the newest first."""
+    if not (home() / "gate.sqlite").exists():
+        return
+    with closing(Ledger(home(), keys())) as ledger:
+        before, who = None, person.id.hex()
+        while events := ledger.events(before=before, limit=500):
+            before = events[-1].seq
+            yield from (event.decision for event in events if event.decision and event.decision.person == who)
+
+
+def _seen(person: Person) -> Iterator[Seen]:
+    """Where somebody is to be seen in pictures that are not about them, the oldest first."""
+    if not (home() / "gate.sqlite").exists():
+        return
+    with closing(Ledger(home(), keys())) as ledger:
+        for seq in sorted({*snapshots.showing(ledger, person.id), *clips.showing(ledger, person.id)}):
+            for at_ns, camera in ledger.all("SELECT at_ns, camera FROM chain WHERE seq = ?", (seq,)):
+                yield Seen(seq, at_ns, camera)
