@@ -21,11 +21,10 @@ from stages.events.records import Decision, Event
 from stages.gallery.people import Access
 from stages.gallery.store import Store
 from stages.gate import calibration, clock
-from stages.gate.calibration import Calibration
 from stages.gate.config import DoorConfig, GateConfig, GroupConfig
 from stages.gate.gate import Gate
 from stages.gate.passages import GAP_NS
-from tests.stages.gate.scene import MODEL, SNAPSHOT, Camera, Seen, embedding
+from tests.stages.gate.scene import MODEL, SNAPSHOT, Camera, Seen, calibrated, embedding
 
 SECOND = 1_000_000_000
 
@@ -101,29 +100,6 @@ def door() -> Iterator[Door]:
     door = Door()
     yield door
     door.gate.close()
-
-
-def calibrated(**more: object) -> None:
-    what = {
-        "model": MODEL,
-        "mode": "1:N",
-        "far": 0.01,
-        "comparison_far": 0.001,
-        "threshold": 0.6,
-        "measured_far": 0.001,
-        "measured_far_span": (0, 0.002),
-        "optimistic_far": 0.0001,
-        "tar": 1.0,
-        "tar_span": (0.9, 1),
-        "genuine": 10,
-        "impostor": 1000,
-        "people": 40,
-        "gallery": 2,
-        "most": 8,
-        "made_at": "2026-01-01",
-        "curve": (),
-    }
-    calibration.store(home(), msgspec.convert(what | more, Calibration))
 
 
 def test_an_enrolled_person_is_let_in_once_a_passage(door: Door) -> None:

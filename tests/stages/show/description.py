@@ -15,11 +15,13 @@ class Description:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
+        self.kept: set[tuple[str, str]] = set()  # methods and paths of what was done as it is described
 
     def check(self, answer: httpx.Response) -> None:
         """Fails where a request that was let through, or its answer, is not as it is described."""
         request = answer.request
-        operation = self._operation(request.method.lower(), request.url.raw_path.decode().partition("?")[0])
+        method, path = request.method, self._template(request.method, request.url.raw_path.decode().partition("?")[0])
+        operation = self.document["paths"][path][method.lower()]
         responses = operation["responses"]
         content = responses["200" if answer.status_code == 200 else f"{answer.status_code // 100}XX"]["content"]
         kind = answer.headers["content-type"].partition(";")[0]
@@ -29,6 +31,7 @@ class Description:
         if answer.status_code == 200:
             queries = {one["name"] for one in operation["parameters"] if one["in"] == "query"}
             assert set(request.url.params) <= queries, request.url
+            self.kept.add((method, path))
         self._check_body(operation, answer)
 
     def _check_body(self, operation: dict[str, Any], answer: httpx.Response) -> None:
@@ -40,11 +43,10 @@ class Description:
             if kind == "application/json":
                 assert self._fits(msgspec.json.decode(content), body[kind]["schema"]), content
 
-    def _operation(self, method: str, path: str) -> dict[str, Any]:
-        for template in sorted(self.document["paths"], key=lambda one: one.count("{")):
-            if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), path) and method in self.document["paths"][template]:
-                found: dict[str, Any] = self.document["paths"][template][method]
-                return found
+    def _template(self, method: str, path: str) -> str:
+        for template, operations in sorted(self.document["paths"].items(), key=lambda one: one[0].count("{")):
+            if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), path) and method.lower() in operations:
+                return str(template)
         raise AssertionError(f"{method} {path} is not described")
 
     def _fits(self, value: Any, schema: dict[str, Any]) -> bool:

@@ -53,14 +53,14 @@ class Site:
 
     def enter(self, name: str = "ada") -> None:
         secret = self.setup.partition("#setup=")[2]
-        done = self.client.post("/api/setup", json={"secret": secret, "name": name, "password": PASSWORD})
+        done = self.ask("POST", "/api/setup", json={"secret": secret, "name": name, "password": PASSWORD})
         assert done.status_code == 200, done.text
         self.csrf = done.json()["csrf"]
 
     def become(self, role: str) -> None:
         """Log in as somebody of that role."""
         self.ask("POST", "/api/accounts", json={"name": role, "role": role, "password": PASSWORD})
-        done = self.client.post("/api/login", json={"name": role, "password": PASSWORD})
+        done = self.ask("POST", "/api/login", json={"name": role, "password": PASSWORD})
         self.csrf = done.json()["csrf"]
 
     def frame(self, name: str = "", verdict: str = "") -> None:

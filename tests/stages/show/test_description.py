@@ -8,8 +8,14 @@ import pytest
 from openapi_spec_validator import validate
 from starlette.routing import Route
 
+from pipeline.home import home, keys
+from stages.act.simulated import Simulated, SimulatedConfig
+from stages.events.records import Command
+from stages.gallery.store import Store
+from stages.gate.health import Pulse
 from stages.show.web.app import ENDPOINTS
-from tests.stages.show.site import PASSWORD, Site
+from tests.stages.gate.scene import calibrated
+from tests.stages.show.site import PASSWORD, PHOTO, Site
 
 
 def operations(site: Site) -> dict[tuple[str, str], dict[str, Any]]:
@@ -40,6 +46,51 @@ def test_it_says_how_to_log_in_what_goes_in_and_what_comes_out(site: Site) -> No
         assert set(found["GET", f"/api/events/{{seq}}/{path}"]["responses"]["200"]["content"]) == {kind}
     assert set(found["GET", "/live/{camera}"]["responses"]["200"]["content"]) == {"multipart/x-mixed-replace"}
     assert all(one["responses"]["4XX"]["content"]["application/json"] for one in found.values())
+
+
+def test_all_of_it_is_done_as_described(site: Site) -> None:
+    site.enter()
+    photo = {"photo": ("a.jpg", PHOTO.read_bytes())}
+    site.ask("POST", "/api/people", data={"name": "Eileen", "watch": "false"}, files=photo)
+    (eileen,) = Store(home(), keys()).people()
+    site.film(site.decide("opened", PHOTO.read_bytes(), person=eileen.id.hex(), name="Eileen"))
+    calibrated()
+    pulse = Pulse(home())
+    pulse.see(site.camera().frame)
+    pulse.beat(1, "")
+    Simulated(SimulatedConfig(name="front")).open(Command("a", "front", 1, 5, 0))
+    site.frame("Eileen", "come in")
+    for path in ("me", "state", "events?limit=3&before=9", "events/1/snapshot", "events/1/clip", "people"):
+        assert site.ask("GET", f"/api/{path}").status_code == 200
+    with site.client.stream("GET", "/live/cam0") as answer:
+        site.description.check(answer)
+    account = {"name": "bob", "role": "viewer"}
+    what = site.ask("GET", "/api/people/Eileen/export").json() | {"name": "Ada"}
+    for method, path, body in (
+        ("GET", "people/Eileen/portrait", None),
+        ("PUT", "people/Eileen/access", {"groups": ["staff"], "valid_until": "2030-01-01T00:00:00Z", "badges": ["1"]}),
+        ("PUT", "people/Eileen/name", {"name": "Eileen Collins"}),
+        ("POST", "people/import", what),
+        ("DELETE", "people/Ada", None),
+        ("POST", "events/1/wrong", {}),
+        ("POST", "doors/front/badge", {"number": "1"}),
+        ("GET", "calibration", None),
+        ("POST", "accounts", account | {"password": PASSWORD}),
+        ("GET", "accounts", None),
+        ("DELETE", "accounts/bob", None),
+        ("POST", "tokens", account),
+        ("GET", "tokens", None),
+        ("DELETE", "tokens/bob", None),
+        ("GET", "openapi.json", None),
+    ):
+        answer = site.ask(method, f"/api/{path}", **({} if body is None else {"json": body}))
+        assert answer.status_code == 200, answer.text
+    site.ask("POST", "/api/look", files={"picture": photo["photo"]})
+    site.csrf = site.ask("PUT", "/api/me/password", json={"old": PASSWORD, "new": PASSWORD[::-1]}).json()["csrf"]
+    site.ask("POST", "/api/login", json={"name": "ada", "password": PASSWORD[::-1]})
+    site.csrf = site.ask("GET", "/api/me").json()["csrf"]
+    site.ask("POST", "/api/logout", content=b"")
+    assert site.description.kept == set(operations(site))
 
 
 @pytest.mark.parametrize(
