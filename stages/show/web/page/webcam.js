@@ -1,5 +1,5 @@
-// A webcam: one thing to do at a time, until there are three pictures of one person, each turned otherwise. What to do,
-// and whether it is the same person, the gate says; a picture that is taken is the very one that it found good.
+// A webcam: one thing to do at a time, until there are three pictures of one person, each turned otherwise. The gate
+// says what to do; the very picture that it finds good is taken, as nobody presses a button while they look aside.
 import { api } from "./app.js";
 import { el } from "./dom.js";
 
@@ -9,45 +9,36 @@ const PAUSE_MS = 700;
 export async function webcam(place, shots) {
   place.stop?.();
   shots.length = 0;
-  const advice = el("p", { class: "muted grow", role: "status" }, "Waiting for the camera.");
+  const advice = el("p", { class: "muted", role: "status" }, "Waiting for the camera.");
   place.replaceChildren(advice);
   const say = (text) => { if (advice.textContent !== text) advice.textContent = text; };
-  let stream;
+  let [watching, stream] = [true, null];
+  const stop = place.stop = () => { watching = false; stream?.getTracks().forEach((track) => track.stop()); };
   try { stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } }); } catch {
     say("The browser gives no camera: allow it, or choose photos.");
     return;
   }
-  if (!place.isConnected) { stream.getTracks().forEach((track) => track.stop()); return; }
+  if (!watching) { stop(); return; }
   const video = el("video", { autoplay: "", playsinline: "", "aria-label": "Webcam" });
   video.muted = true;
   video.srcObject = stream;
   const taken = el("div", { class: "taken" });
-  const take = el("button", { type: "button", disabled: "" }, "Take the picture");
-  place.replaceChildren(video, el("div", { class: "row" }, advice, take), taken);
-  let [watching, good] = [true, null];
-  place.stop = () => { watching = false; stream.getTracks().forEach((track) => track.stop()); };
-  take.onclick = () => {
-    shots.push(good);
-    good = null;
-    take.disabled = true;
-    taken.append(thumbnail(shots.at(-1), shots.length));
-    if (shots.length < PICTURES) return;
-    place.stop();
-    place.replaceChildren(el("p", { class: "muted", role: "status" }, "All three pictures are taken: enrol."), taken);
-  };
-  while (watching) {
+  place.replaceChildren(video, advice, taken);
+  while (shots.length < PICTURES) {
     const shot = video.videoWidth ? await grabbed(video) : null;
-    if (shot) {
-      const before = shots.length;
-      const said = await judged([...shots, shot]);
-      if (watching && shots.length === before) {
-        say(`${before} of ${PICTURES}: ${said || "good, take the picture"}`);
-        good = said ? null : shot;
-        take.disabled = Boolean(said);
-      }
+    const said = shot ? await judged([...shots, shot]) : "waiting for the camera";
+    if (!watching) return;
+    if (!said) {
+      shots.push(shot);
+      taken.append(thumbnail(shot, shots.length));
     }
+    say(`${shots.length} of ${PICTURES}: ${said || "taken"}`);
     await new Promise((done) => setTimeout(done, PAUSE_MS));
+    if (!watching) return;
   }
+  stop();
+  video.remove();
+  say("All three pictures are taken: enrol.");
 }
 
 function judged(pictures) {
