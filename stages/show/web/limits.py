@@ -30,8 +30,8 @@ class Rate(NamedTuple):
 
 KNOWN = Rate(300, 30)  # a page of events or people asks for a picture each
 UNKNOWN = Rate(60, 5)
-STREAMS, STREAMS_EACH = 200, 40  # in all, and of an account or token; a page has one, and one more for a picture
 COSTLY = Rate(20, 2)  # what runs a network or hashes a password; a webcam's guidance asks 1.4 times a second
+STREAMS, STREAMS_EACH = 200, 40  # in all, and of an account or token; a page has one, and one more for a picture
 
 
 class Limits:
@@ -57,9 +57,7 @@ class Limits:
         """A stream is open. Raises HTTPException 429 where it is one too many."""
         key = _asker(connection, who)
         if self._streams[key] >= STREAMS_EACH:
-            raise HTTPException(
-                429, f"{STREAMS_EACH} streams of {who.name} are open: close a page that shows this gate"
-            )
+            raise HTTPException(429, f"{STREAMS_EACH} streams of this account are open: close a page of this gate")
         if self._streams.total() >= STREAMS:
             raise HTTPException(429, f"{STREAMS} streams are open, which is all there may be: try again later")
         self._streams[key] += 1

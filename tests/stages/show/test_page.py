@@ -259,4 +259,4 @@ def test_in_a_browser_photos_that_differ_are_enrolled_all_the_same(site: Site, p
 def test_in_a_browser_too_many_streams_are_said_to_be(site: Site, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STREAMS_EACH", 0)
     begin(page, site)
-    expect(page.get_by_text("streams of ada are open: close a page")).to_be_visible()
+    expect(page.get_by_text("streams of this account are open: close a page")).to_be_visible()

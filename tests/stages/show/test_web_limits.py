@@ -113,7 +113,7 @@ def test_too_many_streams_are_refused_until_one_is_closed(site: Site, monkeypatc
         assert motion.status_code == 200
         wait_for(lambda: site.show._live.is_watched("cam0"))
         assert site.ask("/live/cam0", hers).json() == {"error": site.refused(hers)}
-        assert "2 streams of hers are open" in site.refused(hers)
+        assert "2 streams of this account are open" in site.refused(hers)
         with site.listen("live/cam0", his):
             wait_for(lambda: len(site.show._live._watchers) == 2)
             assert "3 streams are open" in site.refused(his)
