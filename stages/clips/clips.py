@@ -160,10 +160,7 @@ class Clips:
         if people <= written.people:
             return
         written.people |= people
-        clip = clips.get(self._ledger, written.seq)
-        if clip is None:
-            return  # erased meanwhile
-        clips.put(self._ledger, written.seq, Clip(clip.mp4, tuple(sightings)))
+        clips.change(self._ledger, written.seq, lambda clip: Clip(clip.mp4, tuple(sightings)))
         for person in people - set(self._gallery.rules):
             blur_out(self._ledger, bytes.fromhex(person))
 
@@ -198,11 +195,10 @@ def without(clip: Clip, people: frozenset[str]) -> Clip:
 def blur_out(ledger: Ledger, person: bytes) -> tuple[int, int]:
     """Make somebody (by id) unrecognizable in the clips of others: how many, and how many had to go for it."""
     changed, lost = 0, []
+    gone = frozenset((person.hex(),))
     for seq in clips.showing(ledger, person):
         try:
-            clip = clips.get(ledger, seq)
-            if clip and person.hex() in clip.people:
-                changed += clips.put(ledger, seq, without(clip, frozenset((person.hex(),))))
+            changed += clips.change(ledger, seq, lambda clip: without(clip, gone))
         except (FFmpegError, Failed):  # what cannot be opened cannot be blurred either
             lost.append(seq)
     if lost:

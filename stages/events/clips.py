@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -21,10 +21,11 @@ SAYINGS = "SELECT kind, body FROM chain JOIN notes USING (seq) WHERE kind IN ('c
 NEWEST = "SELECT max(seq) FROM chain WHERE kind IN ('clip', 'tombstone', 'checkpoint')"
 
 
-def put(ledger: Ledger, seq: int, clip: Clip) -> bool:
+def put(ledger: Ledger, seq: int, clip: Clip, over: bytes | None = None) -> bool:
     """Keep the clip of decision `seq`, in place of the one before; False where the decision is erased. Raises Failed.
 
-    The file is there, whole, before the row that names it; what a crash leaves of files without rows `sweep` removes.
+    False, too, where the one before is not that with the digest `over`, if given. The file is there, whole, before the
+    row that names it; what a crash leaves of files without rows `sweep` removes.
     """
     found = ledger.one("SELECT owner FROM sealed WHERE seq = ?", (seq,))
     key = ledger.keys.get(found[0]) if found else None
@@ -36,10 +37,26 @@ def put(ledger: Ledger, seq: int, clip: Clip) -> bool:
     with schema.told(path):
         replace_file(path, sealed, synced=True)
     with ledger.commit() as commit:
-        if ledger.one("SELECT 1 FROM sealed WHERE seq = ? AND owner = ?", (seq, found[0])):
+        query = "SELECT digest FROM sealed LEFT JOIN clips USING (seq) WHERE seq = ? AND sealed.owner = ?"
+        there = ledger.one(query, (seq, found[0]))
+        if there and over in (None, there[0]):
             commit.keep_clip(seq, found[0], digest, [bytes.fromhex(person) for person in sorted(clip.people)])
             return True
-        commit.gone.append(path.name)  # erased meanwhile
+        commit.gone.append(path.name)  # erased or changed meanwhile
+    return False
+
+
+def change(ledger: Ledger, seq: int, to: Callable[[Clip], Clip]) -> bool:
+    """Put what `to` makes of a clip in its place; False where there is none any more. Raises Failed as `get` does.
+
+    It is made anew where somebody else has changed the clip meanwhile.
+    """
+    while before := ledger.one("SELECT digest FROM clips WHERE seq = ?", (seq,)):
+        clip = get(ledger, seq)
+        if clip is None:
+            break
+        if put(ledger, seq, to(clip), over=before[0]):
+            return True
     return False
 
 

@@ -467,6 +467,29 @@ def test_a_clip_that_cannot_be_blurred_is_removed(people: dict[str, str], ledger
     assert clips.get(ledger, seq) is None
 
 
+def test_two_who_are_forgotten_at_once_are_both_covered(
+    people: dict[str, str], ledger: Ledger, stream: list[Packet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cid = "0c" * 16
+    seq = decide(ledger, people["Ada"], 10)
+    both = tuple(Sighting(person, 0, (20, 20, 80, 80)) for person in (people["Bob"], cid))
+    clips.put(ledger, seq, clips.Clip(muxed(stream[:24]), both))
+    real = blurred
+
+    def beside(mp4: bytes, sightings: list[Sighting]) -> bytes:
+        monkeypatch.setattr("stages.clips.clips.blurred", real)
+        assert blur_out(ledger, bytes.fromhex(cid)) == (1, 0)
+        return real(mp4, sightings)
+
+    monkeypatch.setattr("stages.clips.clips.blurred", beside)
+    assert blur_out(ledger, bytes.fromhex(people["Bob"])) == (1, 0)
+    found = clips.get(ledger, seq)
+    assert found
+    assert not found.people
+    assert ledger.all("SELECT * FROM shown") == []
+    assert audit(ledger, []).findings == ()
+
+
 def test_a_mosaic_covers_a_face_up_to_the_edge_and_what_is_outside_stays() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     before = picture.copy()
