@@ -88,12 +88,13 @@ class Streams:
             await socket.close(4401)
 
     async def push(self, socket: WebSocket) -> None:
-        """Doors, health and new events, as they come."""
+        """Doors, health and new events, as they come: those behind the number `after`, or else from now on."""
         await self._serve(socket, self._push)
 
     async def _push(self, socket: WebSocket) -> None:
+        after = socket.query_params.get("after", "")
         newest = await run_in_threadpool(self._data.events, None, 1)
-        seen = newest[0].seq if newest else 0
+        seen = int(after) if after.isdecimal() and len(after) < 20 else newest[0].seq if newest else 0
         await self._news.next()
         with suppress(WebSocketDisconnect, RuntimeError):  # the other side is gone
             async for _ in self._while_allowed(socket, self._news.next):

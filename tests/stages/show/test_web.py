@@ -262,6 +262,16 @@ def test_all_who_listen_share_one_look_and_each_gets_every_event_once(
         assert len(looks) <= 10, "each looks for itself"
 
 
+def test_who_was_away_is_told_what_came_meanwhile(site: Site) -> None:
+    site.enter()
+    cookie = {"Cookie": f"framewire={site.client.cookies['framewire']}"}
+    known, *missed = [site.decide() for _ in range(3)]
+    address = site.address.replace("http", "ws") + "api/push"
+    for asked, told in ((f"?after={known}", missed), ("", []), ("?after=x", []), ("?after=" + "9" * 5000, [])):
+        with connect(address + asked, additional_headers=cookie) as socket:
+            assert [event["seq"] for event in msgspec.json.decode(socket.recv(timeout=10))["events"]] == told
+
+
 def test_the_events_are_opened_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
     monkeypatch.setattr(data, "Ledger", lambda *given, **more: (opened.append(1), Ledger(*given, **more))[1])

@@ -2,7 +2,7 @@
 import { el, toast } from "./dom.js";
 import { views } from "./views.js";
 
-export const session = { who: null, state: { doors: [], health: null, cameras: [], warnings: [] }, faces: {}, events: [] };
+export const session = { who: null, state: { doors: [], health: null, cameras: [], warnings: [] }, faces: {}, events: [], newest: 0 };
 const main = document.querySelector("#main");
 const header = document.querySelector("header");
 let leave = () => {};
@@ -31,11 +31,12 @@ export function after({ code, reason }) {
 
 function push() {
   socket?.close();
-  socket = new WebSocket(at("/api/push"));
+  socket = new WebSocket(at(`/api/push?after=${session.newest}`));
   socket.onmessage = async ({ data }) => {
     const news = JSON.parse(await new Response(data).text());
     Object.assign(session.state, { doors: news.doors, health: news.health, cameras: news.cameras });
     session.faces = news.faces;
+    session.newest = news.events.at(-1)?.seq ?? session.newest;
     const fresh = shown(news.events);
     session.events.unshift(...[...fresh].reverse());
     session.events.length = Math.min(session.events.length, 500);
@@ -56,7 +57,9 @@ export function shown(events) {
 async function enter(who) {
   session.who = who;
   session.state = await api("GET", "/api/state");
-  session.events = shown(await api("GET", "/api/events?limit=50"));
+  const events = await api("GET", "/api/events?limit=50");
+  session.newest = events[0]?.seq ?? 0;
+  session.events = shown(events);
   history.replaceState(null, "", location.hash.startsWith("#setup") || !location.hash ? "#live" : location.hash);
   push();
   show();
