@@ -142,24 +142,26 @@ class Users:
             found = rows.execute("SELECT password FROM users WHERE name = ?", (name,)).fetchone()
             query = "SELECT failures, locked_until FROM guesses WHERE bucket = ?"
             failures, locked_until = rows.execute(query, (_bucket(name),)).fetchone() or (0, 0.0)
-        right = self._verify(found[0] if found else self._nobody, password) and found is not None
-        now = time.time()
-        if locked_until > now:
-            raise Denied(f"too many wrong passwords: try again in {locked_until - now:.0f} s")
-        with self._rows() as rows:
-            if not right:
-                self._count(address)
+            now = time.time()
+            if (
+                locked_until <= now
+            ):  # it counts before it is checked, so that many at once are no better than one by one
                 lock = LOCK_S * 2 ** (failures + 1 - FAILURES) if failures + 1 >= FAILURES else 0.0
                 guesses = (_bucket(name), failures + 1, now + lock)
                 rows.execute("INSERT OR REPLACE INTO guesses VALUES (?, ?, ?)", guesses)
-            else:
-                rows.execute("DELETE FROM guesses WHERE bucket = ?", (_bucket(name),))
-                secret = secrets.token_urlsafe(32)
-                rows.execute("DELETE FROM sessions WHERE began < ? OR seen < ?", (now - SESSION_S, now - IDLE_S))
-                values = (_hashed(secret), name, secrets.token_urlsafe(32), now, now)
-                rows.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)", values)
+        right = self._verify(found[0] if found else self._nobody, password) and found is not None
+        if locked_until > now:
+            raise Denied(f"too many wrong passwords: try again in {locked_until - now:.0f} s")
         if not right:
+            with self._lock:
+                self._count(address)
             raise Denied("the name or the password is wrong")
+        with self._rows() as rows:
+            rows.execute("DELETE FROM guesses WHERE bucket = ?", (_bucket(name),))
+            secret = secrets.token_urlsafe(32)
+            rows.execute("DELETE FROM sessions WHERE began < ? OR seen < ?", (now - SESSION_S, now - IDLE_S))
+            values = (_hashed(secret), name, secrets.token_urlsafe(32), now, now)
+            rows.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)", values)
         return secret
 
     def session(self, secret: str, *, keep: bool = True) -> Who | None:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,12 @@ def test_wrong_passwords_lock_the_account_for_ever_longer(users: Users, clock: l
     clock[0] += LOCK_S
     users.log_in("ada", PASSWORD, "b")
     assert "is wrong" in wrong(users)  # and it counts from the beginning
+
+
+def test_many_guesses_at_once_are_no_better_than_one_after_the_other(users: Users) -> None:
+    with ThreadPoolExecutor(12) as threads:
+        said = list(threads.map(lambda number: wrong(users, "ada", f"10.0.0.{number}"), range(12)))
+    assert sum("is wrong" in sentence for sentence in said) == FAILURES
 
 
 def test_an_address_that_guesses_names_is_slowed_down(users: Users) -> None:
