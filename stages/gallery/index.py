@@ -21,7 +21,7 @@ Index = Literal["exact", "faiss"]
 class Gallery:
     """Everybody enrolled with one embedder.
 
-    `note` is one sentence on whom this gallery cannot match, or "".
+    `note` is one sentence on whom this gallery cannot match, or ""; `counts` (P,) the templates of each person.
 
     With the index "faiss", and from FEW templates on, `nearest` looks only at the KEPT most likely ones, exactly and
     with all templates and negatives of whose they are; so a similarity is what the exact index says of that person.
@@ -40,7 +40,7 @@ class Gallery:
         self._places = {person.id.hex(): place for place, person in enumerate(self.people)}
         self._ids = np.array([person.id.hex() for person in self.people], dtype=object)  # (P,)
         self._names = np.array([person.name for person in self.people], dtype=object)  # (P,)
-        self._counts = np.array(counts, np.intp)  # (P,) templates of each person
+        self.counts = np.array(counts, np.intp)
         self._first = np.cumsum([0, *counts[:-1]])  # (P,) row of each person's first template
         self._one_each = all(count == 1 for count in counts)
         self._templates = np.concatenate([rows for _, rows in known]) if known else np.empty((0, 0), np.float32)
@@ -99,7 +99,7 @@ class Gallery:
 
     def _near_to(self, places: NDArray[np.intp], embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(K,) the same of the people at `places` (K,) alone."""
-        counts = self._counts[places]
+        counts = self.counts[places]
         starts = np.cumsum(counts) - counts
         rows = np.arange(counts.sum()) + np.repeat(self._first[places] - starts, counts)
         near: NDArray[np.float32] = np.maximum.reduceat(self._templates[rows] @ embedding, starts)

@@ -1,9 +1,11 @@
 """`gate calibrate`: from the false accept rate that a site wants to the cosine that keeps it.
 
-A passage takes up to N faces, and a person is recognized where two of them reach the threshold. By Markov's inequality
-the chance of that for a stranger, against one person, is at most N / 2 times that of one face, however the faces hang
-together; against G people at most G times as much. So that a passage keeps the rate F, a comparison may have
-F * 2 / (N * G), or F * 2 / N where a badge says whom to compare with.
+A passage takes up to N faces, and a person is recognized where two of them reach the threshold, each with any of the
+person's photos. By Markov's inequality the chance of that for a stranger, against one person, is at most N / 2 times
+that of one face, however the faces hang together; against T photos, of one person or of many, the chance of a face is
+at most T times that against one photo, however the photos hang together. So that a passage keeps the rate F, a
+comparison of a face with a photo may have F * 2 / (N * T): T are the photos of all who are enrolled or, where a badge
+says whom to compare with, the most of one person. Another photo of somebody counts like another person.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from pipeline.home import home, keys
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.people import Template
 from stages.gallery.store import Store
-from stages.gate.calibration import Calibration, Point, store
+from stages.gate.calibration import Calibration, Point, compared_with, store
 from stages.gate.comparisons import LEAST, Comparisons
+from stages.gate.config import Mode
 from stages.gate.curves import det
 from stages.gate.passages import NEEDED
 from stages.gate.settings import GateSettings
@@ -35,12 +38,15 @@ from stages.sources.images import is_image
 POINTS = 200  # of the curve
 ALIKE = 3  # pairs of people that are shown
 FEWEST = 10  # people
+PHOTOS_HELP = (
+    "To be enrolled, at most: of all people together, or of one where the mode is 1:1. As many as now if left out."
+)
 
 
 def calibrate(
     impostors: Annotated[Path, typer.Option(help="Photos of people who are not enrolled; see below.")],
     far: Annotated[float, typer.Option(help="False accept rate of a passage.", min=1e-9, max=0.5)] = 0.01,
-    people: Annotated[int | None, typer.Option(help="To be enrolled, at most. [default: as many as are now]")] = None,
+    photos: Annotated[int | None, typer.Option(help=PHOTOS_HELP)] = None,
     config: Annotated[Path | None, typer.Option(help="The TOML file that the gate is given.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Where the DET curve goes, a PNG.")] = None,
 ) -> None:
@@ -57,8 +63,10 @@ def calibrate(
     gallery = {one.name: faces for one in enrolled if len(faces := _of(one.templates, enrol.identity))}
     if not gallery:
         raise Failed("nobody is enrolled with this embedder: enroll people first, best with two photos or more each")
-    if people is not None and people < len(gallery):
-        raise Usage(f"{len(gallery)} people are enrolled: --people is to be so many or more")
+    mode = settings.gate.mode
+    now = compared_with([len(faces) for faces in gallery.values()], mode)
+    if photos is not None and photos < now:
+        raise Usage(f"{now} photos are enrolled: --photos is to be so many or more")
     strangers = dict(_strangers(impostors, enrol))
     compared = Comparisons.of([*gallery.values(), *strangers.values()])
     names = [*gallery, *strangers]
@@ -66,7 +74,7 @@ def calibrate(
         typer.echo(
             f"most alike: {names[one]} and {names[other]}, {near:.2f}; are they one person? Then say so, see --help"
         )
-    found = measure(compared, people or len(gallery), far, settings.gate.mode, settings.most(), enrol.identity)
+    found = measure(compared, photos or now, far, mode, settings.most(), enrol.identity)
     path = store(home(), found)
     for text in told(found):
         typer.echo(text)
@@ -78,15 +86,15 @@ def calibrate(
     typer.echo(f"stored in {path}; a gate that is running takes it at its next start")
 
 
-def measure(compared: Comparisons, gallery: int, far: float, mode: str, most: int, model: str) -> Calibration:
-    """The calibration, for so many people in the gallery. Raises Failed where there are too few for the rate."""
+def measure(compared: Comparisons, photos: int, far: float, mode: Mode, most: int, model: str) -> Calibration:
+    """The calibration, for so many enrolled photos. Raises Failed where too few are compared for the rate."""
     if compared.people < FEWEST:
         raise Failed(f"{compared.people} people say nothing: give photos of {FEWEST} or more")
     if not len(compared.genuine):
         raise Failed(
             "nobody has two photos: enroll a second photo of some people, or put people's folders into IMPOSTORS"
         )
-    times = most / NEEDED * (gallery if mode == "1:N" else 1)
+    times = most / NEEDED * photos
     wanted, least = far / times, compared.smallest_rate()
     if wanted < least:
         raise Failed(
@@ -98,7 +106,7 @@ def measure(compared: Comparisons, gallery: int, far: float, mode: str, most: in
     measured, tar = compared.far(threshold), compared.tar(threshold)
     return Calibration(
         model=model,
-        mode="1:N" if mode == "1:N" else "1:1",
+        mode=mode,
         far=far,
         comparison_far=wanted,
         threshold=threshold,
@@ -110,7 +118,7 @@ def measure(compared: Comparisons, gallery: int, far: float, mode: str, most: in
         genuine=len(compared.genuine),
         impostor=len(compared.impostor),
         people=compared.people,
-        gallery=gallery,
+        photos=photos,
         most=most,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         curve=tuple(_curve(compared)),
@@ -120,11 +128,12 @@ def measure(compared: Comparisons, gallery: int, far: float, mode: str, most: in
 def told(found: Calibration) -> list[str]:
     """The figures, for a terminal."""
     (low, high), (tar_low, tar_high) = found.measured_far_span, found.tar_span
-    against = f"up to {found.gallery} enrolled people" if found.mode == "1:N" else "the badge's holder"
+    whose = "all who are enrolled" if found.mode == "1:N" else "the badge's holder"
+    allowed = found.comparison_far
     return [
         f"threshold {found.threshold:.3f} (cosine), for a false accept rate of {found.far:g} a passage",
-        f"  that is {found.comparison_far:.2g} a comparison: of up to {found.most} faces {NEEDED} have to match, "
-        f"against {against}",
+        f"  that is {allowed:.2g} a comparison with a photo: of up to {found.most} faces {NEEDED} have to match, "
+        f"against up to {found.photos} photos of {whose}",
         f"false accepts of a comparison {found.measured_far:.2g}, 95 % [{low:.2g}, {high:.2g}] (people resampled)",
         f"  no rate below {found.optimistic_far:.2g} could be seen at all (3/n, optimistic: all independent)",
         f"true accepts of a comparison {found.tar:.3f}, 95 % [{tar_low:.3f}, {tar_high:.3f}] (people resampled)",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import Failed
 from pipeline.files import replace_file
 from stages.gallery.people import Person
+from stages.gate.config import Mode
 
 NAME = "calibration.json"
 Span = tuple[float, float]  # 95 %
@@ -28,9 +30,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """What `gate calibrate` found. Rates are shares of 1."""
 
     model: str  # identity of the embedder
-    mode: Literal["1:N", "1:1"]
+    mode: Mode
     far: float  # of a passage, as asked for
-    comparison_far: float  # that a comparison may have, so that a passage keeps `far`
+    comparison_far: float  # that a comparison of a face with a photo may have, so that a passage keeps `far`
     threshold: float  # cosine
     measured_far: float  # of a comparison, at the threshold
     measured_far_span: Span  # people resampled
@@ -40,13 +42,24 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     genuine: int  # comparisons
     impostor: int  # comparisons
     people: int  # that were compared
-    gallery: int  # people who may be enrolled, at most
+    photos: int  # that a face may be compared with, as `compared_with` counts them
     most: int  # embeddings of a passage
     made_at: str  # ISO 8601
     curve: tuple[Point, ...]
 
-    def objection(self, model: str, mode: str, far: float, threshold: float, people: int, most: int) -> str:
-        """Why this does not hold for a gate that runs so, as a sentence; "" where it does."""
+    def objection(
+        self,
+        model: str,
+        mode: str,
+        far: float,
+        threshold: float,
+        photos: Sequence[int] | NDArray[np.intp],
+        most: int,
+    ) -> str:
+        """Why this does not hold for a gate that runs so, as a sentence; "" where it does.
+
+        `photos` (P,) are those of each enrolled person.
+        """
         again = "run gate calibrate again"
         if self.model != model:
             return f"the threshold was calibrated for another embedder: {again}"
@@ -56,29 +69,36 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
             return f"the threshold was calibrated for a false accept rate of {self.far:g}, not {far:g}: {again}"
         if threshold < self.threshold - 1e-6:
             return f"match.threshold is {threshold:.3f}, and {self.threshold:.3f} was calibrated: leave it out"
-        if outgrown := self.outgrown(people):
+        if outgrown := self.outgrown(photos):
             return outgrown
         if most > self.most:
             return f"the threshold was calibrated for {self.most} faces a passage, not {most}: {again}"
         return ""
 
-    def outgrown(self, people: int) -> str:
-        """The same as far as the number of enrolled people goes."""
-        if self.mode == "1:1" or people <= self.gallery:
+    def outgrown(self, photos: Sequence[int] | NDArray[np.intp]) -> str:
+        """The same as far as the number of enrolled photos goes."""
+        count = compared_with(photos, self.mode)
+        if count <= self.photos:
             return ""
+        whose = "of all people together" if self.mode == "1:N" else "of one person"
         return (
-            f"the threshold was calibrated for {self.gallery} people, and {people} are enrolled: "
-            "run gate calibrate again, with --people for those to come"
+            f"the threshold was calibrated for {self.photos} photos {whose}, and {count} are enrolled: "
+            "run gate calibrate again, with --photos for those to come"
         )
 
 
+def compared_with(photos: Sequence[int] | NDArray[np.intp], mode: Mode) -> int:
+    """How many photos a face is compared with, of `photos` (P,) that each person has: all; in 1:1 the most of one."""
+    return int(np.sum(photos) if mode == "1:N" else np.max(photos, initial=0))
+
+
 def warning(home: Path, people: Iterable[Person]) -> str:
-    """What to say to who has just enrolled one of `people`: a sentence where they have become too many; or ""."""
+    """What to say to who has just enrolled one of `people`: a sentence where the photos have become too many; or ""."""
     found = load(home)
     if found is None:
         return ""
-    count = sum(any(template.model == found.model for template in person.templates) for person in people)
-    outgrown = found.outgrown(count)
+    photos = [sum(template.model == found.model for template in person.templates) for person in people]
+    outgrown = found.outgrown(photos)
     return f"{outgrown}; until then a gate opens no real door" if outgrown else ""
 
 

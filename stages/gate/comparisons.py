@@ -1,8 +1,10 @@
 """Who is compared with whom, what comes of it at a threshold, and how sure that is: people are resampled, not pairs.
 
-A comparison is a probe face against an enrolled person, as near as the nearest of their templates, as `Gallery.nearest`
-has it. Comparisons that share a person hang together, so a bootstrap over pairs, or 3/n, promises too much: the bounds
-here draw people with replacement (Bolle, Ratha & Pankanti 2004, "subsets bootstrap"), both sides of a comparison.
+A genuine comparison is a face against the nearest of the person's other photos, as `Gallery.nearest` has it. An
+impostor comparison is a face against one photo of somebody else: against all photos of a person its rate would depend
+on how many they have, and strangers have fewer than those who are enrolled. Comparisons that share a person hang
+together, so a bootstrap over pairs, or 3/n, promises too much: the bounds here draw people with replacement (Bolle,
+Ratha & Pankanti 2004, "subsets bootstrap"), both sides of a comparison.
 """
 
 from __future__ import annotations
@@ -31,14 +33,14 @@ class Comparisons(NamedTuple):
 
     genuine: NDArray[np.float32]  # (Ng,) cosine
     genuine_person: NDArray[np.intp]  # (Ng,)
-    impostor: NDArray[np.float32]  # (Ni,) cosine
-    probe: NDArray[np.intp]  # (Ni,) whose face it is
-    enrolled: NDArray[np.intp]  # (Ni,) who it was compared with
+    impostor: NDArray[np.float32]  # (Ni,) cosine, of each pair of faces once
+    one: NDArray[np.intp]  # (Ni,) whose the faces are
+    other: NDArray[np.intp]  # (Ni,) and the larger of the two
     people: int
 
     @classmethod
     def of(cls, people: Sequence[NDArray[np.float32]]) -> Comparisons:
-        """Everybody, (T, D) of unit length each, against everybody; of themselves the templates but the probe's own.
+        """Everybody, (T, D) of unit length each, against everybody; of themselves the photos but the probe's own.
 
         The same photo twice, of one person, counts once: compared with itself it would be a true accept.
         """
@@ -46,14 +48,12 @@ class Comparisons(NamedTuple):
         owner = np.repeat(np.arange(len(people)), [len(rows) for rows in people])  # (T,)
         faces = np.concatenate(people)
         near = faces @ faces.T
+        one, other = np.nonzero(owner[:, None] < owner)
+        impostor = near[one, other]
         np.fill_diagonal(near, -np.inf)
-        first = np.flatnonzero(np.diff(owner, prepend=-1))
-        to_person = np.maximum.reduceat(near, first, axis=1)  # (T, P)
-        own = to_person[np.arange(len(owner)), owner]
-        others = owner[:, None] != np.arange(len(people))
-        probe, enrolled = np.nonzero(others)
-        paired = np.isfinite(own)  # somebody with one template has nothing to be compared with
-        return cls(own[paired], owner[paired], to_person[others], owner[probe], enrolled, len(people))
+        own = near.max(axis=1, where=owner[:, None] == owner, initial=-np.inf)
+        paired = np.isfinite(own)  # somebody with one photo has nothing to be compared with
+        return cls(own[paired], owner[paired], impostor, owner[one], owner[other], len(people))
 
     def threshold(self, rate: float) -> float:
         """The lowest cosine at which at most `rate` of the impostor comparisons are accepted."""
@@ -66,8 +66,7 @@ class Comparisons(NamedTuple):
         order = np.argsort(-self.impostor, kind="stable")
         pairs: set[tuple[int, int]] = set()
         for count, index in enumerate(order.tolist(), 1):
-            one, other = int(self.probe[index]), int(self.enrolled[index])
-            pairs.add((min(one, other), max(one, other)))
+            pairs.add((int(self.one[index]), int(self.other[index])))
             if count >= LEAST and len(pairs) >= LEAST:
                 return count / len(order)
         return 1.0
@@ -75,15 +74,16 @@ class Comparisons(NamedTuple):
     def nearest(self, count: int) -> list[tuple[float, int, int]]:
         """Cosine and people of the pairs of people that look most alike."""
         found: dict[tuple[int, int], float] = {}
-        for index in np.argsort(-self.impostor, kind="stable")[: 4 * count].tolist():
-            one, other = int(self.probe[index]), int(self.enrolled[index])
-            found.setdefault((min(one, other), max(one, other)), float(self.impostor[index]))
-        return [(near, *pair) for pair, near in list(found.items())[:count]]
+        for index in np.argsort(-self.impostor, kind="stable").tolist():
+            found.setdefault((int(self.one[index]), int(self.other[index])), float(self.impostor[index]))
+            if len(found) == count:
+                break
+        return [(near, *pair) for pair, near in found.items()]
 
     def far(self, threshold: float, resamples: int = RESAMPLES) -> Rate:
         """False accept rate of a comparison."""
         shape = (self.people, self.people)
-        place = np.ravel_multi_index((self.probe, self.enrolled), shape)
+        place = np.ravel_multi_index((self.one, self.other), shape)
         accepted, tried = (
             np.bincount(place, weights, self.people**2).reshape(shape)
             for weights in (self.impostor >= threshold, np.ones(len(place)))

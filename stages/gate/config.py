@@ -14,6 +14,7 @@ from stages.events.retention import RetentionConfig
 from stages.gate.rules import Window, window
 
 Name = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,40}$")]
+Mode = Literal["1:N", "1:1"]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
 PASSIVE: tuple[str, ...] = ("passive", "both")  # what asks a network whether a face is live
@@ -45,7 +46,7 @@ class DoorConfig(Config, frozen=True):
 class GateConfig(Config, frozen=True):
     """`[gate]`"""
 
-    mode: Literal["1:N", "1:1"] = "1:N"  # who is it? or: is it the holder of the badge that was shown?
+    mode: Mode = "1:N"  # who is it? or: is it the holder of the badge that was shown?
     liveness: Literal["passive", "active", "both", "none"] = "passive"
     far: Annotated[float, Meta(gt=0, lt=1)] = 0.01  # false accept rate of a passage that `gate calibrate` was run for
     accept_photos: bool = False  # drive a real door without liveness

@@ -64,7 +64,7 @@ def det(found: Calibration) -> NDArray[np.uint8]:
     canvas[HEIGHT // 2 - 120 : HEIGHT // 2 + 120, : LEFT - 80] = cv2.rotate(turned, cv2.ROTATE_90_COUNTERCLOCKWISE)
     x, y = axes.x(found.measured_far), axes.y(1 - found.tar)
     write(f"threshold {found.threshold:.3f}", (x + 18, y - 34), 24, POINT, BOLD)
-    write(f"a passage keeps {found.far * 100:g} %", (x + 18, y - 8), 20, POINT)
+    write(f"for {found.far * 100:g} % of passages", (x + 18, y - 8), 20, POINT)
     return canvas
 
 

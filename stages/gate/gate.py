@@ -146,8 +146,9 @@ class Gate:
         self._passages.threshold = faces.threshold
         self._live_threshold = faces.live_threshold
         if self._calibration:
-            asked = (faces.model, self._config.mode, self._config.far, faces.threshold)
-            self._objection = self._calibration.objection(*asked, len(self._gallery.now), self._config.most)
+            config, photos = self._config, self._gallery.now.counts
+            asked = (faces.model, config.mode, config.far, faces.threshold, photos, config.most)
+            self._objection = self._calibration.objection(*asked)
 
     def _exchange(self, gallery: LiveGallery) -> None:
         """Who came in and went out, with the gates of other hosts."""

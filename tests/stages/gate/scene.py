@@ -96,7 +96,7 @@ def calibrated(**more: object) -> None:
         "genuine": 10,
         "impostor": 1000,
         "people": 40,
-        "gallery": 2,
+        "photos": 2,
         "most": 8,
         "made_at": "2026-01-01",
         "curve": (Point(0.6, 0.001, 0),),

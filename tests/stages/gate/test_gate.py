@@ -303,7 +303,7 @@ def real_door(**more: object) -> dict[str, object]:
         ({"model": "another"}, "uncalibrated"),
         ({"mode": "1:1"}, "uncalibrated"),
         ({"far": 0.1}, "uncalibrated"),
-        ({"gallery": 1}, "uncalibrated"),
+        ({"photos": 1}, "uncalibrated"),
         ({"most": 4}, "uncalibrated"),
         ({"threshold": 0.7}, "uncalibrated"),
     ],
@@ -315,6 +315,17 @@ def test_a_real_door_needs_a_calibration_that_holds(calibration: dict[str, objec
     door.comes("Ada")
     assert door.told() == [("refused", reason) if reason else ("opened", "")]
     assert door.decisions()[0].far == (0.01 if not reason else None)
+    door.gate.close()
+
+
+def test_another_photo_of_somebody_who_is_enrolled_outgrows_a_calibration() -> None:
+    calibrated(photos=2)
+    door = Door(**real_door())
+    door.comes("Ada")
+    door.store.add("Ada", MODEL, embedding(4)[None])
+    door.goes()
+    door.comes("Ada")
+    assert door.told() == [("opened", ""), ("refused", "uncalibrated")]
     door.gate.close()
 
 

@@ -61,7 +61,7 @@ export function threshold() {
       "of a comparison, measured": +found.measured_far.toPrecision(2), "95 %, people resampled": span(found.measured_far_span),
       "3/n, optimistic": +found.optimistic_far.toPrecision(2), "True accepts": found.tar.toFixed(3), "95 %": span(found.tar_span),
       People: found.people, "Genuine, impostor": `${found.genuine}, ${found.impostor}`,
-      "For a gallery of": found.gallery, "Faces a passage": found.most, Mode: found.mode, Made: new Date(found.made_at).toLocaleDateString(),
+      "Photos, at most": found.photos, "Faces a passage": found.most, Mode: found.mode, Made: new Date(found.made_at).toLocaleDateString(),
     };
     root.append(el("div", { class: "split" }, el("div", { class: "card" }, curve(found)),
       el("aside", { class: "card numbers" }, el("h2", {}, "Cosine similarity"), el("p", { class: "figure" }, found.threshold.toFixed(3)),
