@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Frames, Overwritten
 from pipeline.model import Model, ModelInfo, candidates
-from pipeline.registry import DETECTORS
+from pipeline.registry import DETECTORS, resolve, sha256_of
 from pipeline.types import Candidates, Frame
 from stages.embed import EMBEDDER, FEEDS
 from stages.layouts import LAYOUTS, Found, Layout, best, recognize, unstacked
@@ -34,8 +34,20 @@ class DetectConfig(NetworkConfig, frozen=True):
 
     def load(self, size: Size | None = None) -> Model:
         """As every network's, of the shipped detector where none is named."""
-        name = self.model or DETECTORS[candidates(self.provider)[0]]
-        return NetworkConfig.load(msgspec.structs.replace(self, model=name), size)
+        return NetworkConfig.load(msgspec.structs.replace(self, model=self.name), size)
+
+    @property
+    def name(self) -> str:
+        """The model's, of the shipped detector where none is named."""
+        return self.model or DETECTORS[candidates(self.provider)[0]]
+
+    @property
+    def identity(self) -> str:
+        """The file and the size of its input: where it is the same, faces are marked, and so cut out, alike.
+
+        Another size changes an embedding as much as another detector does (cosine 0.97, mean of 6 photos).
+        """
+        return f"{sha256_of(resolve(self.name))} {self.size or 'of its own'}"
 
 
 class Detect:

@@ -74,7 +74,8 @@ def calibrate(
         typer.echo(
             f"most alike: {names[one]} and {names[other]}, {near:.2f}; are they one person? Then say so, see --help"
         )
-    found = measure(compared, photos or now, far, mode, settings.most(), enrol.identity)
+    models = (enrol.identity, settings.detect.identity)
+    found = measure(compared, photos or now, far, mode, settings.most(), *models)
     path = store(home(), found)
     for text in told(found):
         typer.echo(text)
@@ -86,7 +87,9 @@ def calibrate(
     typer.echo(f"stored in {path}; a gate that is running takes it at its next start")
 
 
-def measure(compared: Comparisons, photos: int, far: float, mode: Mode, most: int, model: str) -> Calibration:
+def measure(
+    compared: Comparisons, photos: int, far: float, mode: Mode, most: int, model: str, detector: str
+) -> Calibration:
     """The calibration, for so many enrolled photos. Raises Failed where too few are compared for the rate."""
     if compared.people < FEWEST:
         raise Failed(f"{compared.people} people say nothing: give photos of {FEWEST} or more")
@@ -106,6 +109,7 @@ def measure(compared: Comparisons, photos: int, far: float, mode: Mode, most: in
     measured, tar = compared.far(threshold), compared.tar(threshold)
     return Calibration(
         model=model,
+        detector=detector,
         mode=mode,
         far=far,
         comparison_far=wanted,

@@ -30,6 +30,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """What `gate calibrate` found. Rates are shares of 1."""
 
     model: str  # identity of the embedder
+    detector: str  # identity, too: a face is cut out by the points that it marks
     mode: Mode
     far: float  # of a passage, as asked for
     comparison_far: float  # that a comparison of a face with a photo may have, so that a passage keeps `far`
@@ -50,6 +51,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     def objection(
         self,
         model: str,
+        detector: str,
         mode: str,
         far: float,
         threshold: float,
@@ -63,6 +65,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         again = "run gate calibrate again"
         if self.model != model:
             return f"the threshold was calibrated for another embedder: {again}"
+        if self.detector != detector:
+            return f"the threshold was calibrated for another detector or another detect.size: {again}"
         if self.mode != mode:
             return f"the threshold was calibrated for {self.mode}, and the gate runs {mode}: {again}"
         if self.far > far:

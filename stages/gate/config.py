@@ -61,6 +61,7 @@ class GateConfig(Config, frozen=True):
     retention: RetentionConfig = RetentionConfig()
     notify: tuple[Name, ...] = ()  # which of `act.outputs` are told of every decision
     models: Annotated[dict[str, str], DERIVED] = msgspec.field(default_factory=dict)  # what it does -> sha256
+    detector: Annotated[str, DERIVED] = ""  # identity
     simulated: Annotated[tuple[str, ...], DERIVED] = ("simulated",)  # outputs that open nothing
     most: Annotated[int, DERIVED] = 8  # embeddings of a passage
 

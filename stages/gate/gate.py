@@ -147,7 +147,7 @@ class Gate:
         self._live_threshold = faces.live_threshold
         if self._calibration:
             config, photos = self._config, self._gallery.now.counts
-            asked = (faces.model, config.mode, config.far, faces.threshold, photos, config.most)
+            asked = (faces.model, config.detector, config.mode, config.far, faces.threshold, photos, config.most)
             self._objection = self._calibration.objection(*asked)
 
     def _exchange(self, gallery: LiveGallery) -> None:

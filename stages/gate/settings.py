@@ -10,8 +10,7 @@ from pipeline.briefing import EngineConfig
 from pipeline.config import Config
 from pipeline.errors import Usage
 from pipeline.home import home
-from pipeline.model import candidates
-from pipeline.registry import DETECTORS, resolve, sha256_of
+from pipeline.registry import resolve, sha256_of
 from stages.act.act import ActConfig
 from stages.act.simulated import SimulatedConfig
 from stages.capture import CaptureConfig
@@ -76,7 +75,7 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
         capture=replace(given.capture, realtime=True),
         pick=replace(given.pick, most=most),
         match=replace(given.match, threshold=threshold),
-        gate=replace(gate, models=_hashes(given), simulated=simulated, most=most),
+        gate=replace(gate, models=_hashes(given), detector=given.detect.identity, simulated=simulated, most=most),
         act=replace(
             given.act,
             doors={door.name: door.output for door in gate.doors},
@@ -137,7 +136,6 @@ def warnings(settings: GateSettings) -> list[str]:
 
 def _hashes(given: GateSettings) -> dict[str, str]:
     """The sha256 of each model by what it does."""
-    detector = given.detect.model or DETECTORS[candidates(given.detect.provider)[0]]
-    models = {"detector": detector, "embedder": given.match.model}
+    models = {"detector": given.detect.name, "embedder": given.match.model}
     models |= {f"liveness-{place}": name for place, name in enumerate(given.liveness.models, 1)}
     return {what: sha256_of(resolve(name)) for what, name in models.items()}

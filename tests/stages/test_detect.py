@@ -61,6 +61,13 @@ def test_where_no_detector_is_named_a_cpu_gets_the_one_in_int8(monkeypatch: pyte
     assert {DETECTORS[provider] for provider in ("cuda", "tensorrt")} == {"centerface"}
 
 
+def test_a_detectors_identity_is_its_file_and_the_size_of_its_input() -> None:
+    shipped = DetectConfig(provider="cpu")
+    assert shipped.identity == DetectConfig(model=DETECTORS["cpu"], threshold=0.6).identity
+    others = (DetectConfig(model="centerface"), DetectConfig(provider="cpu", size=(192, 320)))
+    assert len({config.identity for config in (shipped, *others)}) == 3
+
+
 def labelled_faces(shared: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
     """Each group photo with the boxes (N, 4) xyxy of its 43 labelled faces in all."""
     folder = shared / "photos/dlib_faces"

@@ -84,6 +84,7 @@ def calibrated(**more: object) -> None:
     """A calibration of this scene is stored."""
     what = {
         "model": MODEL,
+        "detector": "detector:4567",
         "mode": "1:N",
         "far": 0.01,
         "comparison_far": 0.001,

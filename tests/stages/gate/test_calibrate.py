@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 import typer
@@ -15,15 +16,19 @@ from typer.testing import CliRunner, Result
 
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
+from stages.detect import DetectConfig
 from stages.gallery.commands import enroll
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.store import Store
 from stages.gate import calibration
 from stages.gate.calibrate import calibrate, measure
 from stages.gate.comparisons import Comparisons
+from stages.gate.config import GateConfig
 from stages.gate.curves import det
+from stages.gate.settings import GateSettings, completed
 
 MODEL = "embedder:0123"
+DETECTOR = "detector:4567"
 app = typer.Typer()
 app.command()(calibrate)
 
@@ -77,7 +82,7 @@ def test_a_passage_keeps_its_rate_however_many_photos_the_enrolled_have(photos: 
     gallery = crowd(5, photos, 0.7, 1, size=24)
     compared = Comparisons.of([*gallery, *crowd(strangers, 2, 0.7, 2, size=24)])
     far = max(0.05, 1.01 * compared.smallest_rate() * 8 / 2 * 5 * photos)
-    found = measure(compared, 5 * photos, far, "1:N", 8, MODEL)
+    found = measure(compared, 5 * photos, far, "1:N", 8, MODEL, DETECTOR)
     faces = np.concatenate(crowd(4000, 8, 0.7, 3, size=24))
     recognized = [((faces @ rows.T).max(axis=1) >= found.threshold).reshape(-1, 8).sum(axis=1) >= 2 for rows in gallery]
     assert np.any(recognized, axis=0).mean() <= far
@@ -105,9 +110,9 @@ def test_people_hang_together_and_the_bounds_know_it() -> None:
 def test_what_the_data_cannot_support_is_refused_with_what_they_can() -> None:
     compared = Comparisons.of(crowd(40, 2, 0.5, 1))
     with pytest.raises(Failed, match="cannot support a false accept rate of 1e-06") as caught:
-        measure(compared, 2, 1e-6, "1:N", 8, MODEL)
+        measure(compared, 2, 1e-6, "1:N", 8, MODEL, DETECTOR)
     smallest = float(str(caught.value).split("the smallest rate that they support is ")[1].split(":")[0])
-    assert measure(compared, 2, smallest * 1.1, "1:N", 8, MODEL).far == smallest * 1.1
+    assert measure(compared, 2, smallest * 1.1, "1:N", 8, MODEL, DETECTOR).far == smallest * 1.1
 
 
 def test_a_pair_of_faces_is_one_comparison() -> None:
@@ -121,7 +126,7 @@ def test_more_photos_and_more_faces_each_ask_for_a_higher_threshold() -> None:
     compared = Comparisons.of(crowd(200, 2, 0.5, 1))
 
     def threshold(photos: int = 2, most: int = 8) -> float:
-        found = measure(compared, photos, 0.05, "1:N", most, MODEL)
+        found = measure(compared, photos, 0.05, "1:N", most, MODEL, DETECTOR)
         assert found.comparison_far == pytest.approx(0.05 * 2 / (most * photos))
         return found.threshold
 
@@ -131,9 +136,9 @@ def test_more_photos_and_more_faces_each_ask_for_a_higher_threshold() -> None:
 
 def test_too_few_people_and_nobody_twice() -> None:
     with pytest.raises(Failed, match="9 people say nothing"):
-        measure(Comparisons.of(crowd(9, 2, 0.5, 1)), 2, 0.01, "1:N", 8, MODEL)
+        measure(Comparisons.of(crowd(9, 2, 0.5, 1)), 2, 0.01, "1:N", 8, MODEL, DETECTOR)
     with pytest.raises(Failed, match="nobody has two photos"):
-        measure(Comparisons.of(crowd(20, 1, 0.5, 1)), 2, 0.01, "1:N", 8, MODEL)
+        measure(Comparisons.of(crowd(20, 1, 0.5, 1)), 2, 0.01, "1:N", 8, MODEL, DETECTOR)
 
 
 def test_where_nobody_was_rejected_the_bound_is_of_people() -> None:
@@ -143,18 +148,19 @@ def test_where_nobody_was_rejected_the_bound_is_of_people() -> None:
 
 def test_a_calibration_is_kept_and_says_when_it_does_not_hold(places: Path) -> None:
     assert calibration.load(home()) is None
-    found = measure(Comparisons.of(crowd(200, 2, 0.5, 1)), 20, 0.05, "1:N", 8, MODEL)
+    found = measure(Comparisons.of(crowd(200, 2, 0.5, 1)), 20, 0.05, "1:N", 8, MODEL, DETECTOR)
     calibration.store(home(), found)
     kept = calibration.load(home())
     assert kept == found
-    holds = (MODEL, "1:N", 0.05, found.threshold, [10, 9, 1], 8)
+    holds = (MODEL, DETECTOR, "1:N", 0.05, found.threshold, [10, 9, 1], 8)
     assert kept
     assert kept.objection(*holds) == ""
-    assert kept.objection(MODEL, "1:N", 0.1, found.threshold + 0.1, [], 4) == ""
-    for place, worse in enumerate(("other", "1:1", 0.01, found.threshold - 0.1, [10, 9, 2], 9)):
+    assert kept.objection(MODEL, DETECTOR, "1:N", 0.1, found.threshold + 0.1, [], 4) == ""
+    for place, worse in enumerate(("other", "other", "1:1", 0.01, found.threshold - 0.1, [10, 9, 2], 9)):
         changed = [*holds[:place], worse, *holds[place + 1 :]]
         assert kept.objection(*changed), changed  # type: ignore[arg-type]
     assert "embedder" in kept.objection("other", *holds[1:])
+    assert "detector" in kept.objection(MODEL, "other", *holds[2:])
 
 
 @pytest.mark.parametrize(
@@ -167,14 +173,14 @@ def test_a_calibration_is_kept_and_says_when_it_does_not_hold(places: Path) -> N
 def test_photos_that_are_added_outgrow_a_calibration(
     mode: Literal["1:N", "1:1"], enough: list[int], too_many: list[int], said: str
 ) -> None:
-    found = measure(Comparisons.of(crowd(200, 2, 0.5, 1)), 6, 0.05, mode, 8, MODEL)
+    found = measure(Comparisons.of(crowd(200, 2, 0.5, 1)), 6, 0.05, mode, 8, MODEL, DETECTOR)
     assert found.outgrown(enough) == ""
     assert found.outgrown([]) == ""
     assert said in found.outgrown(too_many)
 
 
 def test_the_curve_is_drawn(places: Path) -> None:
-    found = measure(Comparisons.of(crowd(200, 2, 0.7, 1)), 2, 0.05, "1:N", 8, MODEL)
+    found = measure(Comparisons.of(crowd(200, 2, 0.7, 1)), 2, 0.05, "1:N", 8, MODEL, DETECTOR)
     far, frr = ([getattr(point, name) for point in found.curve] for name in ("far", "frr"))
     assert far == sorted(far, reverse=True)
     assert frr == sorted(frr)
@@ -232,6 +238,10 @@ def test_real_photos_support_five_in_a_hundred_and_not_one_in_ten_thousand(
     found = calibration.load(home())
     assert found
     assert (found.model, found.photos) == (enrol.identity, 4)
+    settings = completed(GateSettings(gate=GateConfig(liveness="none")), [])
+    assert found.detector == settings.gate.detector
+    smaller = completed(msgspec.structs.replace(settings, detect=DetectConfig(size=(192, 320))), [])
+    assert found.detector != smaller.gate.detector
     assert 0.4 < found.threshold < 0.7
     assert cv2.imread(str(places / "det.png")) is not None
     enroll("Alex Lacamoire", [examples / "alex-lacamoire.png"])

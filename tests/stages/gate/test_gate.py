@@ -37,7 +37,7 @@ class Door:
         for seed, name in enumerate(("Ada", "Bob"), 1):
             self.store.add(name, MODEL, embedding(seed)[None])
         self.people = {person.name: person.id.hex() for person in self.store.people()}
-        self.config = msgspec.convert({"liveness": "none"} | config, GateConfig)
+        self.config = msgspec.convert({"liveness": "none", "detector": "detector:4567"} | config, GateConfig)
         self.camera = Camera()
         self.tracks = 0
         self.gate = Gate(self.config)
@@ -301,6 +301,7 @@ def real_door(**more: object) -> dict[str, object]:
         (None, "uncalibrated"),
         ({}, ""),
         ({"model": "another"}, "uncalibrated"),
+        ({"detector": "another"}, "uncalibrated"),
         ({"mode": "1:1"}, "uncalibrated"),
         ({"far": 0.1}, "uncalibrated"),
         ({"photos": 1}, "uncalibrated"),
