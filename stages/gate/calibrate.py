@@ -134,11 +134,16 @@ def told(found: Calibration) -> list[str]:
     (low, high), (tar_low, tar_high) = found.measured_far_span, found.tar_span
     whose = "all who are enrolled" if found.mode == "1:N" else "the badge's holder"
     allowed = found.comparison_far
+    above = (
+        "  the estimate keeps the rate that was asked for, the upper bound does not: with it a passage may come to "
+        f"{min(1.0, found.far * high / allowed):.2g}; photos of more people narrow it"
+    )
     return [
         f"threshold {found.threshold:.3f} (cosine), for a false accept rate of {found.far:g} a passage",
         f"  that is {allowed:.2g} a comparison with a photo: of up to {found.most} faces {NEEDED} have to match, "
         f"against up to {found.photos} photos of {whose}",
         f"false accepts of a comparison {found.measured_far:.2g}, 95 % [{low:.2g}, {high:.2g}] (people resampled)",
+        *([above] if high > allowed else []),
         f"  no rate below {found.optimistic_far:.2g} could be seen at all (3/n, optimistic: all independent)",
         f"true accepts of a comparison {found.tar:.3f}, 95 % [{tar_low:.3f}, {tar_high:.3f}] (people resampled)",
         f"{found.people} people, {found.genuine} genuine and {found.impostor} impostor comparisons",

@@ -21,7 +21,7 @@ from stages.gallery.commands import enroll
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.store import Store
 from stages.gate import calibration
-from stages.gate.calibrate import calibrate, measure
+from stages.gate.calibrate import calibrate, measure, told
 from stages.gate.comparisons import Comparisons
 from stages.gate.config import GateConfig
 from stages.gate.curves import det
@@ -120,6 +120,16 @@ def test_a_pair_of_faces_is_one_comparison() -> None:
     compared = Comparisons.of(crowd(40, 1, 0.5, 1))
     assert len(compared.impostor) == 40 * 39 / 2
     assert compared.smallest_rate() == pytest.approx(3 / len(compared.impostor))
+
+
+def test_a_bound_above_the_rate_that_was_asked_for_is_told() -> None:
+    compared = Comparisons.of(crowd(40, 2, 0.5, 1))
+    found = measure(compared, 2, 0.2, "1:N", 8, MODEL, DETECTOR)
+    assert found.measured_far <= found.comparison_far < found.measured_far_span[1]
+    (line,) = [line for line in told(found) if "upper bound" in line]
+    assert f"a passage may come to {found.measured_far_span[1] * 8 / 2 * 2:.2g}" in line
+    within = msgspec.structs.replace(found, measured_far_span=(0.0, found.comparison_far))
+    assert not any("upper bound" in line for line in told(within))
 
 
 def test_more_photos_and_more_faces_each_ask_for_a_higher_threshold() -> None:
