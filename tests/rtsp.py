@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import signal
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,51 @@ def serving(mounts: Mapping[str, str], login: str = "", shared: bool = False) ->
         yield server
     finally:
         server.stop()
+
+
+class Network:
+    """A network between a server and who connects to `address`: it can hold back what comes, and lose none of it."""
+
+    def __init__(self, address: str) -> None:
+        host, _, path = address.removeprefix("rtsp://").partition("/")
+        self._server = host.rpartition(":")[::2]
+        self._flows = threading.Event()
+        self._flows.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self.address = f"rtsp://127.0.0.1:{self._listener.getsockname()[1]}/{path}"
+        threading.Thread(target=self._connect, daemon=True).start()
+
+    def hold(self) -> None:
+        """Deliver nothing from now on, and keep what the server sends."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """Deliver what was held back, and what comes."""
+        self._flows.set()
+
+    def close(self) -> None:
+        """Cut all connections."""
+        self._flows.set()
+        for end in (self._listener, *self._ends):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _connect(self) -> None:
+        with suppress(OSError):
+            while True:
+                ours = self._listener.accept()[0]
+                theirs = socket.create_connection(self._server)
+                self._ends += (ours, theirs)
+                for pair in ((ours, theirs), (theirs, ours)):
+                    threading.Thread(target=self._pump, args=pair, daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                self._flows.wait()
+                target.sendall(data)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ OPTIONS = {
     "input_format": r"[a-z0-9_]{1,20}",
     **dict.fromkeys(("analyzeduration", "buffer_size", "live_start_index", "max_delay", "probesize"), _NUMBER),
     "reorder_queue_size": _NUMBER,
+    "use_wallclock_as_timestamps": r"0|1",
 }
 
 

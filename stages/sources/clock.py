@@ -1,4 +1,4 @@
-"""Time of live streams: stamps that keep rising, when a picture is due, and whether pictures pile up."""
+"""Time of live streams: stamps that keep rising, when a picture is due, how late one is, and whether they pile up."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ class LiveClock:
             self.offset_ns = None
         self._anchor = None
 
-    def stamp(self, pts: int | None, base: Fraction | None) -> int:
-        """The time of the frame that came now, ns: strictly more than the one before."""
-        now = time.monotonic_ns()
+    def stamp(self, pts: int | None, base: Fraction | None, now: int) -> int:
+        """The time of the frame that came `now` (time.monotonic_ns()), ns: strictly more than the one before."""
         last = self._last_ns
         expected = 0 if last is None else last + max(now - self._seen_ns, 1)
         stamped = expected
@@ -51,11 +50,35 @@ class LiveClock:
         return max(0.0, self._anchor + pts_ns / SECOND - now)
 
 
+class Lateness:
+    """How much later pictures come than by the shortest way that one of their connection has taken.
+
+    The network, the camera and the decoder may each hold a picture back: only its own time tells. What every picture
+    takes cannot be told. What looks like a delay that grows by less than `DRIFT` is a clock that goes slower.
+    """
+
+    DRIFT = 0.002  # cameras are off by 0.1 % at most; a delay of a second that stays is forgotten in eight minutes
+
+    def __init__(self) -> None:
+        self._least_ns: int | None = None
+        self._seen_ns = 0
+
+    def __call__(self, pts_ns: int, now: int) -> int:
+        """How late the picture of this time is, which came `now` (time.monotonic_ns()), ns."""
+        took = now - pts_ns
+        least = took if self._least_ns is None else self._least_ns + int(self.DRIFT * (now - self._seen_ns))
+        self._least_ns, self._seen_ns = min(took, least), now
+        return took - self._least_ns
+
+
 class Backlog:
     """Notices that decoding is slower than the stream, and drops packets until it has caught up.
 
     Who keeps up waits for each packet. Where reading takes next to no time for a second, packets are queueing: from
     there on they are dropped, until one had to be waited for and a key frame comes after it.
+
+    `settled` once one had to be waited for, or after that second: what a connection begins with has waited somewhere,
+    while its streams were looked for, or in a server that keeps all since its last key frame for who comes.
     """
 
     WINDOW_S = 1.0
@@ -67,16 +90,19 @@ class Backlog:
         self._waited = 0.0
         self._dropping = False
         self._caught_up = False
+        self.settled = False
 
     def drops(self, began: float, ended: float, key: bool) -> bool:
         """Whether to drop the packet that was read from `began` to `ended` (time.monotonic())."""
         self._waited += ended - began
+        waited, over = ended - began >= self.WAIT_S, ended - self._since >= self.WINDOW_S
+        self.settled |= waited or over
         if self._dropping:
-            self._caught_up |= ended - began >= self.WAIT_S
+            self._caught_up |= waited
             self._dropping = not (self._caught_up and key)
             if not self._dropping:
                 self._since, self._waited = ended, 0.0
-        elif ended - self._since >= self.WINDOW_S:
+        elif over:
             self._dropping = self._waited < self.SHARE * (ended - self._since)
             self._caught_up = False
             self._since, self._waited = ended, 0.0

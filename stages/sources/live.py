@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import Failed
 from pipeline.frames import Mark
 from stages.sources.address import device, masked
-from stages.sources.clock import Backlog, LiveClock
+from stages.sources.clock import Backlog, Lateness, LiveClock
 from stages.sources.media import TIMEOUT_S, reason, video_stream
 from stages.sources.packets import Packets
 from stages.sources.picture import Picture, State
@@ -35,6 +35,7 @@ PICTURE_S = 60.0  # until the first picture: cameras may be half a minute from o
 # its first picture 10 s later; and it saves nothing, as what waits is decoded at once and only the newest is shown.
 _RTSP = {"rtsp_transport": "tcp", "allowed_media_types": "video", "analyzeduration": "500000", "timeout": "5000000"}
 _HTTP = {"analyzeduration": "1000000", "timeout": "5000000"}
+_NO_TIMESTAMPS = 128  # AVFMT_NOTIMESTAMPS, avformat.h
 # What an address, and whatever a server or a playlist sends on from there, may be read with: never a local file.
 _PROTOCOLS = {
     "rtsp": "rtsp,rtp,udp,tcp,http,httpproxy",
@@ -59,6 +60,8 @@ class Live:
         self._connected = after is not None and after.seq >= 0  # and with a picture
         self._seq = after.seq if after else -1
         self._clock = LiveClock(after.pts_ns if after and after.key_seq >= 0 else None)
+        self._lateness: Lateness | None = None
+        self._backlog: Backlog | None = None
         self._key = (0, 0)
         self._newest: Picture | None = None
         self._fresh = threading.Condition()
@@ -145,7 +148,8 @@ class Live:
     def _follow(self, container: InputContainer, stream: VideoStream) -> bool:
         paced = _comes_in_pieces(container)
         self._clock.reconnect()
-        backlog = None if paced else Backlog()
+        self._backlog = None if paced else Backlog()
+        self._lateness = Lateness() if not paced and self._tells_times(container) else None
         packets = container.demux()  # the sound too: it must not hide that the picture has stopped
         last = began = time.monotonic()
         while not self._stop.is_set():
@@ -156,7 +160,7 @@ class Live:
             if now - began >= TIMEOUT_S:
                 return False  # what a read that timed out still hands over was left in the parser
             if packet.stream_index == stream.index:
-                if backlog is not None and backlog.drops(began, now, packet.is_keyframe):
+                if self._backlog is not None and self._backlog.drops(began, now, packet.is_keyframe):
                     self._seq += 1
                 else:
                     self._decode(packet, stream, paced)
@@ -189,6 +193,10 @@ class Live:
             self._packets.open(stream)
         return stream
 
+    def _tells_times(self, container: InputContainer) -> bool:
+        """Whether its times are the sender's: of MJPEG over HTTP ffmpeg makes them up, 25 a second. USB delays none."""
+        return device(self._address) is None and not container.format.flags & _NO_TIMESTAMPS
+
     def _decode(self, packet: Packet[Stream], stream: VideoStream, paced: bool) -> None:
         try:
             frames = packet.decode()
@@ -199,14 +207,18 @@ class Live:
                 self._show(frame, stream, paced)
 
     def _show(self, frame: VideoFrame, stream: VideoStream, paced: bool) -> None:
-        pts_ns = self._clock.stamp(frame.pts, stream.time_base)
+        now = time.monotonic_ns()
+        pts_ns = self._clock.stamp(frame.pts, stream.time_base, now)
+        late_ns = self._lateness(pts_ns, now) if self._lateness else 0
         if paced:
             self._stop.wait(self._clock.until_due(pts_ns))
         self._seq += 1
-        self._connected = True
         if frame.key_frame or self._seq == 0:
             self._key = self._seq, pts_ns
-        picture = Picture(self._seq, time.monotonic_ns(), pts_ns, *self._key, frame)
+        if self._lateness and self._backlog and not self._backlog.settled:
+            return  # nobody knows yet how late it is
+        self._connected = True
+        picture = Picture(self._seq, time.monotonic_ns() - late_ns, pts_ns, *self._key, frame)
         with self._fresh:
             self._newest = picture
             self.state = "running"

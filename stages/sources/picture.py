@@ -23,7 +23,7 @@ class Picture:
     """What a source gives: pixels of some format, and where they stand in the source."""
 
     seq: int
-    captured_ns: int  # this host's monotonic clock, when the picture came out of its decoder
+    captured_ns: int  # this host's monotonic clock: when it came out of its decoder, less how late it was
     pts_ns: int  # the stream's own time, strictly rising
     key_seq: int  # the key frame from which this one can be decoded
     key_pts_ns: int

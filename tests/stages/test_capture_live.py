@@ -8,12 +8,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import av
+import cv2
+import numpy as np
 import pytest
 
 from pipeline.errors import Failed, Usage
@@ -21,12 +23,12 @@ from pipeline.frames import Mark
 from pipeline.graph import Source
 from pipeline.types import Frame
 from stages.capture import Capture, CaptureConfig, is_live, masked, parse_sources
-from stages.sources.clock import JUMP_NS, Backlog, LiveClock
+from stages.sources.clock import JUMP_NS, Backlog, Lateness, LiveClock
 from stages.sources.live import Live
 from stages.sources.picture import SECOND
 from tests import rtsp
 from tests.command import GATE
-from tests.rtsp import RtspServer, clip, pattern, serving
+from tests.rtsp import Network, RtspServer, clip, pattern, serving
 from tests.stages.clips import Rings, film, number
 
 PATIENCE_S = 60
@@ -104,6 +106,34 @@ def test_a_camera_that_hangs_is_lost(rtsp_server: RtspServer, live: Callable[...
     until(answers, bool)
     rtsp_server.freeze()
     until(answers, lambda _: capture.state == "reconnecting")
+
+
+def test_a_picture_that_the_network_held_back_is_not_new(rtsp_server: RtspServer, live: Callable[..., Capture]) -> None:
+    with closing(Network(rtsp_server.address())) as network:
+        answers = iter(live(network.address))
+        before = until(answers, lambda frames: len(frames) == 30)
+        network.hold()
+        held_ns = time.monotonic_ns()
+        until(answers, lambda _: time.monotonic_ns() - held_ns > 2.5 * SECOND)
+        network.flow()
+        after = until(answers, lambda frames: bool(frames) and frames[-1].pts_ns > before[-1].pts_ns + 4 * SECOND)
+    took = [frame.captured_ns - frame.pts_ns for frame in before + after]
+    assert max(took) - min(took) < SECOND  # the gate's deadline
+    assert rising(before + after)
+
+
+def test_what_a_connection_begins_with_is_not_new(
+    rtsp_server: RtspServer, live: Callable[..., Capture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(self: Live) -> av.container.InputContainer:
+        container = open_live(self)
+        threading.Event().wait(2)  # pictures pile up, as in a server that keeps the last ones for who comes
+        return container
+
+    monkeypatch.setattr(Live, "_open", slowly)
+    frames = until(iter(live(rtsp_server.address())), lambda frames: len(frames) == 60)
+    took = [frame.captured_ns - frame.pts_ns for frame in frames]
+    assert max(took) - min(took) < SECOND
 
 
 def test_a_clip_over_rtsp_shows_its_pictures(tmp_path: Path, live: Callable[..., Capture], rings: Rings) -> None:
@@ -282,12 +312,85 @@ def test_times_keep_rising_over_losses_and_jumps() -> None:
     for pts, lost in ms:
         if lost:
             clock.reconnect()
-        stamps.append(clock.stamp(pts * base // 1000, Fraction(1, base)))
-    stamps.append(clock.stamp(None, None))
+        stamps.append(clock.stamp(pts * base // 1000, Fraction(1, base), time.monotonic_ns()))
+    stamps.append(clock.stamp(None, None, time.monotonic_ns()))
     assert stamps[:3] == [0, SECOND // 25, 2 * SECOND // 25]
     assert all(a < b for a, b in pairwise(stamps))
     assert stamps[-1] < JUMP_NS
     assert stamps[7] - stamps[6] == SECOND // 25
+
+
+def lateness(sent: Iterator[tuple[int | None, int]] | list[tuple[int | None, int]]) -> list[int]:
+    """How late pictures are, ms, of which each has a pts and a time of arrival in ms."""
+    clock, late = LiveClock(None), Lateness()
+    return [
+        round(late(clock.stamp(pts, Fraction(1, 1000), SECOND // 1000 * at), SECOND // 1000 * at) / 1e6)
+        for pts, at in sent
+    ]
+
+
+STEADY = [(40 * n, 500 + 40 * n) for n in range(100)]
+
+
+def test_a_picture_is_as_late_as_it_comes_after_the_others() -> None:
+    assert not any(lateness(STEADY))
+    burst = [(4000 + 40 * n, 8500 + 5 * n) for n in range(114)]  # 4 s of nothing, and then at once what was held back
+    late = lateness(STEADY + burst)[100:]
+    assert late == [pytest.approx(4000 - 35 * n, abs=20) for n in range(114)]  # 20: what may be forgotten in 8 s
+    jitter = [(40 * n, 500 + 40 * n + n % 3 * 10) for n in range(100)]
+    assert lateness(jitter) == [n % 3 * 10 for n in range(100)]
+
+
+@pytest.mark.parametrize("rate", [0.999, 1.001])
+def test_a_clock_that_is_off_makes_nothing_late(rate: float) -> None:
+    day = [(round(rate * at), at) for at in range(0, 24 * 3600_000, 200)]
+    assert max(lateness(day)) <= 2
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [None] * 100,
+        [7] * 100,
+        [40 * (n % 50) for n in range(100)],
+        [40 * n + (5000 if n == 50 else 0) for n in range(100)],
+        [40 * n + (3000 if n >= 50 else 0) for n in range(100)],
+    ],
+    ids=["none", "constant", "from 0 again", "one ahead", "all ahead from there on"],
+)
+def test_times_that_tell_nothing_make_nothing_late(times: list[int | None]) -> None:
+    assert max(lateness([(pts, 500 + 40 * n) for n, pts in enumerate(times)])) <= 1
+
+
+def test_mjpeg_over_http_is_not_late_by_the_times_that_ffmpeg_makes_up(live: Callable[..., Capture]) -> None:
+    pause_s = 0.1
+    jpeg = cv2.imencode(".jpg", np.zeros((96, 160, 3), np.uint8))[1].tobytes()
+
+    class Camera(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+            self.end_headers()
+            with suppress(OSError):
+                while not closing_down.wait(pause_s):
+                    head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                    self.wfile.write(head.encode() + jpeg + b"\r\n")
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    closing_down = threading.Event()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        answers = iter(live(f"http://127.0.0.1:{server.server_port}/"))
+        first = until(answers, lambda frames: bool(frames) and frames[-1].seq >= 5)[-1]
+        last = until(answers, lambda frames: bool(frames) and frames[-1].seq >= first.seq + 15)[-1]
+        closing_down.set()
+        server.shutdown()
+        thread.join()
+    assert last.captured_ns - first.captured_ns > 0.7 * pause_s * SECOND * (last.seq - first.seq)
+    assert last.pts_ns - first.pts_ns == (last.seq - first.seq) * SECOND // 25
 
 
 def test_a_backlog_is_dropped_up_to_a_key_frame_that_came_in_time() -> None:
@@ -308,6 +411,18 @@ def test_a_backlog_is_dropped_up_to_a_key_frame_that_came_in_time() -> None:
     assert read(waiting_s=0.03, decoding_s=0)  # caught up, but nothing to decode from
     assert not read(waiting_s=0.03, decoding_s=0, key=True)
     assert not read(waiting_s=0.03, decoding_s=0)
+
+
+def test_a_connection_has_settled_once_a_packet_was_waited_for_or_none_was_in_a_second() -> None:
+    for waits_s in ([0.0001] * 10 + [0.02], [0.0001] * 200):
+        backlog, now = Backlog(), time.monotonic()
+        settled = []
+        for wait_s in waits_s:
+            backlog.drops(now, now + wait_s, False)
+            now += wait_s + 0.01
+            settled.append(backlog.settled)
+        assert not any(settled[:10])
+        assert settled[-1]
 
 
 @pytest.mark.parametrize(
