@@ -32,6 +32,7 @@ from pipeline.control import (
 from pipeline.errors import Failed
 from pipeline.frames import RingInfo, allocate
 from pipeline.graph import Process, Source, expand
+from pipeline.logs import rotate
 from pipeline.metrics import Counter, State
 from pipeline.rundir import RunDirectory
 
@@ -94,6 +95,7 @@ class Supervisor:
                 self._gone(child)
             self._watch(child)
         self._hasten()
+        rotate(self._log_file)
         return any(child.running for child in self.children)
 
     def is_under_way(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import logs
 from pipeline.briefing import EngineConfig
 from pipeline.config import Config
 from pipeline.graph import Process, Source, every, fuse, head, latest, packets, spread
@@ -101,6 +102,41 @@ def test_one_frame_in_a_hundred_leaves_its_trace_in_the_log(tmp_path: Path) -> N
     ages = [line["age_ms"] for line in traces if line["seq"] == 100]
     assert 0 < ages[0] < ages[1] < ages[2]
     assert len(traces) == 6
+
+
+def test_a_log_that_has_grown_is_renamed_and_all_write_on_into_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MOST_BYTES", 2000)
+    monkeypatch.setattr(logs, "FILES", 1000)
+    run = Run(tmp_path)
+    run.settings["Count"] = CountConfig(frames=10**9)
+    files: list[Path] = []
+
+    def look(supervisor: Supervisor) -> None:
+        files[:] = tmp_path.glob("log.jsonl*")
+        if len(files) == 4:
+            supervisor.finish()
+
+    run.go(meddle=look)
+    files[:] = tmp_path.glob("log.jsonl*")
+    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    assert {line["process"] for line in lines if line["event"] == "ended"} == {"count-a", "look", "write"}
+    traced = [line["seq"] for line in lines if line["event"] == "trace" and line["process"] == "write"]
+    assert sorted(traced) == list(range(0, run.seqs()[-1] + 1, 100))
+    assert all(path.stat().st_size >= 2000 for path in files if path.name != "log.jsonl")
+
+
+def test_of_a_log_the_newest_files_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MOST_BYTES", 3)
+    path = tmp_path / "gate.log"
+    logs.rotate(path)  # before the first line
+    for content in ("one", "two", "three", "four", "five", "six", "7"):
+        path.write_text(content)
+        logs.rotate(path)
+    kept = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    old = {"gate.log.1": "six", "gate.log.2": "five", "gate.log.3": "four", "gate.log.4": "three"}
+    assert kept == {"gate.log": "7"} | old
 
 
 @pytest.mark.parametrize("seed", range(3))
