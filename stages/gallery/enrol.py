@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.config import Config
 from pipeline.errors import Failed, Usage
@@ -35,6 +37,7 @@ GREY = (114, 114, 114)
 # Pixels, shorter side of the box. Cosine similarity to another photo of the person, mean of 13 people with dlib_face:
 # 0.79 from 96 pixels, 0.75 from 40, 0.68 from 24, 0.60 from 20.
 SMALLEST = 40
+MOST_PIXELS = 51_000_000  # a phone's "50 megapixels"; few bytes of a PNG or a GIF can hold billions of pixels
 ANIMATED = (b"GIF8", b"RIFF", b"\x89PNG")  # how files begin that may hold several pictures
 
 
@@ -172,9 +175,13 @@ def read(path: Path) -> NDArray[np.uint8]:
 
 
 def decoded(content: bytes, name: str) -> NDArray[np.uint8]:
-    """The same of a file's content. Raises Failed for what is no photo."""
+    """The same of a file's content. Raises Failed for what is no photo, moves, or has more than `MOST_PIXELS`."""
     if not content:
         raise Failed(f"the photo {name} is empty (0 bytes): copy it again")
+    wide, high = _size(content, name)
+    if wide * high > MOST_PIXELS:
+        most = MOST_PIXELS // 10**6
+        raise Failed(f"the photo {name} has {wide} x {high} pixels: save it smaller, with {most} million at most")
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -182,12 +189,24 @@ def decoded(content: bytes, name: str) -> NDArray[np.uint8]:
     if pixels is None:
         raise Failed(f"{name} is no photo, or a damaged one: save it again as a JPEG")
     if content.startswith(ANIMATED):
-        _, animation = cv2.imdecodeanimation(np.frombuffer(content, np.uint8))
+        read, animation = cv2.imdecodeanimation(np.frombuffer(content, np.uint8), start=0, count=2)
+        if not read:
+            raise Failed(f"{name} is no photo, or a damaged one: save it again as a JPEG")
         if len(animation.frames) > 1:
             raise Failed(f"the photo {name} moves: take a picture that stands still")
     pixels = shrunk(pixels.astype(np.uint8, copy=False))
     high, wide = (round(BORDER * side) for side in pixels.shape[:2])
     return cv2.copyMakeBorder(pixels, high, high, wide, wide, cv2.BORDER_CONSTANT, value=GREY).astype(np.uint8)
+
+
+def _size(content: bytes, name: str) -> tuple[int, int]:
+    """Width and height, of which nothing is decoded. Raises Failed for what is no photo."""
+    Image.MAX_IMAGE_PIXELS = None  # the limit is ours: Pillow's warns on standard error
+    try:
+        with Image.open(BytesIO(content)) as image:
+            return image.size
+    except (OSError, ValueError) as error:
+        raise Failed(f"{name} is no photo, or a damaged one: save it again as a JPEG") from error
 
 
 def shrunk(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,17 @@ def picture(number: int, width: int = 160, height: int = 96) -> NDArray[np.uint8
     for bit in range(BITS):
         image[: height // 2, bit * width // BITS : (bit + 1) * width // BITS] = 255 * (number >> bit & 1)
     return image
+
+
+def vast_png() -> bytes:
+    """A PNG of 20,000 x 20,000 black pixels, of one bit each, in 49 kB."""
+    side = 20_000
+    rows = zlib.compress(bytes((1 + side // 8) * side), 9)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def number(image: NDArray[np.uint8]) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import islice, pairwise
@@ -15,10 +17,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from pipeline.briefing import environment
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Mark
 from stages.capture import Capture, CaptureConfig, parse_sources
-from tests.stages.clips import FORMATS, Rings, Seen, film, number, picture, watch
+from tests.command import ROOT
+from tests.stages.clips import FORMATS, Rings, Seen, film, number, picture, vast_png, watch
 
 Open = Callable[..., Capture]
 
@@ -381,6 +385,25 @@ def test_a_damaged_image_fails_when_it_is_its_turn(tmp_path: Path, capture: Open
     seen, sentence = failure(capture(tmp_path), rings)
     assert len(seen) == 1
     assert "2.webp is a damaged image" in sentence
+
+
+READ = """
+import sys
+from pathlib import Path
+from pipeline.errors import Failed
+from stages.sources.images import Images
+try: list(Images(Path(sys.argv[1]), None))
+except Failed as error: print(error)
+"""
+
+
+def test_a_small_file_that_would_be_a_huge_image_is_not_unpacked(tmp_path: Path) -> None:
+    """In a process of the graph, which gets the limit with its environment."""
+    (tmp_path / "1.png").write_bytes(vast_png())
+    command = [sys.executable, "-c", READ, str(tmp_path)]
+    limits = environment(1)
+    done = subprocess.run(command, env=limits, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert "1.png is a damaged image" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(

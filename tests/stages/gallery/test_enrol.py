@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.errors import Failed, Usage
 from stages.detect import DetectConfig
 from stages.gallery.enrol import LONGEST, Enrol, EnrolConfig, read
+from tests.stages.clips import vast_png
 
 SAMPLE = next((Path(__file__).parents[3] / "samples" / "enrol").glob("*.jpg"))
 
@@ -101,6 +103,25 @@ def cut_off(path: Path, portrait: NDArray[np.uint8]) -> str:
     return "is no photo, or a damaged one"
 
 
+def vast(path: Path, portrait: NDArray[np.uint8]) -> str:
+    path.write_bytes(vast_png())
+    return "has 20000 x 20000 pixels: save it smaller, with 51 million at most"
+
+
+def moving(path: Path, portrait: NDArray[np.uint8]) -> str:
+    first, *rest = (Image.fromarray(portrait[:, ::step, ::-1]).resize((320, 240)) for step in (1, -1, 2))
+    first.save(path, "PNG", save_all=True, append_images=rest)
+    return "moves"
+
+
+def moving_and_cut_off(path: Path, portrait: NDArray[np.uint8]) -> str:
+    """Its first picture is whole, so that it can be taken for one that stands still."""
+    moving(path, portrait)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    return "is no photo, or a damaged one"
+
+
 def missing(path: Path, portrait: NDArray[np.uint8]) -> str:
     return "there is no photo"
 
@@ -110,7 +131,19 @@ def a_folder(path: Path, portrait: NDArray[np.uint8]) -> str:
     return "there is no photo"
 
 
-BAD = [no_face, two_faces, small_face, nothing_in_it, no_picture, cut_off, missing, a_folder]
+BAD = [
+    no_face,
+    two_faces,
+    small_face,
+    nothing_in_it,
+    no_picture,
+    cut_off,
+    vast,
+    moving,
+    moving_and_cut_off,
+    missing,
+    a_folder,
+]
 
 
 @pytest.mark.parametrize("make", BAD)
