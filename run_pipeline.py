@@ -35,6 +35,7 @@ from pipeline.watch import Watch
 
 try:
     from stages.act.act import Act
+    from stages.act.gpio import shut
     from stages.capture import Capture, CaptureConfig, check_name, from_environment, masked, parse_sources
     from stages.clips.clips import Clips
     from stages.crop import Crop, CropConfig
@@ -167,6 +168,7 @@ def gate(
     given = load(config, GateSettings) if config else GateSettings()
     sources = parse_sources(source or given.source or from_environment() or [str(SAMPLE)])
     settings = completed(given, [one.name for one in sources])
+    shut(settings.act.outputs)  # before anything that may fail or take its time
     log = home() / "gate.log"
     home().mkdir(mode=0o700, parents=True, exist_ok=True)
     log_to(log, "supervisor")
@@ -174,6 +176,7 @@ def gate(
     report = gate_commands.Announcer(settings, as_json)
     with Supervisor(GATE, sources, settings.by_stage(), settings.engine, log) as supervisor:
         _follow(supervisor, report, seconds, signals)
+    shut(settings.act.outputs)
     report.end()
     for sentence in supervisor.failures:
         typer.echo(f"framewire: {sentence}", err=True)

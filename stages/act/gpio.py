@@ -1,8 +1,13 @@
-"""A relay at a pin of this machine, by gpiozero (BSD-3); tried with gpiozero's mock pins, not on hardware yet."""
+"""A relay at a pin of this machine, by gpiozero (BSD-3); tried with gpiozero's mock pins, not on hardware yet.
+
+The time for which a door is open is kept here: a pin whose process is killed may stay on until `shut`, or a restart of
+the process, switches it off. Only the kernel or a relay with a timer of its own are faster: see README.md.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 from pipeline.errors import Failed
 from stages.act.output import OutputConfig, OutputFailed
@@ -17,7 +22,7 @@ class GpioConfig(OutputConfig, frozen=True, tag="gpio"):
 
 
 class Gpio:
-    """On while the door is open; off from the start, at the end, and when nobody says otherwise."""
+    """On while the door is open; off from when this is made, whatever the pin was before, and at the end."""
 
     def __init__(self, config: GpioConfig) -> None:
         try:
@@ -56,3 +61,10 @@ class Gpio:
             if self._timer:
                 self._timer.cancel()
             self._relay.close()
+
+
+def shut(outputs: Iterable[OutputConfig]) -> None:
+    """Switch off the relays among `outputs`, whatever a process that was killed left on, and let go. Raises Failed."""
+    for config in outputs:
+        if isinstance(config, GpioConfig):
+            Gpio(config).close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import sys
 import time
 import tty
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from stages.act.gpio import Gpio, GpioConfig
 from stages.act.osdp import Osdp, OsdpConfig
 from stages.act.output import OutputFailed
 from stages.events.records import Command
+from tests.command import ROOT, User
 from tests.stages.act.test_outputs import notice, until
 
 COMMAND = Command("c0ffee", "front", 3, 2.5, 5_000_000_000)
@@ -213,3 +216,55 @@ def test_a_relay_is_off_then_on_for_a_time_then_off(pins: MockFactory, active_hi
 def test_a_pin_that_is_none(pins: MockFactory) -> None:
     with pytest.raises(Failed, match="the pin GPIO99 cannot be used"):
         Gpio(GpioConfig(name="relay", pin="GPIO99"))
+
+
+KILLED = """
+import gpiozero
+from gpiozero.pins.mock import MockFactory
+
+gpiozero.Device.pin_factory = MockFactory()
+pin = gpiozero.Device.pin_factory.pin("GPIO17")
+
+
+def left_on(*_):
+    \"\"\"As a process that is killed leaves it.\"\"\"
+    print("was", pin.state)
+    pin.function, pin.state = "output", True
+
+
+import run_pipeline
+
+left_on()
+run_pipeline._follow = left_on
+try:
+    run_pipeline.app()
+finally:
+    print("in the end", pin.state, pin.function)
+"""
+
+
+def test_what_a_killed_gate_left_on_is_switched_off_before_all_else_and_in_the_end(tmp_path: Path) -> None:
+    user = User(tmp_path)
+    config = tmp_path / "gate.toml"
+    config.write_text("""
+[gate]
+accept_photos = true
+liveness = "none"
+doors = [{name = "front", output = "relay"}]
+
+[[act.outputs]]
+kind = "gpio"
+name = "relay"
+pin = "GPIO17"
+""")
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, "gate", "--config", config],
+        env=user.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.splitlines().count("was False") == 2, done.stderr
+    assert "in the end False input" in done.stdout
