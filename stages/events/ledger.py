@@ -217,6 +217,10 @@ class Ledger:
         with schema.told(self.path):
             Rows(self.path).truncate_log()
 
+    def remove_copies(self, older_than_s: float = 0.0) -> list[Path]:
+        """Remove what an update has left of what was there before, as nothing is erased in it; which files."""
+        return schema.remove_copies(self.path, older_than_s)
+
     def sweep(self) -> None:
         """Delete open passages that cannot be read any more."""
         with self.commit() as commit:

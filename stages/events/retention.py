@@ -10,6 +10,7 @@ from msgspec import Meta
 from pipeline.config import Config
 from stages.events.ledger import Ledger
 
+COPY_DAYS = 7.0
 DAY_NS = 86_400_000_000_000
 OLD = (
     "SELECT max(seq) FROM chain WHERE at_ns < ?1"
@@ -28,7 +29,12 @@ class RetentionConfig(Config, frozen=True):
 
 
 def retain(ledger: Ledger, config: RetentionConfig) -> None:
-    """Remove what is too old. Rows go as a prefix, so that the chain stays whole."""
+    """Remove what is too old. Rows go as a prefix, so that the chain stays whole.
+
+    A copy from before an update goes after a week, or as soon as any of it may be too old.
+    """
+    periods = (COPY_DAYS, config.events, config.strangers, config.snapshots, config.clips)
+    ledger.remove_copies(min(days for days in periods if days is not None) * DAY_NS / 1e9)
     if seq := _old(ledger, config.snapshots):
         with ledger.commit() as commit:
             commit.forget_snapshots(seq)

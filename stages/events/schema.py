@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import Failed
@@ -52,6 +54,8 @@ SINCE_2 = (
     "CREATE INDEX faces_of_person ON faces(person)",
 )
 
+log = logging.getLogger(__name__)
+
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the database, for one thread at a time; it stays open. Raises Failed."""
@@ -81,7 +85,10 @@ def create(rows: sqlite3.Connection) -> None:
 
 
 def copy(path: Path) -> None:
-    """Keep a copy beside a database that is about to be brought up to date, named after its version."""
+    """Keep a copy beside a database that is about to be brought up to date, named after its version.
+
+    Nothing is erased in it, so whoever erases or cuts off calls `remove_copies`.
+    """
     with told(path), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source:
         kept = path.with_name(f"{path.name}.v{source.execute('PRAGMA user_version').fetchone()[0]}")
         if kept.exists():
@@ -93,6 +100,20 @@ def copy(path: Path) -> None:
             source.backup(target)
         sync(beside)
         beside.replace(kept)
+
+
+def remove_copies(path: Path, older_than_s: float) -> list[Path]:
+    """Remove the copies that are so old, or from the future; which files."""
+    removed = []
+    with told(path):
+        for kept in path.parent.glob(f"{path.name}.v*"):
+            with suppress(FileNotFoundError):  # another process was faster
+                if abs(time.time() - kept.stat().st_mtime) >= older_than_s:
+                    kept.unlink()
+                    removed.append(kept)
+    for kept in removed:
+        log.warning("%s is removed: a copy from before an update, in which nothing is erased", kept)
+    return removed
 
 
 def lock(home: Path) -> int:

@@ -66,7 +66,8 @@ class Noted:
         return self._ledger.owners()
 
     def erase(self, *owners: bytes) -> None:
-        """Erase their events, and cover their faces in the snapshots of others."""
+        """Erase their events, and cover their faces in the snapshots of others; no copy has them either."""
+        self._ledger.remove_copies()
         self._ledger.erase(*owners)
         for person in owners:
             blur_out(self._ledger, person)

@@ -127,8 +127,10 @@ def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
     """
     known = [one.id for one in store.people() if one.name == name]
     ledger = Ledger(home(), keys()) if (home() / "gate.sqlite").exists() else None
+    copies: list[Path] = []
     counts = Counter(events=0, blurred=0, covered=0, removed=0)
     if ledger:
+        copies = ledger.remove_copies()
         for one in (*known, *store.forgotten(-1, ledger.owners())):
             counts.update(_erased(ledger, one))
     person = store.disown(name)
@@ -137,7 +139,7 @@ def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
         counts.update(_erased(ledger, person))
         ledger.close()
     gone = store.forget(name)
-    gone = gone._replace(counts=gone.counts | counts)
+    gone = gone._replace(counts=gone.counts | counts, copies=[*copies, *gone.copies])
     return receipt(name, gone, late, store.beyond), [*gone.left, *late]
 
 
@@ -159,6 +161,7 @@ def receipt(name: str, gone: Forgotten, late: list[str], beyond: Sequence[str]) 
         f"{counts['events']} events of the gate, with snapshots and clips, are erased and marked so in its log; "
         f"in {counts['blurred']} clips and {counts['covered']} snapshots of others the face is covered, "
         f"and {counts['removed']} were removed",
+        *(f"removed, a copy of everybody from before an update: {path}" for path in gone.copies),
         *(f"NOT YET: {sentence}" for sentence in gone.left),
         *(f"NOT YET: {who} still has the old gallery in memory: stop it" for who in late),
         *([] if late else ["in memory: no running process holds this person any more"]),

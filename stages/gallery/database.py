@@ -103,6 +103,9 @@ class Database(Protocol):
     def scrub(self) -> list[str]:
         """Leave nothing on the disk of rows and keys that were deleted; sentences on what stays for now."""
 
+    def remove_copies(self, rows: Connection) -> list[Path]:
+        """Remove what an update has left of what was there before, for it holds everybody; which files."""
+
     def reader(self, who: str) -> Reader:
         """Register this process; `who` is what `forget` calls it where it does not follow."""
 

@@ -12,7 +12,7 @@ from pipeline.errors import Failed, Usage
 from stages.gallery.database import Connection
 from stages.gallery.keyfile import Keys
 from stages.gallery.master import Master
-from stages.gallery.migrate import migrate
+from stages.gallery.migrate import migrate, remove_copies
 from stages.gallery.people import TAGS
 from stages.gallery.readers import Reader, wait_for
 from stages.gallery.rows import SCHEMA, Rows
@@ -83,6 +83,11 @@ class Files:
         """See Database; deleted rows are zeros already, but for the log."""
         self._rows.truncate_log()
         return []
+
+    def remove_copies(self, rows: Connection) -> list[Path]:
+        """See Database."""
+        gallery: bytes = rows.execute("SELECT id FROM gallery").fetchone()[0]
+        return remove_copies(self._rows.path, self._key_file(gallery))
 
     def reader(self, who: str) -> Reader:
         """See Database."""

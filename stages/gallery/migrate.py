@@ -1,4 +1,7 @@
-"""Bring a gallery of an older framewire up to date; what was there before is copied beside it first."""
+"""Bring a gallery of an older framewire up to date; what was there before is copied beside it first.
+
+The first `forget` removes these copies: they hold everybody, and the keys in plain.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def migrate(file: Rows, rows: sqlite3.Connection, folder: Path, master: Master) 
     """
     gallery: bytes = rows.execute("SELECT id FROM gallery").fetchone()[0]
     path = folder / f"gallery-{gallery.hex()}.keys"
-    copies = [file.path.with_name(f"{file.path.name}.v1"), path.with_name(f"{path.name}.v1")]
+    copies = _copies(file.path, path)
     _copy_rows(file.path, copies[0])
     keys = _new_keys(path, copies[1], master)
     people = rows.execute("SELECT id, name FROM people").fetchall()
@@ -53,9 +56,31 @@ def migrate(file: Rows, rows: sqlite3.Connection, folder: Path, master: Master) 
         raise file.damaged("it does not decrypt") from error
     log.warning(
         "the gallery was brought up to date; copies from before are %s and %s: the latter holds keys in plain, so "
-        "delete both once all works",
+        "delete both once all works, or the first `forget` does",
         *copies,
     )
+
+
+def remove_copies(rows: Path, keys: Path) -> list[Path]:
+    """Remove what an update of the gallery in `rows` and `keys` has left; which files. Raises Failed."""
+    old_rows, old_keys = _copies(rows, keys)
+    try:
+        removed = [path for path in (old_keys, old_rows) if path.exists()]
+        if old_keys in removed:
+            with old_keys.open("r+b") as file:  # zeros first: a file that is removed is still in free blocks
+                file.write(bytes(old_keys.stat().st_size))
+                file.flush()
+                os.fsync(file.fileno())
+        for path in removed:
+            path.unlink()
+            sync(path.parent)
+    except OSError as error:
+        raise Failed(f"cannot remove {error.filename}: {error.strerror}; delete it, and say this again") from error
+    return removed
+
+
+def _copies(rows: Path, keys: Path) -> tuple[Path, Path]:
+    return rows.with_name(f"{rows.name}.v1"), keys.with_name(f"{keys.name}.v1")
 
 
 def _write(

@@ -38,6 +38,7 @@ class Forgotten(NamedTuple):
 
     person: bytes  # the id
     counts: dict[str, int]  # how many rows of which kind
+    copies: list[Path]  # from before an update
     left: list[str]  # sentences on what stays on a disk for now
 
 
@@ -167,9 +168,10 @@ class Store:
         """Destroy the key and the rows of `name`, also after a crash of this. Raises Failed as `disown` does."""
         person = self.disown(name)
         with self._database.writing() as rows:  # nobody who reads has to follow: the person was not there any more
+            copies = self._database.remove_copies(rows)  # first: without the key this cannot be said again
             self._database.keys(rows).destroy(person)
             counts = delete_person(rows, person)
-        return Forgotten(person, counts, self._database.scrub())
+        return Forgotten(person, counts, copies, self._database.scrub())
 
     def forgotten(self, since: int, ids: Iterable[bytes]) -> list[bytes]:
         """Who of `ids` was forgotten after the gallery's generation `since`."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.events.audit import audit
 from stages.events.retention import DAY_NS, RetentionConfig, retain
+from stages.events.snapshots import Noted
+from stages.gallery.commands import forgotten
+from stages.gallery.store import Store
 from tests.stages.events.conftest import SNAPSHOT, Office
 
 ADA, BOB = "0a" * 16, "0b" * 16
@@ -72,3 +78,47 @@ def test_snapshots_go_before_their_events_and_the_chain_says_so_once(office: Off
         (),
         "snapshots up to row 1 were removed, as a tombstone says",
     )
+
+
+@pytest.mark.parametrize(
+    ("config", "days", "stays"),
+    [
+        (RetentionConfig(), 6.9, True),
+        (RetentionConfig(), 7.1, False),
+        (RetentionConfig(events=None, strangers=None, snapshots=None, clips=None), 7.1, False),
+        (RetentionConfig(strangers=2), 1.9, True),
+        (RetentionConfig(strangers=2), 2.1, False),  # in the copy they are still to be read
+    ],
+)
+def test_the_copy_that_an_update_leaves_is_no_way_around_it(
+    office: Office, config: RetentionConfig, days: float, stays: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = copied(office)
+    then = time.time() - days * DAY_NS / 1e9
+    os.utime(copy, (then, then))
+    retain(office.ledger, config)
+    assert copy.exists() is stays
+    assert (f"{copy} is removed" in caplog.text) is not stays
+
+
+def test_nor_is_it_one_around_a_forget(office: Office) -> None:
+    copy = copied(office)
+    told, _ = forgotten(Store(office.home, office.keys), "Ada Lovelace")
+    assert not copy.exists()
+    assert f"removed, a copy of everybody from before an update: {copy}" in told
+
+
+def test_nor_around_that_of_another_host(office: Office) -> None:
+    copy = copied(office)
+    Noted(office.ledger).erase(bytes.fromhex(ADA))
+    assert not copy.exists()
+
+
+def copied(office: Office) -> Path:
+    """What an update to the schema of now leaves of a ledger of the first one; Ada Lovelace is enrolled."""
+    Store(office.home, office.keys).add("Ada Lovelace", "m", np.eye(1, 128, dtype=np.float32))
+    office.decide("opened", ADA)
+    later = [f"DROP TABLE {name}" for name in ("clips", "shown", "faces")]
+    office.tamper(*later, "ALTER TABLE presence DROP COLUMN given", "PRAGMA user_version = 1")
+    office.again().close()
+    return office.home / "gate.sqlite.v1"

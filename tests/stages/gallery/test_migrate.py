@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Failed
 from pipeline.home import home, keys
+from stages.gallery.commands import forgotten
 from stages.gallery.keyfile import MAGIC
 from stages.gallery.store import Store
 
@@ -137,3 +138,22 @@ def test_one_that_knows_of_nobody_forgotten_learns_it() -> None:
     store.forget("Ada")
     assert store.forgotten(-1, [ada.id]) == [ada.id]
     assert store.people() == []
+
+
+def test_who_is_forgotten_is_in_no_copy_either(old: Old) -> None:
+    """Name and templates are in the copy of the rows, and in that of the keys what opens them."""
+    plain = old.key_file.read_bytes()
+    store = Store(home(), keys())
+    check(store)
+    copies = [old.key_file.with_name(f"{old.key_file.name}.v1"), home() / "gallery.sqlite.v1"]
+    assert copies[0].read_bytes() == plain
+
+    told, undone = forgotten(store, "Zoë")
+
+    assert undone == []
+    assert [line for line in told if "copy of everybody" in line] == [
+        f"removed, a copy of everybody from before an update: {copy}" for copy in copies
+    ]
+    assert not list(home().parent.rglob("*.v1"))
+    assert [person.name for person in store.people()] == ["Ada"]
+    assert not any("copy of everybody" in line for line in forgotten(store, "Ada")[0])
