@@ -167,7 +167,9 @@ def test_who_is_forgotten_while_the_gate_runs_is_a_stranger_to_it_and_nowhere(us
         until(lambda: [seq for seq in decided(ledger, "refused") if seq > since and shows_her(ledger, seq)], 90)
         assert not any(event["decision"]["name"] for event in page.get("/api/events").json() if event["decision"])
     gate.send_signal(signal.SIGINT)
-    gate.communicate(timeout=60)
+    out, _ = gate.communicate(timeout=60)
+    assert "opened" in out
+    assert EILEEN not in out, "nobody can forget what went into a journal"
     assert decided(ledger, "opened") == []
     report = audit(ledger, [])
     assert (report.findings, report.erased) == ((), 1)

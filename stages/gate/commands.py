@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,11 +36,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 class Announcer:
-    """Prints what is decided, as it is decided."""
+    """Prints what is decided, as it is decided; names on a terminal and in JSON only, as no journal forgets."""
 
     def __init__(self, settings: GateSettings, as_json: bool) -> None:
         self._report = Report(Ledger(home(), keys(), create=True))
-        self._console, self._as_json = Console(), as_json
+        self._console, self._as_json, self._names = Console(), as_json, sys.stdout.isatty()
         self._due, self._began_ns = 0.0, time.time_ns()
         if not as_json:
             for sentence in warnings(settings):
@@ -56,7 +57,9 @@ class Announcer:
             if self._as_json:
                 typer.echo(msgspec.json.encode(event))
             else:
-                self._console.print(Text(line(event), style=COLORS.get(event.kind, "dim")), soft_wrap=True)
+                self._console.print(
+                    Text(line(event, names=self._names), style=COLORS.get(event.kind, "dim")), soft_wrap=True
+                )
 
     def _tell_address(self) -> None:
         """Where the page is, once it is there."""

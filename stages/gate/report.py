@@ -6,10 +6,10 @@ from collections import Counter
 from datetime import datetime
 
 import msgspec
-import numpy as np
 
+from pipeline.metrics import BUCKETS, Histogram, quantile
 from stages.events.ledger import Ledger
-from stages.events.records import Decision, Event
+from stages.events.records import Event
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -23,38 +23,41 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class Report:
-    """Follows the ledger from where it stands."""
+    """Follows the ledger from where it stands. What it keeps names nobody and does not grow."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         head = ledger.head()
         self._seen = head.seq if head else 0
-        self._decisions: list[Decision] = []
+        self._outcomes: Counter[str] = Counter()
+        self._ages = Histogram(memoryview(bytearray(8 * BUCKETS)).cast("q"))
 
     def news(self) -> list[Event]:
         """What has been written since the last call, the oldest first."""
         events = self._ledger.follow(self._seen, 1000)
         if events:
             self._seen = events[-1].seq
-        self._decisions += [event.decision for event in events if event.decision]
+        for decision in (event.decision for event in events if event.decision):
+            self._outcomes[decision.outcome] += 1
+            if decision.age_ms is not None:
+                self._ages.record(round(decision.age_ms * 1e6))
         return events
 
     def summary(self) -> Summary:
         """Of all that `news` has told."""
-        counts = Counter(decision.outcome for decision in self._decisions)
-        ages = [decision.age_ms for decision in self._decisions if decision.age_ms is not None]
-        at = np.percentile(ages, (50, 95, 99)).round(1).tolist() if ages else []
+        counts, ages = self._outcomes, self._ages.counts()
+        percentiles = (50, 95, 99) if any(ages) else ()
         return Summary(
             opened=counts["opened"],
             refused=counts["refused"],
             held=counts["held"],
             alarms=counts["alarm"],
-            age_ms=dict(zip(("p50", "p95", "p99"), at, strict=False)),
+            age_ms={f"p{percent}": round(quantile(ages, percent / 100), 1) for percent in percentiles},
         )
 
 
-def line(event: Event) -> str:
-    """One event as a line for a terminal."""
+def line(event: Event, *, names: bool) -> str:
+    """One event as a line for a terminal; without `names` the reason of a decision is one word."""
     when = f"{datetime.fromtimestamp(event.at_ns / 1e9):%H:%M:%S}"
     made = event.decision
     if made is None:
@@ -62,4 +65,5 @@ def line(event: Event) -> str:
         return f"{when}  {event.kind:<8} {'erased' if event.erased else said}"
     score = "" if made.score is None or made.threshold is None else f"  {made.score:.2f} of {made.threshold:.2f}"
     age = "" if made.age_ms is None else f"  after {made.age_ms:.0f} ms"
-    return f"{when}  {made.outcome:<8} {made.door}: {made.why}{score}{age}"
+    said = ": ".join(filter(None, (made.door, made.why if names else made.reason)))
+    return f"{when}  {made.outcome:<8} {said}{score}{age}"

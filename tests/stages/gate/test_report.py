@@ -1,0 +1,69 @@
+"""What a gate prints while it runs, and what a run came to; in a process of its own, as its standard output tells."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.gate.report import Report
+from tests.command import ROOT
+from tests.stages.gate.test_gate import Door, reader
+
+CHILD = """
+import sys
+from stages.gate.commands import Announcer
+from stages.gate.settings import GateSettings
+from tests.stages.gate.test_gate import Door
+door, announcer = Door(), Announcer(GateSettings(), sys.argv[1:] == ["--json"])
+door.comes("Ada")
+door.comes("nobody", similarity=0.2, frames=9)
+announcer.show(dict)
+announcer.end()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _data(places: Path) -> None:
+    """Every test has data of its own."""
+
+
+def printed(stdout: int, *words: str) -> None:
+    environment = os.environ | {"COLUMNS": "200"}
+    done = subprocess.run([sys.executable, "-c", CHILD, *words], stdout=stdout, cwd=ROOT, env=environment, check=False)
+    os.close(stdout)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_names_go_into_no_journal_unless_asked_for(tmp_path: Path, words: tuple[str, ...]) -> None:
+    file = tmp_path / "journal"
+    printed(os.open(file, os.O_WRONLY | os.O_CREAT), *words)
+    text = file.read_text()
+    assert ("Ada" in text) is bool(words)
+    assert "opened" in text
+    assert "unknown" in text
+
+
+def test_names_are_on_a_terminal() -> None:
+    ours, theirs = os.openpty()
+    printed(theirs)
+    assert "Ada may come in" in os.read(ours, 1 << 16).decode()
+    os.close(ours)
+
+
+def test_a_report_counts_and_keeps_nobody() -> None:
+    door, report = Door(), Report(reader())
+    for _ in range(3):
+        door.comes("Ada")
+        door.goes()
+    assert any(event.decision and event.decision.name == "Ada" for event in report.news())
+    summary = report.summary()
+    assert (summary.opened, summary.refused) == (3, 0)
+    assert list(summary.age_ms) == ["p50", "p95", "p99"]
+    assert sorted(summary.age_ms.values()) == list(summary.age_ms.values())
+    assert "Ada" not in str(vars(report))
+    assert Report(reader()).summary().age_ms == {}
