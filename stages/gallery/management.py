@@ -26,7 +26,6 @@ from stages.gallery.master import Master, make_master, master_path
 from stages.gallery.people import Access
 from stages.gallery.portable import Exported, exported, taken_in
 from stages.gallery.store import Store, checked_name
-from stages.gate.rules import window
 from stages.sources.images import is_image
 
 NEVER = 1 << 62  # a generation that no running process can have
@@ -90,8 +89,6 @@ def access(
 
     [bold]Example[/bold]: python run_pipeline.py gallery access "Ada Lovelace" --group staff --until 2027-01-31
     """
-    for text in window_ or ():
-        window(text)
     store = store_of(settings_of(config))
     badges = [store.badge(text) for text in badge or ()]
     rules = Access(

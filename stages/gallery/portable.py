@@ -17,7 +17,6 @@ from stages.events.records import Decision
 from stages.gallery.enrol import Enrol, decoded
 from stages.gallery.people import LONGEST, Access, Person, Portrait, checked_name
 from stages.gallery.store import Store
-from stages.gate.rules import window
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -64,8 +63,6 @@ def taken_in(store: Store, enrol: Enrol, what: Exported) -> tuple[str, int]:
         raise Failed(f"no photo of {name} is in this export: enroll one in place of it")
     for number, photo in enumerate(what.photos, 1):
         _check(photo, f"photo {number}")
-    for text in what.access.windows:
-        window(text)
     if any(person.name == name for person in store.people()):
         raise Failed(f"{name} is enrolled already: forget them first, or enroll the photos")
     return name, store.add(name, enrol.identity, enrol.embed(what.photos), what.photos, what.access)

@@ -29,6 +29,7 @@ from stages.gallery.keyfile import ID_BYTES
 from stages.gallery.people import TAGS, Access, Person, Portrait, Profile, Sealed, Template, checked_name
 from stages.gallery.rows import delete_person
 from stages.gallery.sealing import Unreadable, seal, unseal
+from stages.gate.rules import check
 
 __all__ = ["Access", "Person", "Portrait", "Store", "Template", "checked_name"]
 
@@ -89,8 +90,10 @@ class Store:
         """Keep `embeddings` (N, D) of unit length for `name`, and the portrait that each was made of.
 
         With `access` the rules are set at the same time: nobody comes in before they are.
-        Returns how many templates that name has for `model`.
+        Returns how many templates that name has for `model`. Raises Usage for rules that cannot be.
         """
+        if access is not None:
+            check(access)
         with self._writing() as rows:
             found = self._find(rows, name) or self._new(rows, name)
             if access is not None:
@@ -107,7 +110,8 @@ class Store:
             self._keep_template(rows, self._known(rows, name), model, embedding, negative=True)
 
     def set_access(self, name: str, access: Access) -> None:
-        """Replace the rules for `name`."""
+        """Replace the rules for `name`. Raises Usage for some that cannot be."""
+        check(access)
         with self._writing() as rows:
             self._set_access(rows, self._known(rows, name), name, access)
 

@@ -50,18 +50,27 @@ def window(text: str) -> Window:
     return Window(days, start, end)
 
 
+def check(access: Access) -> None:
+    """Raises Usage where a window of `access` is none."""
+    for text in access.windows:
+        window(text)
+
+
 def refusal(access: Access, groups: Mapping[str, Sequence[Window]], moment: datetime) -> Refusal | None:
     """Why a person with `access` may not come in at `moment` (aware, in the door's time zone); None where they may.
 
     Where the config has no groups, whoever is enrolled may come in, within the windows of their own if they have any.
     Where it has some, a window of one of the person's groups or of their own has to hold the moment; a group without
-    windows holds every moment.
+    windows holds every moment. A window of their own that cannot be read (an older framewire took any) keeps them out.
     """
     if access.valid_from and moment < access.valid_from:
         return Refusal("not-yet", f"may come in from {_told(access.valid_from, moment)} on")
     if access.valid_until and moment >= access.valid_until:
         return Refusal("expired", f"might come in until {_told(access.valid_until, moment)}")
-    own = [window(text) for text in access.windows]
+    try:
+        own = [window(text) for text in access.windows]
+    except Usage:
+        return Refusal("unreadable", "has a time window that cannot be read: set their rules anew")
     mine = [groups[name] for name in access.groups if name in groups]
     if not own and not groups:
         return None

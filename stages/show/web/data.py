@@ -29,7 +29,6 @@ from stages.gate import calibration
 from stages.gate.calibration import Calibration
 from stages.gate.health import health
 from stages.gate.mistaken import Mistaken, mistaken
-from stages.gate.rules import window
 from stages.show.web.bodies import (
     Advice,
     AtDoor,
@@ -125,8 +124,6 @@ class Data:
     def set_access(self, name: str, rules: Rules) -> Called:
         """Replace somebody's rules. Raises Usage."""
         name, store = checked_name(name), _store()
-        for text in rules.windows:
-            window(text)
         if rules.badges is None:
             badges = next((person.access.badges for person in store.people() if person.name == name), ())
         else:

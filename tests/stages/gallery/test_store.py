@@ -326,6 +326,17 @@ def test_what_is_kept_of_a_person_can_be_changed(place: Place) -> None:
         place.store.rename("Bob", "Ada Lovelace")
 
 
+def test_rules_that_cannot_be_are_kept_of_nobody(place: Place) -> None:
+    never = Access(windows=("whenever",))
+    with pytest.raises(Usage, match="'whenever' is no weekly time window"):
+        place.store.add("Ada", MODEL, embeddings(1), access=never)
+    assert place.store.people() == []
+    place.store.add("Ada", MODEL, embeddings(1))
+    with pytest.raises(Usage, match="'whenever' is no weekly time window"):
+        place.store.set_access("Ada", never)
+    assert place.store.people()[0].access == Access()
+
+
 def test_portraits_are_kept_encrypted_and_embedded_anew(place: Place) -> None:
     portraits = [Portrait(b"a picture of a face %d" % index, ((1.0, 2.0),) * 5) for index in range(2)]
     place.store.add("Ada", MODEL, embeddings(2), portraits)

@@ -177,6 +177,18 @@ def test_who_was_only_seen_stale_is_refused(door: Door) -> None:
     assert (door.told(), door.ordered()) == ([("refused", "gone")], 0)
 
 
+def test_a_window_that_cannot_be_read_opens_nothing_and_stops_nobody_else(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a gallery from before windows were checked may have one."""
+    monkeypatch.setattr("stages.gallery.store.check", lambda access: None, raising=False)
+    door.store.set_access("Ada", Access(windows=("whenever",)))
+    assert door.comes() == "no entry"
+    door.goes()
+    assert door.comes("Bob") == "come in"
+    assert door.told() == [("refused", "unreadable"), ("opened", "")]
+
+
 def test_groups_and_windows_decide(door: Door) -> None:
     door.gate.close()
     door.config = msgspec.structs.replace(door.config, groups={"staff": GroupConfig()})

@@ -66,6 +66,8 @@ def test_what_is_no_window_is_said_with_an_example(text: str) -> None:
         (Access(groups=("staff",), valid_until=datetime(2026, 11, 23, 10, tzinfo=UTC)), "2026-11-23 10:59", ""),
         (Access(groups=("staff",), valid_until=datetime(2026, 11, 23, 10, tzinfo=UTC)), "2026-11-23 11:00", "expired"),
         (Access(groups=("staff",), valid_from=datetime(2026, 11, 24, 0, tzinfo=UTC)), "2026-11-23 11:00", "not-yet"),
+        (Access(groups=("staff",), windows=("whenever",)), "2026-11-23 12:00", "unreadable"),
+        (Access(windows=("daily 00:00-24:00", "whenever")), "2026-11-23 12:00", "unreadable"),
     ],
 )
 def test_who_may_come_in_where_there_are_groups(access: Access, moment: str, expected: str) -> None:
