@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -138,13 +139,27 @@ def export_(
     what = exported(store_of(settings_of(config)), name)
     if folder.exists():
         raise Usage(f"{folder} is there already: give the name of a new folder")
-    beside = folder.with_name(f"{folder.name}.part")
-    beside.mkdir(mode=0o700)
-    (beside / "person.json").write_bytes(msgspec.json.format(msgspec.json.encode(what)))
-    for number, photo in enumerate(what.photos):
-        (beside / f"portrait-{number}.png").write_bytes(photo.image)
-    os.replace(beside, folder)
+    try:
+        _write(what, folder)
+    except OSError as error:
+        raise Failed(f"cannot write {folder}: {error.strerror}; give another folder, or make room") from error
     Console().print(Text(f"{what.name} is in {folder}, not encrypted: keep it safe"), soft_wrap=True)
+
+
+def _write(what: Exported, folder: Path) -> None:
+    """All of it or nothing: what is left half-way is not encrypted either, so it goes, at the next try if need be."""
+    beside = folder.with_name(f"{folder.name}.part")
+    if beside.exists():
+        shutil.rmtree(beside)
+    beside.mkdir(mode=0o700)
+    try:
+        (beside / "person.json").write_bytes(msgspec.json.format(msgspec.json.encode(what)))
+        for number, photo in enumerate(what.photos):
+            (beside / f"portrait-{number}.png").write_bytes(photo.image)
+        os.replace(beside, folder)
+    except BaseException:  # Ctrl-C, too
+        shutil.rmtree(beside)
+        raise
 
 
 @app.command("import")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -197,6 +199,33 @@ def test_one_persons_data_go_out_and_come_in(photos: Path, tmp_path: Path) -> No
     assert (after.name, after.access) == ("Obama", before.access)
     for old, new in zip(before.templates, after.templates, strict=True):
         assert old.embedding @ new.embedding > 0.97
+
+
+def test_an_export_that_was_cut_short_is_not_in_the_way_and_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("enroll", "Eileen", SAMPLE)
+    killed = tmp_path / "out.part"
+    killed.mkdir()
+    (killed / "portrait-7.png").write_bytes(b"not encrypted")
+    real = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.suffix == ".png":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, content)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_bytes", full)
+        with pytest.raises(Failed, match=r"cannot write .*out: No space left on device; .* make room"):
+            call("gallery", "export", "Eileen", tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
+
+    killed.mkdir()
+    (killed / "portrait-7.png").write_bytes(b"not encrypted")
+    call("gallery", "export", "Eileen", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["person.json", "portrait-0.png"]
+    assert not killed.exists()
 
 
 def test_an_import_of_what_is_no_export(tmp_path: Path) -> None:
