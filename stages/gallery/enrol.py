@@ -25,6 +25,7 @@ from stages.embed import Embedder
 from stages.gallery.guidance import Seen
 from stages.gallery.index import Gallery
 from stages.gallery.people import Person, Portrait
+from stages.gate.config import GateConfig
 from stages.match import MatchConfig
 from stages.nms import Nms, NmsConfig
 from stages.quality import pose, rate
@@ -48,6 +49,7 @@ class EnrolConfig(Config, frozen=True):
     detect: DetectConfig = DetectConfig()
     nms: NmsConfig = NmsConfig()
     match: MatchConfig = MatchConfig()
+    gate: GateConfig = GateConfig()
     engine: dict[str, Any] | None = None
     crop: dict[str, Any] | None = None
     draw: dict[str, Any] | None = None
@@ -56,7 +58,6 @@ class EnrolConfig(Config, frozen=True):
     track: dict[str, Any] | None = None
     pick: dict[str, Any] | None = None
     liveness: dict[str, Any] | None = None
-    gate: dict[str, Any] | None = None
     act: dict[str, Any] | None = None
     clips: dict[str, Any] | None = None
     show: dict[str, Any] | None = None

@@ -82,26 +82,35 @@ def access(
     window_: Annotated[list[str] | None, typer.Option("--window", help='Like "Mon-Fri 07:00-19:00".')] = None,
     since: Annotated[datetime | None, typer.Option("--from", help="May come in from then on.")] = None,
     until: Annotated[datetime | None, typer.Option(help="May come in until then.")] = None,
-    watch: Annotated[bool, typer.Option(help="Raise an alarm in place of opening.")] = False,
+    watch: Annotated[bool | None, typer.Option(help="Raise an alarm in place of opening.")] = None,
     badge: Annotated[list[str] | None, typer.Option(help="The number of a badge; several times.")] = None,
+    no_badges: Annotated[bool, typer.Option("--no-badges", help="Take all badges away.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Say when somebody may come in; what was said before is replaced. Without options, no rules are left.
+    """Say when somebody may come in; what was said before of groups, windows and dates is replaced.
+
+    Badges are replaced by --badge, and who is watched stays so until --no-watch. Dates are those of gate.timezone in
+    --config, as at the door; without one, of this machine.
 
     [bold]Example[/bold]: python run_pipeline.py gallery access "Ada Lovelace" --group staff --until 2027-01-31
     """
-    store = store_of(settings_of(config))
-    badges = [store.badge(text) for text in badge or ()]
+    if badge and no_badges:
+        raise Usage("--badge and --no-badges exclude each other: give one of them")
+    name, settings = checked_name(name), settings_of(config)
+    store, zone = store_of(settings), settings.gate.zone()
+    before = next((person.access for person in store.people() if person.name == name), Access())
     rules = Access(
         groups=tuple(group or ()),
         windows=tuple(window_ or ()),
-        valid_from=since.astimezone(UTC) if since else None,
-        valid_until=until.astimezone(UTC) if until else None,
-        watch=watch,
-        badges=tuple(hashed for hashed in badges if hashed),
+        valid_from=since.replace(tzinfo=zone).astimezone(UTC) if since else None,
+        valid_until=until.replace(tzinfo=zone).astimezone(UTC) if until else None,
+        watch=before.watch if watch is None else watch,
+        badges=tuple(filter(None, map(store.badge, badge))) if badge else () if no_badges else before.badges,
     )
-    store.set_access(checked_name(name), rules)
-    Console().print(Text(f"{name}: the rules are set"), soft_wrap=True)
+    store.set_access(name, rules)
+    dates = [("from", rules.valid_from), ("until", rules.valid_until)]
+    told = [f"{word} {date.astimezone(zone).isoformat(' ', 'minutes')}" for word, date in dates if date]
+    Console().print(Text(", ".join([f"{name}: the rules are set", *told])), soft_wrap=True)
 
 
 @app.command("re-embed")

@@ -7,6 +7,9 @@ import json
 import os
 import re
 import shutil
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from stages.events.records import Clip, Face, Sighting
 from stages.gallery import management
 from stages.gallery.commands import enroll, forget, people
 from stages.gallery.master import Master, master_path
+from stages.gallery.people import Access
 from stages.gallery.readers import Reader
 from stages.gallery.store import Store
 from tests.stages.events.conftest import SNAPSHOT, decision
@@ -38,6 +42,16 @@ def call(*words: object) -> Result:
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+@pytest.fixture
+def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Where this machine stands."""
+    with monkeypatch.context() as environment:
+        environment.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def store() -> Store:
@@ -125,8 +139,45 @@ def test_rules_are_set_and_replaced() -> None:
     call("gallery", "access", "Eileen", "--watch")
     (eileen,) = store().people()
     assert (eileen.access.watch, eileen.access.groups, eileen.access.valid_until) == (True, (), None)
+    with pytest.raises(Failed, match="nobody called 'Nobody'"):
+        call("gallery", "access", "Nobody", "--watch")
     with pytest.raises(Usage, match="weekly time window"):
         call("gallery", "access", "Eileen", "--window", "always")
+
+
+def test_who_is_watched_and_which_badges_there_are_stays_until_it_is_said() -> None:
+    call("enroll", "Eileen", SAMPLE, "--watch")
+    call("gallery", "access", "Eileen", "--badge", "4711", "--badge", "4712")
+    call("gallery", "access", "Eileen", "--group", "staff")
+    badges = tuple(store().badge(number) for number in ("4711", "4712"))
+    assert store().people()[0].access == Access(groups=("staff",), watch=True, badges=badges)
+    call("gallery", "access", "Eileen", "--badge", "4713", "--no-watch")
+    assert store().people()[0].access == Access(badges=(store().badge("4713"),))
+    with pytest.raises(Usage, match="exclude each other"):
+        call("gallery", "access", "Eileen", "--badge", "4711", "--no-badges")
+    call("gallery", "access", "Eileen", "--no-badges")
+    assert store().people()[0].access == Access()
+
+
+@pytest.mark.usefixtures("new_york")
+def test_dates_are_those_of_the_door(tmp_path: Path) -> None:
+    """Whatever the zone of the machine that they are typed on."""
+    call("enroll", "Eileen", SAMPLE)
+    config = tmp_path / "gate.toml"
+    config.write_text('[gate]\ntimezone = "Asia/Tokyo"\n')
+    dates = ("--from", "2026-12-01", "--until", "2027-07-31 18:00:00")
+
+    done = call("gallery", "access", "Eileen", *dates, "--config", config)
+
+    access = store().people()[0].access
+    assert access.valid_from == datetime(2026, 11, 30, 15, tzinfo=UTC)
+    assert access.valid_until == datetime(2027, 7, 31, 9, tzinfo=UTC)
+    assert "from 2026-12-01 00:00+09:00, until 2027-07-31 18:00+09:00" in done.output
+    call("gallery", "access", "Eileen", *dates)  # a door without a zone has the machine's
+    assert store().people()[0].access.valid_from == datetime(2026, 12, 1, 5, tzinfo=UTC)
+    config.write_text('[gate]\ntimezone = "Asia/Nowhere"\n')
+    with pytest.raises(Usage, match="there is no time zone"):
+        call("gallery", "access", "Eileen", *dates, "--config", config)
 
 
 def mobilefacenet(shared: Path, tmp_path: Path) -> Path:
