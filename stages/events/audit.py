@@ -136,6 +136,11 @@ def _around(ledger: Ledger, rows: sqlite3.Connection) -> Iterator[str]:
     """What is wrong beside the rows."""
     if rows.execute("SELECT public_key FROM ledger").fetchone()[0] != ledger.public_key:
         yield "the public key in the data is not that of the key that signs"
+    for name in ledger.other_key_files():
+        yield (
+            f"there is a key file of another log, {name}: if this gate wrote that log, its gate.sqlite was deleted or "
+            "replaced; if another gate does, give that one a $FRAMEWIRE_KEYS of its own"
+        )
     strays = [seq for (seq,) in rows.execute(STRAYS)]
     if strays:
         yield f"something here belongs to rows that are missing: {len(strays)}, from row {strays[0]} to {strays[-1]}"

@@ -54,7 +54,8 @@ class Ledger:
         if self._version() < schema.SCHEMA:
             self._create()
         ((id_,),) = self.all("SELECT id FROM ledger")
-        self.keys = Keys(folder / f"events-{id_.hex()}.keys", Master.load(home))
+        self._id = id_.hex()
+        self.keys = Keys(folder / _key_file(self._id), Master.load(home))
         seed = self.keys.get(SIGNER)
         if seed is None:
             raise Failed("the key that signs the events is missing: put back a copy of the key database")
@@ -217,6 +218,11 @@ class Ledger:
         with schema.told(self.path):
             Rows(self.path).truncate_log()
 
+    def other_key_files(self) -> list[str]:
+        """The names of key files of other ledgers, beside this one's."""
+        own, found = _key_file(self._id), self._folder.glob(_key_file("*"))
+        return sorted(path.name for path in found if path.name != own)
+
     def remove_copies(self, older_than_s: float = 0.0) -> list[Path]:
         """Remove what an update has left of what was there before, as nothing is erased in it; which files."""
         return schema.remove_copies(self.path, older_than_s)
@@ -252,7 +258,7 @@ class Ledger:
                 return
             id_, seed = secrets.token_bytes(8), secrets.token_bytes(32)
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            Keys(self._folder / f"events-{id_.hex()}.keys", master).add(SIGNER, seed)
+            Keys(self._folder / _key_file(id_.hex()), master).add(SIGNER, seed)
             public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
             schema.create(rows)
             rows.execute("INSERT INTO ledger VALUES (?, ?)", (id_, public))
@@ -276,3 +282,7 @@ class Ledger:
         """All rows that a query finds. Raises Failed."""
         with schema.told(self.path):
             return self._rows.execute(query, values).fetchall()
+
+
+def _key_file(ledger: str) -> str:
+    return f"events-{ledger}.keys"

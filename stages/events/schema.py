@@ -126,7 +126,8 @@ def lock(home: Path) -> int:
     except BlockingIOError as error:
         os.close(file)
         raise Failed(
-            f"another gate runs on the data in {home}: stop it, or give this one a $FRAMEWIRE_HOME of its own"
+            f"another gate runs on the data in {home}: stop it, or give this one a $FRAMEWIRE_HOME and a "
+            "$FRAMEWIRE_KEYS of its own"
         ) from error
     return file
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pipeline.errors import Failed
 from stages.events.audit import audit, read_heads
 from stages.events.chain import Row, link
+from stages.events.ledger import Ledger
 from stages.events.records import Head
 from tests.command import ROOT, User
 from tests.stages.events.conftest import Office
@@ -169,6 +170,22 @@ def test_a_chain_forged_with_another_key_is_not_signed_by_this_gate(filled: Offi
     )
     forged = Head(6, previous.hash.hex() if previous else "", secrets.token_bytes(64).hex())
     assert "from outside is not signed" in audit(again, [forged]).findings[-1]
+
+
+def test_a_log_that_was_begun_anew_is_found(filled: Office) -> None:
+    """What is there is whole, but the keys of what was there before still are, too."""
+    (old,) = filled.keys.glob("events-*.keys")
+    filled.ledger.close()
+    for path in filled.home.glob("gate.sqlite*"):
+        path.unlink()
+    fresh = Ledger(filled.home, filled.keys, create=True)
+    with fresh.commit() as commit:
+        commit.note("started")
+    (finding,) = audit(fresh, []).findings
+    assert finding.startswith(f"there is a key file of another log, {old.name}: if this gate wrote that log")
+    old.unlink()
+    assert audit(fresh, []).findings == ()
+    fresh.close()
 
 
 def test_heads_are_read_from_json_lines(filled: Office, tmp_path: Path) -> None:
