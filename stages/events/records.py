@@ -43,6 +43,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, str]  # what it does -> sha256 of the file
     frame_sha256: str  # of the snapshot, a JPEG; "" without one
     simulated: bool  # nothing but a simulated door was to move
+    track: int | None = None  # whose face in the snapshot it is about; None where that is not known
 
 
 class Order(msgspec.Struct, frozen=True):

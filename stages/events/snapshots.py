@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pipeline.errors import Failed
 from stages.events.ledger import Ledger
 from stages.gallery.sealing import Unreadable, seal, unseal
 from stages.mosaic import Box, covered
@@ -13,6 +14,16 @@ def showing(ledger: Ledger, person: bytes) -> list[int]:
     """The decisions about others in whose snapshots somebody (by id) stands."""
     query = "SELECT DISTINCT seq FROM faces JOIN sealed USING (seq) WHERE person = ?1 AND owner != ?1 ORDER BY seq"
     return [seq for (seq,) in ledger.all(query, (person,))]
+
+
+def box_of(ledger: Ledger, seq: int, track: int) -> Box | None:
+    """Where the face of a track is in a decision's snapshot; None where that is not known. Raises Failed."""
+    found = ledger.one("SELECT owner, box FROM faces JOIN sealed USING (seq) WHERE seq = ? AND track = ?", (seq, track))
+    key = ledger.keys.get(found[0]) if found else None
+    try:
+        return _box(key, seq, track, found[1]) if found and key else None
+    except Unreadable as error:
+        raise Failed(f"the places of faces in event {seq} are damaged: run `gate audit`") from error
 
 
 def blur_out(ledger: Ledger, person: bytes) -> tuple[int, int]:
@@ -46,13 +57,16 @@ def _cover(ledger: Ledger, seq: int, person: bytes) -> bool:
         return True  # erased meanwhile, or covered
     if key is None or found[1] is None:
         raise Unreadable("it has lost its key")
-    boxes = [
-        msgspec.msgpack.decode(unseal(key, box, b"face", at, track.to_bytes(8, "big")), type=Box)
-        for track, box in faces
-    ]
+    boxes = [_box(key, seq, track, box) for track, box in faces]
     after = seal(key, covered(unseal(key, found[1], b"snapshot", at), boxes), b"snapshot", at)
     with ledger.commit() as commit:
         return commit.cover(seq, person, [track for track, _ in faces], found[1], after)
+
+
+def _box(key: bytes, seq: int, track: int, sealed: bytes) -> Box:
+    opened = unseal(key, sealed, b"face", seq.to_bytes(8, "big"), track.to_bytes(8, "big"))
+    box: Box = msgspec.msgpack.decode(opened, type=Box)
+    return box
 
 
 class Noted:

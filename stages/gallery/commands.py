@@ -167,7 +167,8 @@ def receipt(name: str, gone: Forgotten, late: list[str], beyond: Sequence[str]) 
         *([] if late else ["in memory: no running process holds this person any more"]),
         f"out of reach: {', '.join(beyond)}, exports made of this person, notifications that were sent, "
         "what `gate` printed with names (on a terminal, or with --json), results of `run` (NAME.jsonl and NAME.mp4 "
-        "in its --out), and clips and snapshots of others in which this person was not recognized (see gate.retention)",
+        "in its --out), faces of this person that were kept as not another's (`gate wrong`), and clips and snapshots "
+        "of others in which this person was not recognized (see gate.retention)",
     ]
 
 

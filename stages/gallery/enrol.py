@@ -111,8 +111,7 @@ class Enrol:
 
     def _face(self, pixels: NDArray[np.uint8], name: str) -> tuple[NDArray[np.uint8], Portrait]:
         found = self._faces(pixels)
-        if found.keypoints is None:
-            raise Usage("the detector marks no eyes, nose and mouth: set detect.model to a detector of faces")
+        points = _points(found)
         if len(found.boxes) == 0:
             raise Failed(f"{name} shows no face that can be found: take a photo of the face from the front")
         if len(found.boxes) > 1:
@@ -123,7 +122,7 @@ class Enrol:
         crops: Crops = self._crop(found)
         if not len(crops.chips):
             raise Failed(f"eyes, nose and mouth cannot be told in {name}: take a photo of the face from the front")
-        return crops.chips, Portrait.of(pixels, found.boxes[0], found.keypoints[0])
+        return crops.chips, Portrait.of(pixels, found.boxes[0], points[0])
 
     def doubt(self, people: Sequence[Person], name: str, faces: Mapping[str, NDArray[np.float32]]) -> str:
         """Why these may not be `name`, a question; "" where there is no reason. `faces` (D,) are by their photo.
@@ -148,20 +147,32 @@ class Enrol:
 
     def everybody(self, photo: Path) -> NDArray[np.float32]:
         """(K, D) of unit length: all faces of a photo that are large enough. Raises Failed for what is no photo."""
-        return self.faces(read(photo))
+        return self.faces(read(photo))[2]
 
-    def faces(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(K, D) of unit length: all faces of a picture (H, W, 3) BGR that are large enough."""
+    def faces(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """All faces of a picture (H, W, 3) BGR that are large enough.
+
+        Their boxes (K, 4), xyxy, and landmarks (K, 5, 2), in its pixels, and embeddings (K, D) of unit length.
+        """
         found = self._faces(pixels)
         large = (found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1, initial=np.inf) >= SMALLEST
         crops: Crops = self._crop(found)
-        return self._embed(crops.chips[large[crops.rows]])
+        taken = large[crops.rows]
+        rows = crops.rows[taken]
+        return found.boxes[rows], _points(found)[rows], self._embed(crops.chips[taken])
 
     def _faces(self, pixels: NDArray[np.uint8]) -> Detections:
         (candidates,) = self._detect([self._photo.show(pixels)])
         if isinstance(candidates, Overwritten):
             raise candidates
         return self._nms(candidates)
+
+
+def _points(found: Detections) -> NDArray[np.float32]:
+    """(N, 5, 2) of each face. Raises Usage."""
+    if found.keypoints is None:
+        raise Usage("the detector marks no eyes, nose and mouth: set detect.model to a detector of faces")
+    return found.keypoints
 
 
 def read(path: Path) -> NDArray[np.uint8]:

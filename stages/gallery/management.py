@@ -123,14 +123,12 @@ def re_embed(config: ConfigFile = None) -> None:
     enrol, store = Enrol(settings), store_of(settings)
     done, without = 0, []
     for person in track(store.people(), description="people", transient=True):
-        portraits = store.portraits(person.name)
-        have = sum(template.model == enrol.identity for template in person.templates)
-        if not portraits:
-            without += [] if have else [person.name]
-        elif have < len(portraits):
+        if portraits := store.unembedded(person.name, enrol.identity):
             faces = enrol.embed(list(portraits.values()))
             store.re_embed(person.name, enrol.identity, dict(zip(portraits, faces, strict=True)))
             done += 1
+        elif all(template.model != enrol.identity for template in person.templates):
+            without.append(person.name)
     for name in without:
         Console().print(Text(f"{name}: no face is kept, from an older framewire: enroll a photo again"), soft_wrap=True)
     Console().print(f"{done} people embedded anew")
@@ -142,6 +140,8 @@ def export_(
     name: Name, folder: Annotated[Path, typer.Argument(help="A new folder.")], config: ConfigFile = None
 ) -> None:
     """Write all that is kept of one person, readable by anybody who has the folder: person.json, and the photos to see.
+
+    In person.json are also the faces of others who were taken for this person, as `import` needs them.
 
     [bold]Example[/bold]: python run_pipeline.py gallery export "Ada Lovelace" ada/
     """

@@ -42,7 +42,7 @@ class Template(msgspec.Struct, frozen=True):
 
 
 class Portrait(msgspec.Struct, frozen=True):
-    """A face as it was enrolled, kept so that another model can embed it, too."""
+    """A face as it was enrolled, or taken for somebody else's, kept so that another model can embed it, too."""
 
     image: bytes  # PNG of the face and what is around it
     points: tuple[tuple[float, float], ...]  # 5 x 2, xy pixels of it, as in Detections.keypoints

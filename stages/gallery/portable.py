@@ -36,6 +36,7 @@ class Exported(msgspec.Struct, frozen=True):
     embeddings: tuple[tuple[str, datetime, tuple[float, ...]], ...]  # model, when, and the numbers
     decisions: tuple[Decision, ...]  # of the gate, about this person, the newest first
     seen: tuple[Seen, ...] = ()  # in pictures that are others', and stay
+    negatives: tuple[Portrait, ...] = ()  # faces of others who were taken for this person
 
 
 def exported(store: Store, name: str) -> Exported:
@@ -50,6 +51,7 @@ def exported(store: Store, name: str) -> Exported:
         embeddings=tuple((t.model, t.enrolled_at, tuple(t.embedding.tolist())) for t in person.templates),
         decisions=tuple(_decisions(person)),
         seen=tuple(_seen(person)),
+        negatives=tuple(store.portraits(person.name, negative=True).values()),
     )
 
 
@@ -61,11 +63,14 @@ def taken_in(store: Store, enrol: Enrol, what: Exported) -> tuple[str, int]:
     name = checked_name(what.name)
     if not what.photos:
         raise Failed(f"no photo of {name} is in this export: enroll one in place of it")
-    for number, photo in enumerate(what.photos, 1):
-        _check(photo, f"photo {number}")
+    for called, photos in (("photo", what.photos), ("negative", what.negatives)):
+        for number, photo in enumerate(photos, 1):
+            _check(photo, f"{called} {number}")
     if any(person.name == name for person in store.people()):
         raise Failed(f"{name} is enrolled already: forget them first, or enroll the photos")
-    return name, store.add(name, enrol.identity, enrol.embed(what.photos), what.photos, what.access)
+    faces, others = enrol.embed(what.photos), enrol.embed(what.negatives)
+    negatives = list(zip(others, what.negatives, strict=True))
+    return name, store.add(name, enrol.identity, faces, what.photos, what.access, negatives)
 
 
 def _check(photo: Portrait, called: str) -> None:

@@ -86,10 +86,12 @@ class Store:
         embeddings: NDArray[np.float32],
         portraits: Sequence[Portrait] = (),
         access: Access | None = None,
+        negatives: Sequence[tuple[NDArray[np.float32], Portrait]] = (),
     ) -> int:
         """Keep `embeddings` (N, D) of unit length for `name`, and the portrait that each was made of.
 
-        With `access` the rules are set at the same time: nobody comes in before they are.
+        With `access` the rules are set at the same time: nobody comes in before they are. `negatives` are what
+        `add_negative` takes.
         Returns how many templates that name has for `model`. Raises Usage for rules that cannot be.
         """
         if access is not None:
@@ -101,13 +103,14 @@ class Store:
             pictures = [self._keep_portrait(rows, found, portrait) for portrait in portraits] or [b""] * len(embeddings)
             for embedding, portrait in zip(embeddings, pictures, strict=True):
                 self._keep_template(rows, found, model, embedding, portrait=portrait)
-            kept = rows.execute("SELECT count(*) FROM templates WHERE person = ? AND model = ?", (found[0], model))
-            return int(kept.fetchone()[0])
+            for embedding, other in negatives:
+                self._keep_negative(rows, found, model, embedding, other)
+            return sum(of == model and not kept.negative for of, kept in self._templates(rows, found))
 
-    def add_negative(self, name: str, model: str, embedding: NDArray[np.float32]) -> None:
-        """Keep a face (D,) that was taken for `name` and is somebody else's."""
+    def add_negative(self, name: str, model: str, embedding: NDArray[np.float32], portrait: Portrait) -> None:
+        """Keep a face (D,) that was taken for `name` and is somebody else's, and the portrait that it was made of."""
         with self._writing() as rows:
-            self._keep_template(rows, self._known(rows, name), model, embedding, negative=True)
+            self._keep_negative(rows, self._known(rows, name), model, embedding, portrait)
 
     def set_access(self, name: str, access: Access) -> None:
         """Replace the rules for `name`. Raises Usage for some that cannot be."""
@@ -125,25 +128,35 @@ class Store:
             change = (self._tag(rows, new), _profile(key, person, new, access), person)
             rows.execute("UPDATE people SET tag = ?, sealed = ? WHERE id = ?", change)
 
-    def portraits(self, name: str) -> dict[bytes, Portrait]:
-        """The portraits of `name` by their id."""
+    def portraits(self, name: str, *, negative: bool = False) -> dict[bytes, Portrait]:
+        """The portraits of `name` by their id; if `negative`, those of others who were taken for them."""
         with self._database.reading() as rows:
             if rows is None:
                 return {}
-            person, key = self._known(rows, name)
-            found = rows.execute("SELECT id, sealed FROM portraits WHERE person = ?", (person,)).fetchall()
-            return {
-                portrait: msgspec.msgpack.decode(self._open(key, sealed, b"portraits", portrait, person), type=Portrait)
-                for portrait, sealed in found
-            }
+            found = self._known(rows, name)
+            others = {kept.portrait for _, kept in self._templates(rows, found) if kept.negative}
+            return {id_: one for id_, one in self._portraits(rows, found).items() if (id_ in others) is negative}
+
+    def unembedded(self, name: str, model: str) -> dict[bytes, Portrait]:
+        """The portraits of `name`, and of others taken for them, that have no template for `model`, by their id."""
+        with self._database.reading() as rows:
+            if rows is None:
+                return {}
+            found = self._known(rows, name)
+            done = {kept.portrait for of, kept in self._templates(rows, found) if of == model}
+            return {id_: one for id_, one in self._portraits(rows, found).items() if id_ not in done}
 
     def re_embed(self, name: str, model: str, embeddings: dict[bytes, NDArray[np.float32]]) -> None:
-        """Replace the templates of `name` for `model` by `embeddings`, (D,) of each portrait's id; all or nothing."""
+        """Keep templates for `model` by `embeddings`, (D,) of the id of each portrait that has none; all or nothing."""
         with self._writing() as rows:
             found = self._known(rows, name)
-            rows.execute("DELETE FROM templates WHERE person = ? AND model = ?", (found[0], model))
-            for portrait, embedding in embeddings.items():
-                self._keep_template(rows, found, model, embedding, portrait=portrait)
+            templates = self._templates(rows, found)
+            missing = {kept.portrait for _, kept in templates} - {
+                kept.portrait for of, kept in templates if of == model
+            }
+            others = {kept.portrait for _, kept in templates if kept.negative}
+            for id_ in missing & embeddings.keys():
+                self._keep_template(rows, found, model, embeddings[id_], portrait=id_, negative=id_ in others)
 
     def badge(self, text: str) -> str | None:
         """What is kept of a badge's number: its HMAC, hexadecimal; None where nobody is enrolled who could hold it."""
@@ -192,15 +205,31 @@ class Store:
     def _person(self, person: bytes, key: bytes, sealed: bytes, rows: Sequence[Sequence[Any]]) -> Person:
         """Out of a row of people and `rows` (id, model, sealed) of their templates."""
         profile = msgspec.json.decode(self._open(key, sealed, b"people", person), type=Profile)
-        kept = [
+        kept = self._opened(person, key, rows)
+        faces = [tuple(one.template(model) for model, one in kept if one.negative is kind) for kind in (False, True)]
+        return Person(person, profile.name, profile.access, *faces)
+
+    def _opened(self, person: bytes, key: bytes, rows: Sequence[Sequence[Any]]) -> list[tuple[str, Sealed]]:
+        """Model and content of templates, out of `rows` (id, model, sealed)."""
+        return [
             (
-                msgspec.msgpack.decode(self._open(key, raw, b"templates", row, person, model.encode()), type=Sealed),
                 model,
+                msgspec.msgpack.decode(self._open(key, raw, b"templates", row, person, model.encode()), type=Sealed),
             )
             for row, model, raw in rows
         ]
-        faces = [tuple(one.template(model) for one, model in kept if one.negative is kind) for kind in (False, True)]
-        return Person(person, profile.name, profile.access, *faces)
+
+    def _templates(self, rows: Connection, owner: tuple[bytes, bytes]) -> list[tuple[str, Sealed]]:
+        query = "SELECT id, model, sealed FROM templates WHERE person = ? ORDER BY rowid"
+        return self._opened(*owner, rows.execute(query, (owner[0],)).fetchall())
+
+    def _portraits(self, rows: Connection, owner: tuple[bytes, bytes]) -> dict[bytes, Portrait]:
+        person, key = owner
+        found = rows.execute("SELECT id, sealed FROM portraits WHERE person = ?", (person,)).fetchall()
+        return {
+            row: msgspec.msgpack.decode(self._open(key, sealed, b"portraits", row, person), type=Portrait)
+            for row, sealed in found
+        }
 
     def _profile(self, rows: Connection, person: bytes, key: bytes) -> Profile:
         sealed = rows.execute("SELECT sealed FROM people WHERE id = ?", (person,)).fetchone()[0]
@@ -262,6 +291,17 @@ class Store:
         kept = msgspec.msgpack.encode(Sealed(now, embedding.astype("<f4").tobytes(), negative, portrait))
         sealed = seal(key, kept, b"templates", row, person, model.encode())
         rows.execute("INSERT INTO templates VALUES (?, ?, ?, ?)", (row, person, model, sealed))
+
+    def _keep_negative(
+        self,
+        rows: Connection,
+        owner: tuple[bytes, bytes],
+        model: str,
+        embedding: NDArray[np.float32],
+        portrait: Portrait,
+    ) -> None:
+        kept = self._keep_portrait(rows, owner, portrait)
+        self._keep_template(rows, owner, model, embedding, portrait=kept, negative=True)
 
     def _tag(self, rows: Connection, name: str) -> bytes:
         return self._hmac(rows, b"name\0" + name.encode())

@@ -9,6 +9,12 @@ from stages.gate.passages import Passage, Passages
 from stages.mosaic import covered
 
 
+def own_track(passage: Passage) -> int | None:
+    """The track of a passage's own face in its snapshot; None where it has none there, or more than one."""
+    tracks = {face.track for face in passage.faces} & passage.tracks
+    return tracks.pop() if len(tracks) == 1 else None
+
+
 class Bystanders:
     """Who was recognized on which track, for as long as a passage or a snapshot that is not written needs it."""
 

@@ -22,7 +22,7 @@ from stages.events.snapshots import Noted
 from stages.gallery.index import LiveGallery
 from stages.gallery.people import Access
 from stages.gate import calibration
-from stages.gate.bystanders import Bystanders
+from stages.gate.bystanders import Bystanders, own_track
 from stages.gate.clock import Clock, boot_ns, wall_ns
 from stages.gate.config import DoorConfig, GateConfig
 from stages.gate.health import Pulse
@@ -296,6 +296,7 @@ class Gate:
             models=self._config.models,
             frame_sha256=hashlib.sha256(passage.snapshot).hexdigest() if passage.snapshot else "",
             simulated=door.output in self._config.simulated,
+            track=own_track(passage),
         )
 
     def _close(self, passage: Passage) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import cv2
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import Failed
+from stages.events import snapshots
 from stages.events.ledger import Ledger
 from stages.gallery.enrol import Enrol
 from stages.gallery.index import Gallery
+from stages.gallery.people import Portrait
 from stages.gallery.store import Store
+from stages.mosaic import Box
 
 
 class Mistaken(msgspec.Struct, frozen=True):
@@ -30,13 +34,30 @@ def mistaken(ledger: Ledger, store: Store, enrol: Enrol, event: int) -> Mistaken
     snapshot = ledger.snapshot(event)
     if snapshot is None:
         raise Failed(f"event {event} has no snapshot any more: nothing can be learned from it")
-    pixels = np.asarray(cv2.imdecode(np.frombuffer(snapshot, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-    faces, people = enrol.faces(pixels), store.people()
-    before = Gallery(people, enrol.identity).similarity(decision.person, faces)
+    people = store.people()
     name = next((person.name for person in people if person.id.hex() == decision.person), "")
-    if not len(faces) or not name:
-        raise Failed(f"the face of event {event} cannot be found again, or the person is not enrolled any more")
-    face = faces[int(before.argmax())]
-    store.add_negative(name, enrol.identity, face)
-    after = Gallery(store.people(), enrol.identity).similarity(decision.person, face[None])[0]
-    return Mistaken(name, float(before.max()), float(after))
+    if not name:
+        raise Failed(f"whom event {event} is about is not enrolled any more")
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(snapshot, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+    boxes, points, faces = enrol.faces(pixels)
+    row = _row(boxes, None if decision.track is None else snapshots.box_of(ledger, event, decision.track), event)
+    face = faces[row : row + 1]
+    before = Gallery(people, enrol.identity).similarity(decision.person, face)[0]
+    store.add_negative(name, enrol.identity, face[0], Portrait.of(pixels, boxes[row], points[row]))
+    after = Gallery(store.people(), enrol.identity).similarity(decision.person, face)[0]
+    return Mistaken(name, float(before), float(after))
+
+
+def _row(boxes: NDArray[np.float32], place: Box | None, event: int) -> int:
+    """Which of the faces of a snapshot, `boxes` (K, 4), is at `place`; of a decision that has none, the only one.
+
+    Raises Failed: the person's own face, beside the one that was taken for theirs, would be marked as not theirs.
+    """
+    left, top, right, bottom = place or (-np.inf, -np.inf, np.inf, np.inf)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    rows = np.flatnonzero(((middles >= (left, top)) & (middles <= (right, bottom))).all(axis=1))
+    if len(rows) > 1:
+        raise Failed(f"{len(rows)} faces in the picture of event {event} may be meant: nothing can be learned from it")
+    if not len(rows):
+        raise Failed(f"the face of event {event} cannot be found again: nothing can be learned from it")
+    return int(rows[0])

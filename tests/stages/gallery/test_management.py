@@ -24,6 +24,7 @@ from stages.events.ledger import Ledger
 from stages.events.records import Clip, Face, Sighting
 from stages.gallery import management
 from stages.gallery.commands import enroll, forget, people
+from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.master import Master, master_path
 from stages.gallery.people import Access
 from stages.gallery.readers import Reader
@@ -192,6 +193,8 @@ def test_another_model_embeds_the_faces_that_are_kept(
 ) -> None:
     for name in ("obama", "biden"):
         call("enroll", name, photos / f"{name}.jpg")
+    (his,) = store().portraits("biden").values()
+    store().add_negative("obama", store().people()[0].templates[0].model, np.eye(1, 128, dtype=np.float32)[0], his)
     config = mobilefacenet(shared, tmp_path)
     real, calls = Store.re_embed, []
 
@@ -212,6 +215,11 @@ def test_another_model_embeds_the_faces_that_are_kept(
     models = {template.model for person in store().people() for template in person.templates}
     assert len(models) == 2
     assert all(len(person.templates) == 2 for person in store().people())
+    biden, obama = store().people()
+    (new,) = models - {obama.negatives[0].model}
+    assert [template.model for template in obama.negatives[1:]] == [new]
+    his_own = next(template for template in biden.templates if template.model == new)
+    np.testing.assert_allclose(obama.negatives[1].embedding, his_own.embedding, atol=1e-5)
 
 
 def test_somebody_without_a_kept_face_is_told_of(shared: Path, tmp_path: Path) -> None:
@@ -224,6 +232,9 @@ def test_somebody_without_a_kept_face_is_told_of(shared: Path, tmp_path: Path) -
 def test_one_persons_data_go_out_and_come_in(photos: Path, tmp_path: Path) -> None:
     call("enroll", "Obama", photos / "obama.jpg", photos / "train" / "obama" / "obama2.jpg")
     call("gallery", "access", "Obama", "--group", "staff")
+    enrol = Enrol(EnrolConfig())
+    (biden,), (his,) = enrol([photos / "biden.jpg"])
+    store().add_negative("Obama", enrol.identity, biden, his)
     (before,) = store().people()
     ledger = Ledger(home(), keys(), create=True)
     with ledger.commit() as commit:
@@ -248,8 +259,9 @@ def test_one_persons_data_go_out_and_come_in(photos: Path, tmp_path: Path) -> No
     call("gallery", "import", tmp_path / "out")
     (after,) = store().people()
     assert (after.name, after.access) == ("Obama", before.access)
-    for old, new in zip(before.templates, after.templates, strict=True):
-        assert old.embedding @ new.embedding > 0.97
+    for kind in ("templates", "negatives"):
+        for old, new in zip(getattr(before, kind), getattr(after, kind), strict=True):
+            assert old.embedding @ new.embedding > 0.97
 
 
 def test_an_export_that_was_cut_short_is_not_in_the_way_and_not_left(
@@ -292,6 +304,7 @@ def test_an_import_of_what_is_no_export(tmp_path: Path) -> None:
     [
         ({"photos": []}, "no photo of"),
         ({"photos": [{"image": "AAAA", "points": [[0, 0]] * 5}]}, "photo 1 is no photo"),
+        ({"negatives": [{"image": "AAAA", "points": [[0, 0]] * 5}]}, "negative 1 is no photo"),
         ({"points": [[0, 0]] * 5}, "does not say where eyes, nose and mouth are"),
         ({"points": [[0, 0], [9, 9]]}, "does not say where eyes, nose and mouth are"),
         ({"points": [[1e300, 0]] * 5}, "does not say where eyes, nose and mouth are"),

@@ -114,6 +114,10 @@ def embeddings(count: int, seed: int = 0) -> NDArray[np.float32]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+def portrait(number: int) -> Portrait:
+    return Portrait(b"a picture of a face %d" % number, ((1.0, 2.0),) * 5)
+
+
 def names(store: Store) -> list[str]:
     return [person.name for person in store.people()]
 
@@ -311,7 +315,7 @@ def test_what_is_kept_of_a_person_can_be_changed(place: Place) -> None:
     access = Access(groups=("staff",), windows=("daily 07:00-19:00",), watch=True, badges=(badge,))
     place.store.set_access("Ada", access)
     place.store.rename("Ada", "Ada Lovelace")
-    place.store.add_negative("Ada Lovelace", MODEL, embeddings(1, seed=7)[0])
+    place.store.add_negative("Ada Lovelace", MODEL, embeddings(1, seed=7)[0], portrait(7))
 
     (ada,) = Store(place.home, place.keys).people()
 
@@ -338,7 +342,7 @@ def test_rules_that_cannot_be_are_kept_of_nobody(place: Place) -> None:
 
 
 def test_portraits_are_kept_encrypted_and_embedded_anew(place: Place) -> None:
-    portraits = [Portrait(b"a picture of a face %d" % index, ((1.0, 2.0),) * 5) for index in range(2)]
+    portraits = [portrait(index) for index in range(2)]
     place.store.add("Ada", MODEL, embeddings(2), portraits)
 
     kept = place.store.portraits("Ada")
@@ -350,6 +354,27 @@ def test_portraits_are_kept_encrypted_and_embedded_anew(place: Place) -> None:
     assert sorted(template.model for template in ada.templates) == [MODEL, MODEL, "other", "other"]
     place.store.re_embed("Ada", "other", dict(zip(kept, embeddings(2, seed=4), strict=True)))
     assert len(place.store.people()[0].templates) == 4  # again, as after a crash: not twice
+
+
+def test_a_face_that_is_not_theirs_stays_so_for_every_model(place: Place) -> None:
+    store = place.store
+    store.add("Ada", MODEL, embeddings(1), [portrait(0)])
+    store.add_negative("Ada", MODEL, embeddings(1, seed=7)[0], portrait(7))
+
+    missing = store.unembedded("Ada", "other")
+    assert sorted(one.image[-1:] for one in missing.values()) == [b"0", b"7"]
+    assert list(store.portraits("Ada").values()) == [portrait(0)]
+    assert list(store.portraits("Ada", negative=True).values()) == [portrait(7)]
+    for model in ("other", MODEL, "other"):  # in turns, and again
+        store.re_embed("Ada", model, dict(zip(missing, embeddings(2, seed=3), strict=True)))
+
+    (ada,) = store.people()
+    assert [(len(ada.templates), template.model) for template in ada.negatives] == [(2, MODEL), (2, "other")]
+    np.testing.assert_array_equal(ada.negatives[0].embedding, embeddings(1, seed=7)[0])
+    assert store.unembedded("Ada", "other") == {}
+    assert store.add("Ada", "other", embeddings(1, seed=8)) == 2  # photos, and no faces of others
+    assert b"a picture of a face" not in place.content()
+    assert store.forget("Ada").counts == {"templates": 5, "portraits": 2}
 
 
 def test_names_that_would_be_sql_or_paths_are_names(place: Place) -> None:

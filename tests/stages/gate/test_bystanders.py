@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -169,3 +170,16 @@ def test_a_snapshot_in_which_who_is_forgotten_cannot_be_covered_is_not_kept(door
     refused = next(event for event in door.events() if event.decision and event.decision.reason == "unknown")
     assert not refused.has_snapshot
     assert audit(reader(), []).findings == ()
+
+
+def test_a_decision_says_whose_face_it_is_about(door: Door) -> None:
+    sees(door, bob(door, picked=False), ada(door))
+    assert [(made.name, made.track) for made in door.decisions()] == [("Ada", HERS)]
+    assert snapshots.box_of(reader(), door.events()[-1].seq, HERS) == (20, 20, 80, 80)
+
+
+def test_a_snapshot_with_two_faces_of_one_passage_does_not_say_whose_it_is(door: Door) -> None:
+    """Two tracks at once, of which the second turned out to be the person on the first, who had gone."""
+    sees(door, replace(stranger(HIS), quality=0.9), ada(door), times=1)
+    sees(door, replace(ada(door), track=HIS, quality=0.7))
+    assert [(made.name, made.track) for made in door.decisions()] == [("Ada", None)]
