@@ -15,7 +15,6 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,9 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Failed
+from stages.gallery import faces
 from stages.gallery.database import Connection, Keys, database
+from stages.gallery.faces import Owner
 from stages.gallery.keyfile import ID_BYTES
-from stages.gallery.people import TAGS, Access, Person, Portrait, Profile, Sealed, Template, checked_name
+from stages.gallery.people import TAGS, Access, Person, Portrait, Profile, Template, checked_name
 from stages.gallery.rows import delete_person
 from stages.gallery.sealing import Unreadable, seal, unseal
 from stages.gate.rules import check
@@ -67,11 +68,12 @@ class Store:
                 "SELECT person, id, model, sealed FROM templates ORDER BY rowid"
             ).fetchall():
                 templates[person].append(row)
-        found = [
-            self._person(id_, keys[id_], sealed, templates[id_])
-            for id_, sealed in people
-            if id_ in keys and not (marks and _mark(tags, id_) in marks)
-        ]
+        with self._whole():
+            found = [
+                _person((id_, keys[id_]), sealed, templates[id_])
+                for id_, sealed in people
+                if id_ in keys and not (marks and _mark(tags, id_) in marks)
+            ]
         return sorted(found, key=lambda person: person.name)
 
     def generation(self) -> int:
@@ -99,24 +101,24 @@ class Store:
         with self._writing() as rows:
             found = self._find(rows, name) or self._new(rows, name)
             if access is not None:
-                self._set_access(rows, found, name, access)
-            pictures = [self._keep_portrait(rows, found, portrait) for portrait in portraits] or [b""] * len(embeddings)
+                _set_access(rows, found, name, access)
+            pictures = [faces.keep_portrait(rows, found, portrait) for portrait in portraits] or [b""] * len(embeddings)
             for embedding, portrait in zip(embeddings, pictures, strict=True):
-                self._keep_template(rows, found, model, embedding, portrait=portrait)
+                faces.keep_template(rows, found, model, embedding, portrait=portrait)
             for embedding, other in negatives:
-                self._keep_negative(rows, found, model, embedding, other)
-            return sum(of == model and not kept.negative for of, kept in self._templates(rows, found))
+                faces.keep_negative(rows, found, model, embedding, other)
+            return sum(of == model and not kept.negative for of, kept in faces.templates(rows, found))
 
     def add_negative(self, name: str, model: str, embedding: NDArray[np.float32], portrait: Portrait) -> None:
         """Keep a face (D,) that was taken for `name` and is somebody else's, and the portrait that it was made of."""
         with self._writing() as rows:
-            self._keep_negative(rows, self._known(rows, name), model, embedding, portrait)
+            faces.keep_negative(rows, self._known(rows, name), model, embedding, portrait)
 
     def set_access(self, name: str, access: Access) -> None:
         """Replace the rules for `name`. Raises Usage for some that cannot be."""
         check(access)
         with self._writing() as rows:
-            self._set_access(rows, self._known(rows, name), name, access)
+            _set_access(rows, self._known(rows, name), name, access)
 
     def rename(self, name: str, new: str) -> None:
         """Call `name` by another name. Raises Failed where somebody else has that one."""
@@ -124,39 +126,39 @@ class Store:
             person, key = self._known(rows, name)
             if self._find(rows, new):
                 raise Failed(f"somebody called {new!r} is enrolled already: choose another name")
-            access = self._profile(rows, person, key).access
-            change = (self._tag(rows, new), _profile(key, person, new, access), person)
+            (sealed,) = rows.execute("SELECT sealed FROM people WHERE id = ?", (person,)).fetchone()
+            access = _profile((person, key), sealed).access
+            change = (self._tag(rows, new), _sealed((person, key), new, access), person)
             rows.execute("UPDATE people SET tag = ?, sealed = ? WHERE id = ?", change)
 
     def portraits(self, name: str, *, negative: bool = False) -> dict[bytes, Portrait]:
         """The portraits of `name` by their id; if `negative`, those of others who were taken for them."""
-        with self._database.reading() as rows:
+        with self._whole(), self._database.reading() as rows:
             if rows is None:
                 return {}
             found = self._known(rows, name)
-            others = {kept.portrait for _, kept in self._templates(rows, found) if kept.negative}
-            return {id_: one for id_, one in self._portraits(rows, found).items() if (id_ in others) is negative}
+            others = {kept.portrait for _, kept in faces.templates(rows, found) if kept.negative}
+            return {id_: one for id_, one in faces.portraits(rows, found).items() if (id_ in others) is negative}
 
     def unembedded(self, name: str, model: str) -> dict[bytes, Portrait]:
         """The portraits of `name`, and of others taken for them, that have no template for `model`, by their id."""
-        with self._database.reading() as rows:
+        with self._whole(), self._database.reading() as rows:
             if rows is None:
                 return {}
             found = self._known(rows, name)
-            done = {kept.portrait for of, kept in self._templates(rows, found) if of == model}
-            return {id_: one for id_, one in self._portraits(rows, found).items() if id_ not in done}
+            done = {kept.portrait for of, kept in faces.templates(rows, found) if of == model}
+            return {id_: one for id_, one in faces.portraits(rows, found).items() if id_ not in done}
 
     def re_embed(self, name: str, model: str, embeddings: dict[bytes, NDArray[np.float32]]) -> None:
         """Keep templates for `model` by `embeddings`, (D,) of the id of each portrait that has none; all or nothing."""
         with self._writing() as rows:
             found = self._known(rows, name)
-            templates = self._templates(rows, found)
-            missing = {kept.portrait for _, kept in templates} - {
-                kept.portrait for of, kept in templates if of == model
-            }
-            others = {kept.portrait for _, kept in templates if kept.negative}
-            for id_ in missing & embeddings.keys():
-                self._keep_template(rows, found, model, embeddings[id_], portrait=id_, negative=id_ in others)
+            kept = faces.templates(rows, found)
+            negative = {one.portrait: one.negative for _, one in kept}  # of all portraits, as each was embedded once
+            done = {one.portrait for of, one in kept if of == model}
+            for id_, embedding in embeddings.items():
+                if id_ in negative and id_ not in done:
+                    faces.keep_template(rows, found, model, embedding, portrait=id_, negative=negative[id_])
 
     def badge(self, text: str) -> str | None:
         """What is kept of a badge's number: its HMAC, hexadecimal; None where nobody is enrolled who could hold it."""
@@ -202,43 +204,6 @@ class Store:
         with self._database.reading() as rows:
             return self._database.keys(rows) if rows else None
 
-    def _person(self, person: bytes, key: bytes, sealed: bytes, rows: Sequence[Sequence[Any]]) -> Person:
-        """Out of a row of people and `rows` (id, model, sealed) of their templates."""
-        profile = msgspec.json.decode(self._open(key, sealed, b"people", person), type=Profile)
-        kept = self._opened(person, key, rows)
-        faces = [tuple(one.template(model) for model, one in kept if one.negative is kind) for kind in (False, True)]
-        return Person(person, profile.name, profile.access, *faces)
-
-    def _opened(self, person: bytes, key: bytes, rows: Sequence[Sequence[Any]]) -> list[tuple[str, Sealed]]:
-        """Model and content of templates, out of `rows` (id, model, sealed)."""
-        return [
-            (
-                model,
-                msgspec.msgpack.decode(self._open(key, raw, b"templates", row, person, model.encode()), type=Sealed),
-            )
-            for row, model, raw in rows
-        ]
-
-    def _templates(self, rows: Connection, owner: tuple[bytes, bytes]) -> list[tuple[str, Sealed]]:
-        query = "SELECT id, model, sealed FROM templates WHERE person = ? ORDER BY rowid"
-        return self._opened(*owner, rows.execute(query, (owner[0],)).fetchall())
-
-    def _portraits(self, rows: Connection, owner: tuple[bytes, bytes]) -> dict[bytes, Portrait]:
-        person, key = owner
-        found = rows.execute("SELECT id, sealed FROM portraits WHERE person = ?", (person,)).fetchall()
-        return {
-            row: msgspec.msgpack.decode(self._open(key, sealed, b"portraits", row, person), type=Portrait)
-            for row, sealed in found
-        }
-
-    def _profile(self, rows: Connection, person: bytes, key: bytes) -> Profile:
-        sealed = rows.execute("SELECT sealed FROM people WHERE id = ?", (person,)).fetchone()[0]
-        return msgspec.json.decode(self._open(key, sealed, b"people", person), type=Profile)
-
-    def _set_access(self, rows: Connection, owner: tuple[bytes, bytes], name: str, access: Access) -> None:
-        person, key = owner
-        rows.execute("UPDATE people SET sealed = ? WHERE id = ?", (_profile(key, person, name, access), person))
-
     def _id(self, rows: Connection, name: str) -> bytes | None:
         found = rows.execute("SELECT id FROM people WHERE tag = ?", (self._tag(rows, name),)).fetchone()
         return found[0] if found else None
@@ -246,7 +211,7 @@ class Store:
     def _is_marked(self, rows: Connection, person: bytes) -> bool:
         return _mark(self._tags(rows), person) in self._database.marks(rows, since=-1)
 
-    def _find(self, rows: Connection, name: str) -> tuple[bytes, bytes] | None:
+    def _find(self, rows: Connection, name: str) -> Owner | None:
         person = self._id(rows, name)
         if person is None:
             return None
@@ -255,53 +220,18 @@ class Store:
         key = self._database.keys(rows).get(person)
         return (person, key) if key else None
 
-    def _known(self, rows: Connection, name: str) -> tuple[bytes, bytes]:
+    def _known(self, rows: Connection, name: str) -> Owner:
         found = self._find(rows, name)
         if found is None:
             raise _nobody(name)
         return found
 
-    def _new(self, rows: Connection, name: str) -> tuple[bytes, bytes]:
+    def _new(self, rows: Connection, name: str) -> Owner:
         person = secrets.token_bytes(ID_BYTES)
-        key = self._database.keys(rows).new(person)
-        rows.execute(
-            "INSERT INTO people VALUES (?, ?, ?)",
-            (person, self._tag(rows, name), _profile(key, person, name, Access())),
-        )
-        return person, key
-
-    def _keep_portrait(self, rows: Connection, owner: tuple[bytes, bytes], portrait: Portrait) -> bytes:
-        (person, key), row = owner, secrets.token_bytes(ID_BYTES)
-        sealed = seal(key, msgspec.msgpack.encode(portrait), b"portraits", row, person)
-        rows.execute("INSERT INTO portraits VALUES (?, ?, ?)", (row, person, sealed))
-        return row
-
-    def _keep_template(
-        self,
-        rows: Connection,
-        owner: tuple[bytes, bytes],
-        model: str,
-        embedding: NDArray[np.float32],
-        *,
-        portrait: bytes = b"",
-        negative: bool = False,
-    ) -> None:
-        (person, key), row = owner, secrets.token_bytes(ID_BYTES)
-        now = datetime.now(UTC).replace(microsecond=0)
-        kept = msgspec.msgpack.encode(Sealed(now, embedding.astype("<f4").tobytes(), negative, portrait))
-        sealed = seal(key, kept, b"templates", row, person, model.encode())
-        rows.execute("INSERT INTO templates VALUES (?, ?, ?, ?)", (row, person, model, sealed))
-
-    def _keep_negative(
-        self,
-        rows: Connection,
-        owner: tuple[bytes, bytes],
-        model: str,
-        embedding: NDArray[np.float32],
-        portrait: Portrait,
-    ) -> None:
-        kept = self._keep_portrait(rows, owner, portrait)
-        self._keep_template(rows, owner, model, embedding, portrait=kept, negative=True)
+        owner = person, self._database.keys(rows).new(person)
+        row = (person, self._tag(rows, name), _sealed(owner, name, Access()))
+        rows.execute("INSERT INTO people VALUES (?, ?, ?)", row)
+        return owner
 
     def _tag(self, rows: Connection, name: str) -> bytes:
         return self._hmac(rows, b"name\0" + name.encode())
@@ -315,15 +245,17 @@ class Store:
             raise Failed("the key that names are found by is missing: put back a copy of the keys")
         return key
 
-    def _open(self, key: bytes, sealed: bytes, *bound: bytes) -> bytes:
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What does not open is a sentence for the user."""
         try:
-            return unseal(key, sealed, *bound)
+            yield
         except Unreadable as error:
             raise self._database.damaged(str(error)) from error
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._database.writing() as rows:
+        with self._whole(), self._database.writing() as rows:
             rows.execute("UPDATE gallery SET generation = generation + 1")
             if _any(rows):
                 self._sweep(rows)
@@ -346,8 +278,25 @@ def _mark(tags: bytes, person: bytes) -> bytes:
     return hmac.digest(tags, b"forgotten\0" + person, "sha256")
 
 
-def _profile(key: bytes, person: bytes, name: str, access: Access) -> bytes:
+def _person(owner: Owner, sealed: bytes, templates: Sequence[Sequence[Any]]) -> Person:
+    """Out of what a row of people has, and `templates` (id, model, sealed)."""
+    profile, kept = _profile(owner, sealed), faces.opened(owner, templates)
+    own, others = (tuple(one.template(of) for of, one in kept if one.negative is kind) for kind in (False, True))
+    return Person(owner[0], profile.name, profile.access, own, others)
+
+
+def _profile(owner: Owner, sealed: bytes) -> Profile:
+    person, key = owner
+    return msgspec.json.decode(unseal(key, sealed, b"people", person), type=Profile)
+
+
+def _sealed(owner: Owner, name: str, access: Access) -> bytes:
+    person, key = owner
     return seal(key, Profile(name, access).pack(), b"people", person)
+
+
+def _set_access(rows: Connection, owner: Owner, name: str, access: Access) -> None:
+    rows.execute("UPDATE people SET sealed = ? WHERE id = ?", (_sealed(owner, name, access), owner[0]))
 
 
 def _nobody(name: str) -> Failed:
