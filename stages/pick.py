@@ -1,4 +1,7 @@
-"""Of each track pick the few faces that are worth an embedding: large, frontal, sharp, well lit, and spread in time."""
+"""Of each track pick the faces that are worth an embedding: large, frontal, sharp, well lit, and spread in time.
+
+It goes on for as long as somebody is there: whom the first few show has still to be who stands there when a door opens.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from pipeline.types import Detections, Picked
 from stages.crop import TEMPLATES, Align, cut
 from stages.quality import rate
 
-FIRST_WAIT_S, GROWTH = 0.1, 1.5  # after k picks the next waits FIRST_WAIT_S * GROWTH**k: eight take five seconds
+# Each pick waits GROWTH times as long as the one before, up to LONGEST_WAIT_NS: eight take four seconds.
+FIRST_WAIT_NS, GROWTH, LONGEST_WAIT_NS = 100_000_000, 1.5, 1_000_000_000
 BETTER = 1.15  # a face that is so many times as good as the track's best does not wait
 FORGET_NS = 30_000_000_000  # a track that has not been seen for so long does not come back
 JPEG_QUALITY = 85
@@ -29,7 +33,7 @@ class PickConfig(Config, frozen=True):
 
     align: Align = "dlib"  # how the embedder's faces were aligned; its file says so
     min_face: Annotated[int, Meta(ge=1)] = 48  # pixels, shorter side
-    most: Annotated[int, Meta(ge=1, le=100)] = 8  # faces of a track
+    most: Annotated[int, Meta(ge=1, le=100)] = 8  # faces of a passage that vote on who it is
     # Quality, 0..1. In samples/gate.mp4 dlib_face's cosine to the enrolment photo is 0.87 on average over the faces
     # from 0.2 on, and 0.62 over those below. What stays below: profiles, blur, small faces with another fault.
     floor: Annotated[float, Meta(ge=0, le=1)] = 0.2
@@ -42,16 +46,17 @@ class _Past:
     seen_ns: int  # pts
     count: int = 0
     picked_ns: int = 0  # pts, of the last one
+    wait_ns: int = FIRST_WAIT_NS  # from then on
     best: float = 0.0  # quality
 
     def wants(self, quality: float, now_ns: int, most: int) -> bool:
-        """Whether it is time for another face of `most`, or this one is better than waiting for."""
-        wait_ns = 1e9 * FIRST_WAIT_S * GROWTH**self.count
+        """Whether it is time for another face, or this one is better than waiting for; `most` of them vote."""
         better = quality > BETTER * self.best and self.count < most // 2  # else who comes nearer uses all up
-        return not self.count or now_ns - self.picked_ns >= wait_ns or better
+        return not self.count or now_ns - self.picked_ns >= self.wait_ns or better
 
     def pick(self, quality: float, now_ns: int) -> None:
         self.count, self.picked_ns, self.best = self.count + 1, now_ns, max(self.best, quality)
+        self.wait_ns = min(round(self.wait_ns * GROWTH), LONGEST_WAIT_NS)
 
 
 class Pick:
@@ -113,12 +118,12 @@ class Pick:
     def _candidates(
         self, found: Detections, keypoints: NDArray[np.float32], past: Mapping[int, _Past]
     ) -> NDArray[np.int32]:
-        """Rows (M,) of faces of which there are not enough yet, large enough and wholly in the picture."""
+        """Rows (M,) of faces that have a track, are large enough and lie wholly in the picture."""
         large = (found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1) >= self._config.min_face
         inside = ((keypoints >= 0) & (keypoints < [found.frame.width, found.frame.height])).all(axis=(1, 2))
         apart = np.ptp(keypoints, axis=1).max(axis=1) > 0  # points that all coincide have no direction
         rows = np.flatnonzero(large & inside & apart).tolist()
-        return np.array([row for row in rows if row in past and past[row].count < self._config.most], np.int32)
+        return np.array([row for row in rows if row in past], np.int32)
 
     def _wanted(
         self, rows: NDArray[np.int32], quality: NDArray[np.float32], past: Mapping[int, _Past], now: int

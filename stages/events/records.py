@@ -38,7 +38,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     passage: str  # id, hexadecimal
     frame_seq: int
     pts_ns: int  # the stream's own time
-    age_ms: float | None  # from capture to decision; None where it came after the last frame
+    # To the decision from the capture of the face that was the last to be like the person; None for a stranger, and
+    # where it came after the last frame.
+    age_ms: float | None
     ballots: tuple[Ballot, ...]
     models: dict[str, str]  # what it does -> sha256 of the file
     frame_sha256: str  # of the snapshot, a JPEG; "" without one

@@ -75,7 +75,7 @@ def calibrate(
             f"most alike: {names[one]} and {names[other]}, {near:.2f}; are they one person? Then say so, see --help"
         )
     models = (enrol.identity, settings.detect.identity)
-    found = measure(compared, photos or now, far, mode, settings.most(), *models)
+    found = measure(compared, photos or now, far, mode, settings.pick.most, *models)
     path = store(home(), found)
     for text in told(found):
         typer.echo(text)

@@ -50,7 +50,7 @@ class GateConfig(Config, frozen=True):
     liveness: Literal["passive", "active", "both", "none"] = "passive"
     far: Annotated[float, Meta(gt=0, lt=1)] = 0.01  # false accept rate of a passage that `gate calibrate` was run for
     accept_photos: bool = False  # drive a real door without liveness
-    deadline_ms: Annotated[float, Meta(gt=0)] = 1000.0  # from capture to decision; what is older opens nothing
+    deadline_ms: Annotated[float, Meta(gt=0)] = 1000.0  # from capture to decision: an older face opens nothing
     settle_seconds: Seconds = 5.0  # after being out of sight for so long somebody unknown is recorded as refused
     patience_seconds: Seconds = 8.0  # and somebody who is known and not let in yet, after so long in sight
     badge_seconds: Seconds = 15.0  # for which a badge that was shown counts
@@ -63,7 +63,7 @@ class GateConfig(Config, frozen=True):
     models: Annotated[dict[str, str], DERIVED] = msgspec.field(default_factory=dict)  # what it does -> sha256
     detector: Annotated[str, DERIVED] = ""  # identity
     simulated: Annotated[tuple[str, ...], DERIVED] = ("simulated",)  # outputs that open nothing
-    most: Annotated[int, DERIVED] = 8  # embeddings of a passage
+    most: Annotated[int, DERIVED] = 8  # faces of a passage that vote
 
     def zone(self) -> ZoneInfo | None:
         """The time zone; None for this machine's. Raises Usage."""

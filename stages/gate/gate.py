@@ -179,9 +179,9 @@ class Gate:
         if verdict == "turn?":
             passage.said = self._turns.ask(passage)
             return passage.said
-        age_ms = (time.monotonic_ns() - faces.frame.captured_ns) / 1e6
+        age_ms = (time.monotonic_ns() - found.newest_ns) / 1e6
         if verdict.outcome == "opened" and age_ms > self._config.deadline_ms:
-            return ""  # too old to open anything; the next frame may be in time
+            return ""  # too old to open anything; the next face that is compared may be in time
         return self._decide(passage, door, verdict, found, age_ms)
 
     def _found(self, passage: Passage, door: DoorConfig, captured_ns: int, now: int) -> Accepted | None:
@@ -193,12 +193,13 @@ class Gate:
         holder = next((id_ for id_, (_, access) in self._gallery.rules.items() if badge in access.badges), None)
         if badge is None or holder is None or not passage.votes:
             return None
-        likeness = self._gallery.now.similarity(holder, np.stack([vote.face for vote in passage.votes]))
-        votes = [
+        seen = [*passage.votes, passage.newest or passage.votes[-1]]
+        likeness = self._gallery.now.similarity(holder, np.stack([vote.face for vote in seen]))
+        *votes, newest = [
             msgspec.structs.replace(vote, person=holder, similarity=None if math.isnan(near) else near)
-            for vote, near in zip(passage.votes, likeness.tolist(), strict=True)
+            for vote, near in zip(seen, likeness.tolist(), strict=True)
         ]
-        claimed = Passage(passage.camera, votes=votes)
+        claimed = Passage(passage.camera, votes=votes, newest=newest)
         return accepted(claimed, self._passages.threshold, captured_ns)
 
     def _surroundings(self, passage: Passage, door: DoorConfig, person: str) -> Surroundings:
@@ -234,7 +235,8 @@ class Gate:
         if passage.after_another or door is None or not passage.votes:
             passage.decided = True
             return
-        found = accepted(passage, self._passages.threshold, passage.votes[-1].captured_ns)
+        last_ns = max(vote.captured_ns for vote in passage.votes)
+        found = accepted(passage, self._passages.threshold, last_ns)
         if found is None or self._gallery is None or found.person not in self._gallery.rules:
             self._decide(passage, door, UNKNOWN, None, None)
         elif self._config.mode == "1:1":

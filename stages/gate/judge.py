@@ -29,6 +29,7 @@ class Accepted(NamedTuple):
 
     person: str
     votes: tuple[Vote, ...]
+    newest_ns: int  # when the face was captured that was the last to be like them, a vote or not; monotonic
 
     @property
     def score(self) -> float:
@@ -57,14 +58,21 @@ class Surroundings(NamedTuple):
 
 
 def accepted(passage: Passage, threshold: float, captured_ns: int) -> Accepted | None:
-    """Whom at least `NEEDED` votes that are not too old at `captured_ns` are for; None where there is nobody."""
+    """Whom at least `NEEDED` votes that are not too old at `captured_ns` are for; None where there is nobody.
+
+    Votes from after that are of another boot's clock, and too old.
+    """
     person = passage.leader(threshold)
-    votes = tuple(
-        vote
-        for vote in passage.votes
-        if vote.person == person and near(vote, threshold) and captured_ns - vote.captured_ns <= EVIDENCE_NS
-    )
-    return Accepted(person, votes) if person and len(votes) >= NEEDED else None
+
+    def counts(vote: Vote) -> bool:
+        recent = 0 <= captured_ns - vote.captured_ns <= EVIDENCE_NS
+        return vote.person == person and near(vote, threshold) and recent
+
+    votes = tuple(filter(counts, passage.votes))
+    if not person or len(votes) < NEEDED:
+        return None
+    newest = votes if passage.newest is None else (*votes, *filter(counts, [passage.newest]))
+    return Accepted(person, votes, max(vote.captured_ns for vote in newest))
 
 
 def judge(
@@ -88,7 +96,7 @@ def judge(
         if now.turn_failed:
             return Verdict("refused", "challenge", f"{name} did not turn the head as asked ({now.turn_failed})")
         # The face that comes back from the turn has to be the one that was recognized, and not only its track.
-        if now.turned_ns is None or all(vote.captured_ns < now.turned_ns for vote in found.votes):
+        if now.turned_ns is None or found.newest_ns < now.turned_ns:
             return "turn?"
     if passed := _passback(now, name):
         return passed

@@ -199,6 +199,7 @@ class _Door:
         self._track, self._pick = Track(settings.track), Pick(settings.pick, self._screen)
         self._liveness = Liveness(settings.liveness, self._screen)
         self.threshold = nan
+        self._most = settings.pick.most
 
     def scores(self, file: Path) -> list[float | None]:
         """The score of each face that a file presents, None where there is no answer; of none, a single None."""
@@ -215,7 +216,7 @@ class _Door:
                     tracks.setdefault(name, [])
             for row, live in zip(picked.rows.tolist(), picked.live.tolist(), strict=True):
                 tracks[int(picked.found.tracks[row])].append(live)
-        return [_answer(scores) for scores in tracks.values()] or [None]
+        return [_answer(scores[: self._most]) for scores in tracks.values()] or [None]
 
 
 def _answer(scores: list[float]) -> float | None:

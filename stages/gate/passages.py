@@ -63,7 +63,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
 @dataclass(eq=False)
 class Passage:
-    """One passage; `votes` grow until it is decided."""
+    """One passage; `votes` grow until there are enough, or it is decided."""
 
     camera: str
     id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -77,6 +77,7 @@ class Passage:
     seen_ns: int = 0  # boot clock
     stored_ns: int = 0  # `seen_ns` as the database has it
     votes: list[Vote] = field(default_factory=list)
+    newest: Vote | None = None  # of the face that was compared last, among `votes` or not
     tracks: set[int] = field(default_factory=set)
     frame: tuple[int, int] = (0, 0)  # seq and pts, ns, of the newest one
     box: tuple[float, ...] = ()  # xyxy, pixels, where it was seen last
@@ -187,7 +188,10 @@ class Passages:
             passage, merged = self._place(face, now_ns)
             gone += merged
             told = any((old.captured_ns, old.track) == (vote.captured_ns, vote.track) for old in passage.votes)
-            if not passage.decided and not told and passage.used() < self._most:  # told: a message sent again
+            passage.newest = vote
+            if passage.decided:
+                passage.spent += 1  # else who was refused could stay until a face of theirs is like somebody else's
+            elif not told and passage.used() < self._most:  # told: a message sent again
                 if not passage.votes or vote.quality >= max(old.quality for old in passage.votes):
                     passage.snapshot, passage.faces = faces.snapshot, _faces(faces, tracks)
                 passage.votes.append(vote)
@@ -209,6 +213,7 @@ class Passages:
             passage.votes = [
                 vote if vote.person in known else msgspec.structs.replace(vote, person="") for vote in passage.votes
             ]
+            passage.newest = passage.newest if passage.newest and passage.newest.person in known else None
 
     def close(self, passage: Passage) -> None:
         """Forget a passage that is over."""

@@ -25,8 +25,6 @@ from stages.pick import PickConfig
 from stages.show.web.show import ShowConfig
 from stages.track import TrackConfig
 
-LEAST_IF_TURNING = 12  # `Pick` spreads so many over 25 seconds
-
 
 class GateSettings(Config, frozen=True):
     """What the config file may set: the sources, a table for the engine, and one for each stage."""
@@ -45,10 +43,6 @@ class GateSettings(Config, frozen=True):
     clips: ClipsConfig = ClipsConfig()
     show: ShowConfig = ShowConfig()
 
-    def most(self) -> int:
-        """Faces of a passage that are compared; where a turn of the head is asked, some have to be left after it."""
-        return max(self.pick.most, LEAST_IF_TURNING) if self.gate.liveness in ACTIVE else self.pick.most
-
     def by_stage(self) -> dict[str, Config]:
         """The config of each stage under its class's name, as the supervisor wants it."""
         tables = set(self.__struct_fields__) - {"source", "engine"}
@@ -64,7 +58,6 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
     if given.match.gallery:
         raise Usage("a gate keeps people and events in one place: set $FRAMEWIRE_HOME in place of match.gallery")
     _check(gate, given.act, given.liveness, cameras, simulated)
-    most = given.most()
     found = calibration.load(home())
     threshold = given.match.threshold
     if threshold is None and found is not None and found.mode == gate.mode:
@@ -73,9 +66,10 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
     changed = replace(
         given,
         capture=replace(given.capture, realtime=True),
-        pick=replace(given.pick, most=most),
         match=replace(given.match, threshold=threshold),
-        gate=replace(gate, models=_hashes(given), detector=given.detect.identity, simulated=simulated, most=most),
+        gate=replace(
+            gate, models=_hashes(given), detector=given.detect.identity, simulated=simulated, most=given.pick.most
+        ),
         act=replace(
             given.act,
             doors={door.name: door.output for door in gate.doors},

@@ -113,8 +113,8 @@ def test_a_snapshot_comes_with_picked_faces_only(walked_past: tuple[list[Seen], 
 def test_picks_are_further_and_further_apart(eye: OneFrame, portrait: Portrait) -> None:
     pick = picker(eye)
     times = [t for t in range(0, 20_000, 10) if len(pick(later(portrait.found, t * MS)).rows)]
-    assert len(times) == 8
-    waits = [100 * 1.5**k for k in range(1, 8)]
+    waits = [min(100 * 1.5**k, 1000) for k in range(1, len(times))]
+    assert len(times) > 20  # as long as somebody is there
     assert all(wait <= gap < wait + 10 for wait, gap in zip(waits, np.diff(times).tolist(), strict=True))
 
 
@@ -155,9 +155,12 @@ def test_without_anybody_the_pixels_are_not_looked_at(eye: OneFrame, portrait: P
 
 
 def test_a_track_that_was_gone_for_half_a_minute_begins_again(eye: OneFrame, portrait: Portrait) -> None:
-    pick = picker(eye, most=1)
-    times = [t for t in (0, 1, 29, 58, 89) if len(pick(later(portrait.found, t * SECOND)).rows)]
-    assert times == [0, 89]
+    for seconds, again in ((29, 0), (31, 1)):
+        pick = picker(eye)
+        for t in range(20):
+            pick(later(portrait.found, t * SECOND))
+        assert len(pick(later(portrait.found, (19 + seconds) * SECOND)).rows) == 1
+        assert len(pick(later(portrait.found, (19 + seconds) * SECOND + 200 * MS)).rows) == again
 
 
 def test_pixels_that_are_gone_use_up_no_pick(portrait: Portrait) -> None:

@@ -171,6 +171,28 @@ def test_a_stale_frame_opens_nothing_and_a_fresh_one_does(door: Door) -> None:
     assert door.told() == [("opened", "")]
 
 
+def test_a_fresh_frame_makes_no_face_younger_that_was_compared_long_ago(door: Door) -> None:
+    door.comes("Ada", age_ms=1500)
+    door.gate(door.camera(door.seen(picked=False)))
+    door.gate(door.camera(door.seen("nobody", 0.2)))  # compared, and not like her
+    assert (door.told(), door.ordered()) == ([], 0)
+    door.gate(door.camera(door.seen(), age_ms=300))
+    door.gate(door.camera(door.seen(picked=False)))
+    (made,) = door.decisions()
+    assert made.outcome == "opened"
+    assert made.age_ms is not None
+    assert made.age_ms >= 300
+
+
+def test_who_has_used_up_all_votes_has_still_to_be_there(door: Door) -> None:
+    door.comes("Ada", frames=8, age_ms=1500)
+    door.gate(door.camera(door.seen(picked=False)))
+    assert door.told() == []
+    door.gate(door.camera(door.seen()))
+    (made,) = door.decisions()
+    assert (made.outcome, len(made.ballots)) == ("opened", 8)
+
+
 def test_who_was_only_seen_stale_is_refused(door: Door) -> None:
     door.comes("Ada", age_ms=1500)
     door.goes(5)

@@ -138,7 +138,20 @@ def test_two_votes_are_needed_and_the_score_is_the_lower() -> None:
     found = accepted(of(now, 1), 0.6, second.frame.captured_ns)
     assert found
     assert (found.person, round(found.score, 2)) == (ADA, 0.65)
+    assert found.newest_ns == second.frame.captured_ns
     assert accepted(of(now, 1), 0.6, second.frame.captured_ns + EVIDENCE_NS + 1) is None
+    assert accepted(of(now, 1), 0.6, first.frame.captured_ns - 1) is None  # the clock has begun anew
+
+
+def test_a_face_beyond_those_that_vote_says_only_who_is_still_there() -> None:
+    now, camera = passages(most=2), Camera()
+    frames = [camera(Seen(1, embedding(1), ADA, like)) for like in (0.7, 0.65, 0.9, 0.3)]
+    found = []
+    for frame in frames:
+        now.see(frame, 0)
+        found.append(accepted(of(now, 1), 0.6, frame.frame.captured_ns))
+    told = [(round(one.score, 2), one.newest_ns) for one in found if one]
+    assert told == [(0.65, frames[place].frame.captured_ns) for place in (1, 2, 1)]
 
 
 def test_votes_for_two_people_do_not_add_up() -> None:
@@ -186,6 +199,17 @@ def test_who_was_refused_early_has_the_rest_of_the_tries() -> None:
         now.see(frame, SECOND)
     assert (of(now, 2).used(), len(of(now, 2).votes), of(now, 2).after_another) == (8, 2, True)
     assert accepted(of(now, 2), 0.6, frame.frame.captured_ns)
+
+
+def test_who_was_refused_uses_up_the_tries_by_staying() -> None:
+    now, camera, face = passages(), Camera(), embedding(1)
+    for like in (0.5, 0.5):
+        now.see(camera(Seen(1, face, ADA, like)), 0)
+    of(now, 1).decided = True
+    for like in [0.5] * 20 + [0.7] * 3:
+        frame = camera(Seen(1, face, ADA, like))
+        now.see(frame, SECOND)
+    assert accepted(of(now, 1), 0.6, frame.frame.captured_ns) is None
 
 
 def test_somebody_else_who_comes_after_a_stranger_has_all_tries() -> None:
