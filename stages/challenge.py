@@ -9,8 +9,8 @@ and of bent ones 7 of 33, 19 of 32 and 22 of 38.
 
 What it does not stop: that, a film of the right head (who is filmed turning left passes one time in two, so after a
 failure ask only a few times), pictures of several poses shown one after the other, a mask. So it belongs together with
-a passive network; and whoever asks has to see to it that the face that comes back from the turn is the one that was
-recognized.
+a passive network; and whoever asks has to see to it that the face that turns, and the one that comes back from the
+turn, are the one that was recognized.
 """
 
 from __future__ import annotations
@@ -66,8 +66,11 @@ class Challenge:
             self.state, self.reason = "failed", "late"
         return self.state
 
-    def see(self, track: int, keypoints: NDArray[np.float32], now_ns: int) -> State:
-        """A face of `track` has these points (5, 2) xy, as in `Detections`, in a picture that is not mirrored."""
+    def see(self, track: int, keypoints: NDArray[np.float32], now_ns: int, same: bool) -> State:
+        """A face of `track` has these points (5, 2) xy, as in `Detections`, in a picture that is not mirrored.
+
+        Turned as asked only one counts that is the `same`: it was compared, and is whom the turn was asked of.
+        """
         (yaw,), _, _, (tall,) = pose(keypoints[None])
         if self.at(now_ns) != "waiting" or np.isnan(yaw):
             return self.state
@@ -79,7 +82,7 @@ class Challenge:
             self._ahead(float(tall))
         elif self._done == 1 and there <= -TURNED:
             self.state, self.reason = "failed", "other-side"
-        elif self._done == 1 and there >= TURNED and tall * cos(radians(yaw)) <= TALLER * self._tall:
+        elif self._done == 1 and same and there >= TURNED and tall * cos(radians(yaw)) <= TALLER * self._tall:
             self._done = 2
         return self.state
 
@@ -88,3 +91,9 @@ class Challenge:
         if self._done == 2:
             self.state = "passed"
         self._done, self._tall = max(self._done, 1), tall
+
+
+def turned(keypoints: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N,) whether faces with `keypoints` (N, 5, 2) xy are turned as far as is asked, to either side."""
+    far: NDArray[np.bool_] = np.abs(pose(keypoints).yaw) >= TURNED  # NaN is not
+    return far

@@ -14,16 +14,18 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pipeline.config import Config
+from pipeline.config import DERIVED, Config
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Frames
 from pipeline.types import Detections, Picked
+from stages.challenge import turned
 from stages.crop import TEMPLATES, Align, cut
 from stages.quality import rate
 
 # Each pick waits GROWTH times as long as the one before, up to LONGEST_WAIT_NS: eight take four seconds.
 FIRST_WAIT_NS, GROWTH, LONGEST_WAIT_NS = 100_000_000, 1.5, 1_000_000_000
 BETTER = 1.15  # a face that is so many times as good as the track's best does not wait
+TURNED_WAIT_NS = 200_000_000  # while who was asked to turn their head is turned
 FORGET_NS = 30_000_000_000  # a track that has not been seen for so long does not come back
 JPEG_QUALITY = 85
 
@@ -37,6 +39,7 @@ class PickConfig(Config, frozen=True):
     # Quality, 0..1. In samples/gate.mp4 dlib_face's cosine to the enrolment photo is 0.87 on average over the faces
     # from 0.2 on, and 0.62 over those below. What stays below: profiles, blur, small faces with another fault.
     floor: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    turns: Annotated[bool, DERIVED] = False  # people are asked to turn their heads: a face that is turned is due soon
 
 
 @dataclass
@@ -49,10 +52,11 @@ class _Past:
     wait_ns: int = FIRST_WAIT_NS  # from then on
     best: float = 0.0  # quality
 
-    def wants(self, quality: float, now_ns: int, most: int) -> bool:
+    def wants(self, quality: float, now_ns: int, most: int, turned: bool) -> bool:
         """Whether it is time for another face, or this one is better than waiting for; `most` of them vote."""
         better = quality > BETTER * self.best and self.count < most // 2  # else who comes nearer uses all up
-        return not self.count or now_ns - self.picked_ns >= self.wait_ns or better
+        wait_ns = min(self.wait_ns, TURNED_WAIT_NS) if turned else self.wait_ns
+        return not self.count or now_ns - self.picked_ns >= wait_ns or better
 
     def pick(self, quality: float, now_ns: int) -> None:
         self.count, self.picked_ns, self.best = self.count + 1, now_ns, max(self.best, quality)
@@ -86,7 +90,7 @@ class Pick:
             with self._frames.view(found.frame) as pixels:
                 cut(pixels, keypoints, self._template, chips)
                 quality = rate(boxes, keypoints, chips, self._template, self._config.min_face).total
-                wanted = self._wanted(rows, quality, past, now)
+                wanted = self._wanted(rows, quality, turned(keypoints), past, now)
                 if wanted.any():
                     snapshot = _jpeg(pixels)
         rows, chips, quality = rows[wanted], chips[wanted], quality[wanted]
@@ -126,12 +130,17 @@ class Pick:
         return np.array([row for row in rows if row in past], np.int32)
 
     def _wanted(
-        self, rows: NDArray[np.int32], quality: NDArray[np.float32], past: Mapping[int, _Past], now: int
+        self,
+        rows: NDArray[np.int32],
+        quality: NDArray[np.float32],
+        turns: NDArray[np.bool_],
+        past: Mapping[int, _Past],
+        now: int,
     ) -> NDArray[np.bool_]:
-        """Which of `rows` (M,) to pick, (M,)."""
+        """Which of `rows` (M,) to pick, (M,); `turns` (M,) are those that are turned away far."""
         due = [
-            past[row].wants(one, now, self._config.most)
-            for row, one in zip(rows.tolist(), quality.tolist(), strict=True)
+            past[row].wants(one, now, self._config.most, self._config.turns and far)
+            for row, one, far in zip(rows.tolist(), quality.tolist(), turns.tolist(), strict=True)
         ]
         return np.array(due, bool) & (quality >= self._config.floor)
 

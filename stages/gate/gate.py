@@ -177,7 +177,7 @@ class Gate:
             refused = Verdict("refused", "not-live", f"a face like {rule[0]}'s was not found to be live")
             return self._wait(passage, door, now, "look at the camera", refused)
         if verdict == "turn?":
-            passage.said = self._turns.ask(passage)
+            passage.said = self._turns.ask(passage, found)
             return passage.said
         age_ms = (time.monotonic_ns() - found.newest_ns) / 1e6
         if verdict.outcome == "opened" and age_ms > self._config.deadline_ms:

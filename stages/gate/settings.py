@@ -66,6 +66,7 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
     changed = replace(
         given,
         capture=replace(given.capture, realtime=True),
+        pick=replace(given.pick, turns=gate.liveness in ACTIVE),
         match=replace(given.match, threshold=threshold),
         gate=replace(
             gate, models=_hashes(given), detector=given.detect.identity, simulated=simulated, most=given.pick.most

@@ -45,7 +45,7 @@ def watch(
 ) -> Challenge:
     """Show `faces` one after the other."""
     for number, points in enumerate(faces, start=1):
-        challenge.see(track, points, (start_ms + number * step_ms) * MS)
+        challenge.see(track, points, (start_ms + number * step_ms) * MS, same=True)
     return challenge
 
 
@@ -123,8 +123,16 @@ def test_half_of_it_is_not_enough(way: list[Points]) -> None:
 
 def test_a_turn_that_ends_after_the_deadline_is_late() -> None:
     challenge = watch(asked("left", 1), turn(0, 45), step_ms=40)
-    assert challenge.see(1, seen(HEAD), 1_001 * MS) == "failed"
+    assert challenge.see(1, seen(HEAD), 1_001 * MS, same=True) == "failed"
     assert challenge.reason == "late"
+
+
+def test_a_turn_of_somebody_else_does_not_count() -> None:
+    challenge = watch(asked("left"), turn(3, 0))
+    for number, points in enumerate(turn(0, 45, 0), start=1):
+        challenge.see(1, points, number * 40 * MS, same=False)
+    assert challenge.request == "turn your head to your left"
+    assert watch(challenge, turn(0, 45, 0), start_ms=1500).state == "passed"
 
 
 def test_another_track_and_a_face_that_was_gone_begin_again() -> None:

@@ -128,6 +128,19 @@ def test_a_much_better_face_does_not_wait(eye: OneFrame, portrait: Portrait) -> 
     assert len(pick(later(portrait.found, 40 * MS)).rows) == 0  # as good, and too early
 
 
+def test_where_turns_are_asked_a_face_that_is_turned_is_due_soon(eye: OneFrame, portrait: Portrait) -> None:
+    assert portrait.found.keypoints is not None
+    points = portrait.found.keypoints.copy()
+    points[0, 2, 0] += 0.4 * (points[0, 1, 0] - points[0, 0, 0])  # the nose by tan 42 of its depth
+    for turns, expected in ((True, 9), (False, 1)):
+        pick = picker(eye, floor=0.1, turns=turns)
+        for t in range(20):
+            pick(later(portrait.found, t * SECOND))
+        later_ms = range(19_040, 21_000, 40)
+        aside = [t for t in later_ms if len(pick(later(replace(portrait.found, keypoints=points), t * MS)).rows)]
+        assert len(aside) == expected
+
+
 def test_what_is_not_picked(eye: OneFrame, portrait: Portrait) -> None:
     found = portrait.found
     assert found.keypoints is not None
