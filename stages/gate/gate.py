@@ -26,7 +26,7 @@ from stages.gate.bystanders import Bystanders, own_track
 from stages.gate.clock import Clock, boot_ns, wall_ns
 from stages.gate.config import DoorConfig, GateConfig
 from stages.gate.health import Pulse
-from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, judge
+from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, barred, judge
 from stages.gate.pairs import Pairs
 from stages.gate.passages import GAP_NS, Passage, Passages
 from stages.gate.turns import Turns
@@ -60,7 +60,7 @@ class Gate:
         self._passages = Passages(config.most, math.inf, restored)
         self._bystanders = Bystanders()
         self._turns = Turns(config.challenge_seconds)
-        self._pairs = Pairs(self._ledger)
+        self._pairs = Pairs()
         self._gallery: LiveGallery | None = None
         self._objection = "nothing was calibrated: run gate calibrate"
         self._calibration: calibration.Calibration | None = None
@@ -217,7 +217,16 @@ class Gate:
         )
 
     def _companion(self, door: DoorConfig, person: str) -> str:
-        return self._pairs.companion(door.name, door.two_person_seconds, person, self._known())
+        """Who waits for `person` as their second, and might come in at this moment, too."""
+
+        def may(other: str) -> bool:
+            rule = self._known().get(other)
+            return rule is not None and self._barred(*rule) is None
+
+        return self._pairs.companion(door.name, door.two_person_seconds, person, may)
+
+    def _barred(self, name: str, access: Access) -> Verdict | None:
+        return barred(name, access, self._groups, self._clock.moment(), self._clock.believed())
 
     def _wait(self, passage: Passage, door: DoorConfig, now: int, say: str, verdict: Verdict) -> str:
         """Wait for more, but not for ever: then `verdict`."""

@@ -84,12 +84,8 @@ def judge(
     now: Surroundings,
 ) -> Verdict | Literal["live?", "turn?"]:
     """The verdict on somebody who was recognized, or what it still waits for."""
-    if access.watch:
-        return Verdict("alarm", "watch-list", f"{name} is on the watch list")
-    if not now.clock_believed and depends_on_time(access, groups):
-        return Verdict("refused", "clock", f"the clock has jumped, and {name} may come in at certain times only")
-    if not_now := refusal(access, groups, now.moment):
-        return Verdict("refused", not_now.reason, f"{name} {not_now.why}")
+    if by_rules := barred(name, access, groups, now.moment, now.clock_believed):
+        return by_rules
     if config.liveness in PASSIVE and not is_live(found, now.live_threshold):
         return "live?"
     if config.liveness in ACTIVE:
@@ -106,6 +102,18 @@ def judge(
         return Verdict("held", "second-person", f"{name} may come in with a second person")
     beside = " together with a second person" if now.companion else ""  # no name: it would outlive who has it
     return Verdict("opened", "", f"{name} may come in{beside}")
+
+
+def barred(
+    name: str, access: Access, groups: Mapping[str, Sequence[Window]], moment: datetime, clock_believed: bool
+) -> Verdict | None:
+    """Why somebody may come in by no door at `moment`, as `refusal` has it; None where they may."""
+    if access.watch:
+        return Verdict("alarm", "watch-list", f"{name} is on the watch list")
+    if not clock_believed and depends_on_time(access, groups):
+        return Verdict("refused", "clock", f"the clock has jumped, and {name} may come in at certain times only")
+    not_now = refusal(access, groups, moment)
+    return Verdict("refused", not_now.reason, f"{name} {not_now.why}") if not_now else None
 
 
 def is_live(found: Accepted, threshold: float) -> bool:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable
 
-from stages.events.ledger import Ledger
-from stages.gate.clock import boot_ns, wall_ns
-
-RECENT = 50  # rows of the log that are looked at on starting: nobody waits for longer than ten minutes
+from stages.gate.clock import boot_ns
 
 
 class Pairs:
-    """Who waits; taken up from the log after a restart."""
+    """Who waits. After a restart nobody does: only the clock on the wall would know since when, and that can be set."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self) -> None:
         self._waiting: dict[str, list[tuple[int, str]]] = {}  # door -> boot time and id of each
-        for event in reversed(ledger.events(limit=RECENT)):
-            made, ago = event.decision, wall_ns() - event.at_ns
-            if made and made.outcome == "opened":
-                self.opened(made.door)
-            elif made and made.outcome == "held" and ago >= 0:
-                self._waiting.setdefault(made.door, []).append((boot_ns() - ago, made.person))
 
     def held(self, door: str, person: str) -> None:
         """Somebody (by id) waits from now on."""
@@ -30,8 +21,8 @@ class Pairs:
         """The door has opened: who waited has had their second person."""
         self._waiting.pop(door, None)
 
-    def companion(self, door: str, seconds: float, person: str, known: Container[str]) -> str:
-        """Who of `known` waits since at most so long, other than `person`; "" for nobody."""
+    def companion(self, door: str, seconds: float, person: str, may: Callable[[str], bool]) -> str:
+        """Who waits since at most so long, other than `person`, and still `may` come in (by id); "" for nobody."""
         since = boot_ns() - int(seconds * 1e9)
         waiting = self._waiting.get(door, ())
-        return next((one for at, one in waiting if at >= since and one != person and one in known), "")
+        return next((one for at, one in waiting if at >= since and one != person and may(one)), "")

@@ -376,10 +376,37 @@ def test_two_people_are_needed_and_they_are_two() -> None:
     assert door.comes("Ada") == "wait for a second person"
     door.goes()
     door.comes("Ada")
-    door.restart()
     door.comes("Bob")
     assert door.told() == [("held", "second-person"), ("held", "second-person"), ("opened", "")]
     assert "together with a second person" in door.decisions()[-1].why
+    door.gate.close()
+
+
+@pytest.mark.parametrize(
+    "access",
+    [Access(watch=True), Access(valid_until=datetime.now(UTC)), Access(windows=("daily 00:00-24:00",))],
+)
+def test_the_first_of_two_has_still_to_be_allowed_in_when_the_second_comes(
+    access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 30}])
+    door.comes("Ada")
+    door.store.set_access("Ada", access)
+    door.goes(0)
+    if access.windows:
+        _jump(monkeypatch, 3600)
+    door.comes("Bob")
+    assert (door.told(), door.ordered()) == ([("held", "second-person")] * 2, 0)
+    door.gate.close()
+
+
+def test_after_a_restart_nobody_waits() -> None:
+    """How long ago it was only the clock on the wall would say, and that may have been set."""
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 30}])
+    door.comes("Ada")
+    door.restart()
+    assert door.comes("Bob") == "wait for a second person"
+    assert (door.told(), door.ordered()) == ([("held", "second-person")] * 2, 0)
     door.gate.close()
 
 
