@@ -26,7 +26,7 @@ from stages.gate.bystanders import Bystanders, own_track
 from stages.gate.clock import Clock, boot_ns, wall_ns
 from stages.gate.config import DoorConfig, GateConfig
 from stages.gate.health import Pulse
-from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, barred, judge
+from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, barred, judge, watched
 from stages.gate.pairs import Pairs
 from stages.gate.passages import GAP_NS, Passage, Passages
 from stages.gate.turns import Turns
@@ -185,9 +185,13 @@ class Gate:
         return self._decide(passage, door, verdict, found, age_ms)
 
     def _found(self, passage: Passage, door: DoorConfig, captured_ns: int, now: int) -> Accepted | None:
-        """Whom the votes are for: 1:N whoever is nearest, 1:1 the holder of the badge that was shown."""
-        if self._config.mode == "1:N":
-            return accepted(passage, self._passages.threshold, captured_ns)
+        """Whom the votes are for: 1:N whoever is nearest, 1:1 the holder of the badge that was shown.
+
+        Who is to be watched for is so without a badge, too, and with somebody else's.
+        """
+        nearest = accepted(passage, self._passages.threshold, captured_ns)
+        if self._config.mode == "1:N" or (nearest and self._watched(nearest.person)):
+            return nearest
         assert self._gallery is not None
         badge = self._ledger.claimed(door.name, now)
         holder = next((id_ for id_, (_, access) in self._gallery.rules.items() if badge in access.badges), None)
@@ -201,6 +205,10 @@ class Gate:
         ]
         claimed = Passage(passage.camera, votes=votes, newest=newest)
         return accepted(claimed, self._passages.threshold, captured_ns)
+
+    def _watched(self, person: str) -> bool:
+        known = self._known()
+        return person in known and known[person][1].watch
 
     def _surroundings(self, passage: Passage, door: DoorConfig, person: str) -> Surroundings:
         was = self._ledger.presence(person) if door.passback != "off" else None
@@ -246,8 +254,10 @@ class Gate:
             return
         last_ns = max(vote.captured_ns for vote in passage.votes)
         found = accepted(passage, self._passages.threshold, last_ns)
-        if found is None or self._gallery is None or found.person not in self._gallery.rules:
+        if found is None or found.person not in self._known():
             self._decide(passage, door, UNKNOWN, None, None)
+        elif self._watched(found.person):
+            self._decide(passage, door, watched(self._name(found.person)), found, None)
         elif self._config.mode == "1:1":
             verdict = Verdict("refused", "no-badge", "no badge was shown that goes with this face")
             self._decide(passage, door, verdict, found, None)

@@ -109,11 +109,16 @@ def barred(
 ) -> Verdict | None:
     """Why somebody may come in by no door at `moment`, as `refusal` has it; None where they may."""
     if access.watch:
-        return Verdict("alarm", "watch-list", f"{name} is on the watch list")
+        return watched(name)
     if not clock_believed and depends_on_time(access, groups):
         return Verdict("refused", "clock", f"the clock has jumped, and {name} may come in at certain times only")
     not_now = refusal(access, groups, moment)
     return Verdict("refused", not_now.reason, f"{name} {not_now.why}") if not_now else None
+
+
+def watched(name: str) -> Verdict:
+    """The verdict on somebody on the watch list."""
+    return Verdict("alarm", "watch-list", f"{name} is on the watch list")
 
 
 def is_live(found: Accepted, threshold: float) -> bool:

@@ -244,6 +244,27 @@ def test_the_watch_list_raises_an_alarm_and_opens_nothing(door: Door) -> None:
     assert (door.told(), door.ordered()) == ([("alarm", "watch-list")], 0)
 
 
+@pytest.mark.parametrize("badge", ["", "4711"])
+def test_the_watch_list_is_for_those_who_show_no_badge_and_for_those_who_show_anothers(badge: str) -> None:
+    door = Door(mode="1:1")
+    door.store.set_access("Ada", Access(watch=True))
+    door.store.set_access("Bob", Access(badges=(door.store.badge("4711") or "",)))
+    if badge:
+        reader().claim("door", door.store.badge(badge) or "", clock.boot_ns() + 60 * SECOND)
+    assert door.comes("Ada") == "no entry"
+    assert (door.told(), door.ordered()) == ([("alarm", "watch-list")], 0)
+    door.gate.close()
+
+
+def test_who_is_put_on_the_watch_list_and_goes_raises_an_alarm() -> None:
+    door = Door(mode="1:1")
+    door.comes("Ada")
+    door.store.set_access("Ada", Access(watch=True))
+    door.goes(5)
+    assert door.told() == [("alarm", "watch-list")]
+    door.gate.close()
+
+
 def test_outputs_are_told_of_every_decision() -> None:
     door = Door(notify=["mqtt", "hook"])
     door.comes("Ada")
