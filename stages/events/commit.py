@@ -165,9 +165,9 @@ class Commit:
         """Keep that a badge (its HMAC) was shown at a door, in place of the one before."""
         self._rows.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", (door, badge, self._boot, expires_ns))
 
-    def spend(self, door: str) -> None:
-        """The badge that was shown at a door has had its decision."""
-        self._rows.execute("DELETE FROM claims WHERE door = ?", (door,))
+    def spend(self, door: str, badge: str) -> None:
+        """A badge that was shown at a door has had its decision; not one that was shown there since."""
+        self._rows.execute("DELETE FROM claims WHERE door = ? AND badge = ?", (door, badge))
 
     def spend_all(self) -> None:
         """No badge that was shown counts any more."""

@@ -38,7 +38,8 @@ class Bystanders:
         tracks = {face.track: face for face in passage.faces}
         named = [Face(track, tracks[track].box, person) for track, person in self._recognized if track in tracks]
         gone = [face.box for face in named if face.person not in known]
-        faces = [*passage.faces, *(face for face in named if face.person in known)]
+        faces = [face for face in passage.faces if not face.person]  # the rest are named here, perhaps again
+        faces += [face for face in named if face.person in known]
         if not gone:
             return passage.snapshot, faces
         try:

@@ -9,9 +9,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-import numpy as np
-
 from pipeline.home import home, keys
 from pipeline.types import Faces, Judged
 from stages.events import schema
@@ -22,6 +19,7 @@ from stages.events.snapshots import Noted
 from stages.gallery.index import LiveGallery
 from stages.gallery.people import Access
 from stages.gate import calibration
+from stages.gate.badges import claim
 from stages.gate.bystanders import Bystanders, own_track
 from stages.gate.clock import Clock, boot_ns, wall_ns
 from stages.gate.config import DoorConfig, GateConfig
@@ -167,7 +165,11 @@ class Gate:
         if door is None:
             return ""
         self._turns.see(passage, faces, row, track)
-        found = self._found(passage, door, faces.frame.captured_ns, now)
+        if self._config.mode == "1:1":
+            self._see_badge(passage, door, faces.frame.captured_ns, now)
+            if passage.decided:
+                return passage.said
+        found = self._found(passage, faces.frame.captured_ns)
         rule = self._gallery.rules.get(found.person) if found else None
         if found is None or rule is None:
             return self._wait(passage, door, now, "", UNKNOWN if self._config.mode == "1:N" else NOT_THE_HOLDER)
@@ -184,7 +186,17 @@ class Gate:
             return ""  # too old to open anything; the next face that is compared may be in time
         return self._decide(passage, door, verdict, found, age_ms)
 
-    def _found(self, passage: Passage, door: DoorConfig, captured_ns: int, now: int) -> Accepted | None:
+    def _see_badge(self, passage: Passage, door: DoorConfig, captured_ns: int, now: int) -> None:
+        """Which badge counts for a passage: not one that failed in it, and one that another takes the place of fails.
+
+        Else all that somebody can get hold of could be tried before a single face.
+        """
+        shown = self._ledger.claimed(door.name, now) or ""
+        if passage.badge and shown not in ("", passage.badge) and self._found(passage, captured_ns) is None:
+            self._decide(passage, door, NOT_THE_HOLDER, None, None)
+        passage.badge = shown if passage.votes and shown not in passage.failed else ""
+
+    def _found(self, passage: Passage, captured_ns: int) -> Accepted | None:
         """Whom the votes are for: 1:N whoever is nearest, 1:1 the holder of the badge that was shown.
 
         Who is to be watched for is so without a badge, too, and with somebody else's.
@@ -193,18 +205,8 @@ class Gate:
         if self._config.mode == "1:N" or (nearest and self._watched(nearest.person)):
             return nearest
         assert self._gallery is not None
-        badge = self._ledger.claimed(door.name, now)
-        holder = next((id_ for id_, (_, access) in self._gallery.rules.items() if badge in access.badges), None)
-        if badge is None or holder is None or not passage.votes:
-            return None
-        seen = [*passage.votes, passage.newest or passage.votes[-1]]
-        likeness = self._gallery.now.similarity(holder, np.stack([vote.face for vote in seen]))
-        *votes, newest = [
-            msgspec.structs.replace(vote, person=holder, similarity=None if math.isnan(near) else near)
-            for vote, near in zip(seen, likeness.tolist(), strict=True)
-        ]
-        claimed = Passage(passage.camera, votes=votes, newest=newest)
-        return accepted(claimed, self._passages.threshold, captured_ns)
+        claimed = claim(passage, self._gallery)
+        return accepted(claimed, self._passages.threshold, captured_ns) if claimed else None
 
     def _watched(self, person: str) -> bool:
         known = self._known()
@@ -240,7 +242,7 @@ class Gate:
         """Wait for more, but not for ever: then `verdict`."""
         full = len(passage.votes) >= self._config.most
         late = now - passage.first_seen_ns >= self._config.patience_seconds * SECOND
-        waits_for_badge = self._config.mode == "1:1" and self._ledger.claimed(door.name, now) is None
+        waits_for_badge = self._config.mode == "1:1" and not passage.badge
         if passage.after_another or waits_for_badge or not (full or late):
             passage.said = "show your badge" if waits_for_badge else say
             return passage.said
@@ -249,7 +251,7 @@ class Gate:
     def _settle(self, passage: Passage) -> None:
         """Somebody has gone who was not decided about."""
         door = self._config.door_of(passage.camera)
-        if passage.after_another or door is None or not passage.votes:
+        if passage.after_another or door is None or not passage.votes or passage.failed:
             passage.decided = True
             return
         last_ns = max(vote.captured_ns for vote in passage.votes)
@@ -268,12 +270,17 @@ class Gate:
     def _decide(
         self, passage: Passage, door: DoorConfig, verdict: Verdict, found: Accepted | None, age_ms: float | None
     ) -> str:
-        """Write the decision down with all that follows; from then on it is made."""
+        """Write the decision down with all that follows; from then on it is made, unless another badge may be shown."""
         passage.snapshot, passage.faces = self._bystanders.shown(passage, self._known())
         decision = self._decision(passage, door, verdict, found, age_ms)
         opens = verdict.outcome == "opened"
         companion = self._companion(door, found.person) if found and door.two_person_seconds else ""
-        passage.decided, passage.person, passage.said = True, decision.person, SAID[verdict.outcome]
+        fails, badge = verdict is NOT_THE_HOLDER, passage.badge
+        if fails:
+            passage.failed.append(badge)
+            passage.badge = ""
+        passage.decided = not fails or passage.over
+        passage.person, passage.said = decision.person, SAID[verdict.outcome]
         orders = [Order(door.name, door.seconds, COMMAND_NS)] if opens else []
         with self._ledger.commit() as commit:
             commit.decide(decision, passage.snapshot, self._config.notify, orders, passage.faces)
@@ -281,14 +288,19 @@ class Gate:
             if opens and found:
                 for person in filter(None, (found.person, companion)):
                     commit.move(person, door.direction == "in", decision.at_ns)
-            if found:  # somebody else who passes by does not use up the badge that was shown
-                commit.spend(door.name)
+            if found or (fails and self._alone(passage, door)):  # who passes by uses up nobody else's badge
+                commit.spend(door.name, badge)
         if verdict.outcome == "held":
             self._pairs.held(door.name, decision.person)
         elif opens:
             self._pairs.opened(door.name)
         self._turns.forget(passage)
         return passage.said
+
+    def _alone(self, passage: Passage, door: DoorConfig) -> bool:
+        """Whether nobody else who waits for a decision stands at the door."""
+        others = [one for one in self._passages.open if one is not passage and not one.decided]
+        return all(self._config.door_of(one.camera) != door for one in others)
 
     def _decision(
         self, passage: Passage, door: DoorConfig, verdict: Verdict, found: Accepted | None, age_ms: float | None

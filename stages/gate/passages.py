@@ -21,6 +21,7 @@ from pipeline.types import Faces
 from stages.events.records import Face, Kept
 
 GAP_NS = 10_000_000_000
+BADGES = 3  # that may fail in a passage: each is another person whom its faces are compared with
 NEEDED = 2  # votes for a person; so the second-best similarity is the score of a passage
 EVIDENCE_NS = 10_000_000_000  # votes older than this say nothing about who stands there now
 # Below the threshold of a match, cosine: strangers of one camera within seconds are one and the same rather than two.
@@ -59,6 +60,8 @@ class Evidence(msgspec.Struct, frozen=True):
     box: tuple[float, ...]
     snapshot: bytes
     faces: list[Face] = []
+    badge: str = ""
+    failed: list[str] = []
 
 
 @dataclass(eq=False)
@@ -83,6 +86,8 @@ class Passage:
     box: tuple[float, ...] = ()  # xyxy, pixels, where it was seen last
     snapshot: bytes = b""  # of the best vote's frame, JPEG
     faces: list[Face] = field(default_factory=list)  # all that are tracked in it, this passage's among them
+    badge: str = ""  # 1:1: the one (its HMAC) that the faces are compared with its holder's for
+    failed: list[str] = field(default_factory=list)  # those whose holder it is not
     said: str = ""  # to the person in front of the camera
 
     @classmethod
@@ -104,13 +109,24 @@ class Passage:
             box=found.box,
             snapshot=found.snapshot,
             faces=found.faces,
+            badge=found.badge,
+            failed=found.failed,
         )
 
     def kept(self, wall_ns: int, boot: str) -> Kept:
         """As it is to be kept at wall time `wall_ns`."""
         snapshot, faces = (b"", []) if self.decided else (self.snapshot, self.faces)
         evidence = Evidence(
-            self.votes, sorted(self.tracks), self.after_another, self.spent, self.frame, self.box, snapshot, faces
+            votes=self.votes,
+            tracks=sorted(self.tracks),
+            after_another=self.after_another,
+            spent=self.spent,
+            frame=self.frame,
+            box=self.box,
+            snapshot=snapshot,
+            faces=faces,
+            badge=self.badge,
+            failed=self.failed,
         )
         return Kept(
             id=self.id,
@@ -123,6 +139,11 @@ class Passage:
             boot=boot,
             evidence=msgspec.msgpack.encode(evidence),
         )
+
+    @property
+    def over(self) -> bool:
+        """Whether no badge can change any more who it is taken for."""
+        return len(self.failed) >= BADGES
 
     def used(self) -> int:
         """How many faces were compared, the decision before this one included."""
@@ -233,7 +254,8 @@ class Passages:
             passage = theirs
         else:
             found = mine or self._alike(face, now_ns)
-            other = found is None or (found.decided and bool(person) and found.person != person)
+            decided = found is not None and found.decided and not found.over
+            other = found is None or (decided and bool(person) and found.person != person)
             passage = self._begin(face.camera, now_ns, found) if other or found is None else found
         passage.tracks.add(face.track)
         self._of_track[face.track] = passage
@@ -241,8 +263,9 @@ class Passages:
 
     def _begin(self, camera: str, now_ns: int, before: Passage | None) -> Passage:
         """A new passage, after the decision about `before` where that is the same face's."""
-        spent = before.used() if before else 0
-        passage = Passage(camera, after_another=bool(before), spent=spent, first_seen_ns=now_ns, seen_ns=now_ns)
+        passage = Passage(camera, after_another=bool(before), first_seen_ns=now_ns, seen_ns=now_ns)
+        if before:
+            passage.spent, passage.failed = before.used(), list(before.failed)
         self.open.append(passage)
         return passage
 

@@ -175,5 +175,8 @@ def test_a_badge_counts_until_it_expires_and_for_one_decision(office: Office) ->
     assert office.ledger.claimed("front", 100) is None
     assert office.ledger.claimed("back", 99) is None
     with office.ledger.commit() as commit:
-        commit.spend("front")
+        commit.spend("front", "another")
+    assert office.ledger.claimed("front", 99) == "ff00"
+    with office.ledger.commit() as commit:
+        commit.spend("front", "ff00")
     assert office.ledger.claimed("front", 99) is None

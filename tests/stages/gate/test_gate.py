@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sqlite3
 import time
@@ -458,6 +459,66 @@ def test_somebody_who_passes_by_does_not_use_up_the_badge_of_another() -> None:
     door.gate.close()
 
 
+def badges(door: Door, count: int) -> list[str]:
+    """So many people, each with a badge and a face of their own: embedding 100 and on."""
+    numbers = [door.store.badge(str(number)) or "" for number in range(count)]
+    for number, badge in enumerate(numbers):
+        door.store.add(f"P{number}", MODEL, embedding(100 + number)[None], access=Access(badges=(badge,)))
+    return numbers
+
+
+def test_three_badges_of_others_may_be_shown_in_a_passage_and_each_is_written_down() -> None:
+    door = Door(mode="1:1")
+    numbers = badges(door, 5)
+    people = {person.name: person.id.hex() for person in door.store.people()}
+    door.tracks += 1
+    like_the_last = Seen(door.tracks, embedding(104), people["P4"], 0.9)
+    for _ in range(2):
+        door.gate(door.camera(like_the_last))
+    said = []
+    for number in numbers:
+        reader().claim("door", number, clock.boot_ns() + 10 * SECOND)
+        said += door.gate(door.camera(dataclasses.replace(like_the_last, picked=False))).verdicts
+    assert (door.told(), door.ordered()) == ([("refused", "not-the-holder")] * 3, 0)
+    assert said[-2:] == ["no entry"] * 2  # and the right one comes too late
+    door.tracks += 1
+    for _ in range(3):
+        assert door.gate(door.camera(dataclasses.replace(like_the_last, track=door.tracks))).verdicts == ("no entry",)
+    door.restart()
+    door.gate(door.camera(dataclasses.replace(like_the_last, track=door.tracks)))
+    door.goes()
+    assert len(door.told()) == 3
+    door.gate.close()
+
+
+def test_who_takes_another_badge_after_the_wrong_one_is_let_in() -> None:
+    door = Door(mode="1:1")
+    wrong, *_ = badges(door, 1)
+    own = door.store.badge("4711") or ""
+    door.store.set_access("Ada", Access(badges=(own,)))
+    reader().claim("door", wrong, clock.boot_ns() + 10 * SECOND)
+    assert door.comes("Ada", frames=8) == "no entry"
+    assert reader().claimed("door", clock.boot_ns()) is None
+    reader().claim("door", own, clock.boot_ns() + 10 * SECOND)
+    assert door.gate(door.camera(door.seen())).verdicts == ("come in",)
+    assert door.told() == [("refused", "not-the-holder"), ("opened", "")]
+    door.gate.close()
+
+
+def test_who_stands_beside_uses_up_nobody_elses_badge() -> None:
+    door = Door(mode="1:1")
+    badge = door.store.badge("4711") or ""
+    door.store.set_access("Ada", Access(badges=(badge,)))
+    beside = Seen(99, embedding(3), door.people["Ada"], 0.2)
+    for _ in range(8):
+        door.gate(door.camera(beside))
+    ada = dataclasses.replace(door.seen(), track=98)
+    door.gate(door.camera(beside, ada))
+    reader().claim("door", badge, clock.boot_ns() + 10 * SECOND)
+    assert door.gate(door.camera(beside, ada)).verdicts == ("no entry", "come in")
+    door.gate.close()
+
+
 def test_a_badge_says_whose_face_it_has_to_be() -> None:
     door = Door(mode="1:1")
     badge = door.store.badge("4711")
@@ -468,8 +529,9 @@ def test_a_badge_says_whose_face_it_has_to_be() -> None:
     assert door.gate(door.camera(door.seen())).verdicts == ("come in",)
     assert ledger.claimed("door", clock.boot_ns()) is None  # spent
     ledger.claim("door", badge, clock.boot_ns() + 10 * SECOND)
+    door.goes()
     door.comes("Bob", frames=9)  # his face, her badge
-    ledger.claim("door", badge, clock.boot_ns() - 1)
+    assert ledger.claimed("door", clock.boot_ns()) is None  # spent, too
     door.goes()
     door.comes("Ada")
     door.goes()
