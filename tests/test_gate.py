@@ -215,6 +215,7 @@ def likeness(face: NDArray[np.float32]) -> Callable[[Ledger, int], bool]:
         ('[gate]\nliveness = "passive"\n', "set liveness.models"),
         (OPEN + 'output = "f"\n[[act.outputs]]\nkind = "file"\nname = "f"\npath = "x"\n', "a photo opens the door"),
         (OPEN + 'cameras = ["cam7"]\n', "no door has the camera 'gate'"),
+        (OPEN + '[[gate.doors]]\nname = "back"\n', "the camera 'gate' is that of two doors, 'front' and 'back'"),
         (OPEN + 'output = "relay"\n', "there is no output 'relay'"),
         ("[gate.models]\ndetector = 'mine'\n", "$.gate.models follows from the rest: leave it out"),
         ("[show.detect]\nmodel = 'mine'\n", "$.show.detect follows from the rest: leave it out"),

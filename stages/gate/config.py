@@ -42,6 +42,10 @@ class DoorConfig(Config, frozen=True):
     # Two people who may come in have to be seen within so many seconds of each other; 0: one is enough.
     two_person_seconds: Annotated[float, Meta(ge=0, le=600)] = 0.0
 
+    def has(self, camera: str) -> bool:
+        """Whether `camera` stands in front of it."""
+        return not self.cameras or camera in self.cameras
+
 
 class GateConfig(Config, frozen=True):
     """`[gate]`"""
@@ -80,4 +84,4 @@ class GateConfig(Config, frozen=True):
 
     def door_of(self, camera: str) -> DoorConfig | None:
         """The door that `camera` stands in front of; None where it watches none."""
-        return next((door for door in self.doors if not door.cameras or camera in door.cameras), None)
+        return next((door for door in self.doors if door.has(camera)), None)

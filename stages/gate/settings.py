@@ -98,8 +98,14 @@ def _check(
     if len(set(names)) != len(names):
         raise Usage("two doors have the same name: give each of gate.doors another")
     for camera in cameras:
-        if gate.door_of(camera) is None:
+        watched = [door.name for door in gate.doors if door.has(camera)]
+        if not watched:
             raise Usage(f"no door has the camera {camera!r}: put it into cameras of one of gate.doors")
+        if len(watched) > 1:
+            raise Usage(
+                f"the camera {camera!r} is that of two doors, {watched[0]!r} and {watched[1]!r}: "
+                "give each of gate.doors cameras of its own"
+            )
     if gate.liveness in PASSIVE and not liveness.models:
         raise Usage(
             f"gate.liveness is {gate.liveness!r} and no network tells live faces: set liveness.models, "
