@@ -156,10 +156,15 @@ class Commit:
         return None
 
     def finish(self, command: Command, state: Literal["done", "failed", "unknown", "expired"], detail: str) -> None:
-        """What came of a door command; into the chain, too, where it is not what the decision said."""
+        """What came of a door command; into the chain, too, where it is not what the decision said.
+
+        Where the door did not open nobody went through it; where that is unknown, they may have.
+        """
         self._rows.execute("UPDATE commands SET state = ?, detail = ? WHERE id = ?", (state, detail, command.id))
         if state != "done":
             self.note("command", door=command.door, decision=command.seq, state=state, detail=detail)
+        if state in ("failed", "expired"):
+            self._rows.execute("UPDATE presence SET inside = NOT inside, given = 0 WHERE seq = ?", (command.seq,))
 
     def claim(self, door: str, badge: str, expires_ns: int) -> None:
         """Keep that a badge (its HMAC) was shown at a door, in place of the one before."""
@@ -173,10 +178,10 @@ class Commit:
         """No badge that was shown counts any more."""
         self._rows.execute("DELETE FROM claims")
 
-    def move(self, person: str, inside: bool, at_ns: int, *, given: bool = False) -> None:
-        """Somebody (by id) was let in, or out, at wall time `at_ns`; `given` is whether the other hosts know it."""
-        values = (bytes.fromhex(person), inside, at_ns, given)
-        self._rows.execute("INSERT OR REPLACE INTO presence VALUES (?, ?, ?, ?)", values)
+    def move(self, person: str, inside: bool, at_ns: int, seq: int | None) -> None:
+        """Somebody (by id) was let in, or out, at wall time `at_ns` by decision `seq`; None: an operator says so."""
+        query = "INSERT OR REPLACE INTO presence(person, inside, at_ns, seq) VALUES (?, ?, ?, ?)"
+        self._rows.execute(query, (bytes.fromhex(person), inside, at_ns, seq))
 
     def erase(self, owners: Sequence[bytes]) -> list[int]:
         """Delete what belongs to some owners, and say in the chain which rows; these. Their keys go afterwards."""

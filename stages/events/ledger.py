@@ -35,6 +35,11 @@ SEALS = (
 NAMED = (  # outside of what keys seal; whoever is not recognized yet is x''
     "SELECT person FROM presence UNION SELECT person FROM shown UNION SELECT person FROM faces WHERE person != x''"
 )
+TAKEN = (
+    "INSERT INTO presence(person, inside, at_ns, given) VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE"
+    " SET inside = excluded.inside, at_ns = excluded.at_ns, seq = NULL"
+    " WHERE given AND (inside, at_ns) != (excluded.inside, excluded.at_ns)"
+)
 
 
 class Ledger:
@@ -181,13 +186,13 @@ class Ledger:
         return [(person, bool(inside), at_ns) for person, inside, at_ns in self.all(query)]
 
     def follow_moves(self, given: Sequence[tuple[bytes, bool, int]], taken: Sequence[tuple[bytes, bool, int]]) -> None:
-        """Keep that `given` were given, and in place of what was known what all hosts together know."""
-        known = {move[0]: move for move in self.all("SELECT person, inside, at_ns FROM presence WHERE given")}
-        last = {move[0]: move for move in (*given, *taken)}
-        with self.commit() as commit:
-            for person, inside, at_ns in last.values():
-                if known.get(person) != (person, inside, at_ns):
-                    commit.move(person.hex(), inside, at_ns, given=True)
+        """Keep that `given` were given, and in place of what was known what all hosts together know.
+
+        What has been seen here meanwhile is newer than both, and stays.
+        """
+        with self.transaction() as rows:
+            rows.executemany("UPDATE presence SET given = 1 WHERE (person, inside, at_ns) = (?, ?, ?)", given)
+            rows.executemany(TAKEN, taken)
 
     def owners(self) -> set[bytes]:
         """The ids of all people and passages that something is kept of."""

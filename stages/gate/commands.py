@@ -17,6 +17,7 @@ from stages.events.audit import audit_command
 from stages.events.ledger import Ledger
 from stages.gate.calibrate import calibrate
 from stages.gate.clip import clip
+from stages.gate.out import out
 from stages.gate.pad import evaluate_pad
 from stages.gate.report import Report, line
 from stages.gate.settings import GateSettings, warnings
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "calibrate": calibrate,
     "clip": clip,
     "evaluate-pad": evaluate_pad,
+    "out": out,
     "wrong": wrong,
 }
 

@@ -283,11 +283,11 @@ class Gate:
         passage.person, passage.said = decision.person, SAID[verdict.outcome]
         orders = [Order(door.name, door.seconds, COMMAND_NS)] if opens else []
         with self._ledger.commit() as commit:
-            commit.decide(decision, passage.snapshot, self._config.notify, orders, passage.faces)
+            seq = commit.decide(decision, passage.snapshot, self._config.notify, orders, passage.faces)
             commit.keep(self._kept(passage))
             if opens and found:
                 for person in filter(None, (found.person, companion)):
-                    commit.move(person, door.direction == "in", decision.at_ns)
+                    commit.move(person, door.direction == "in", decision.at_ns, seq)
             if found or (fails and self._alone(passage, door)):  # who passes by uses up nobody else's badge
                 commit.spend(door.name, badge)
         if verdict.outcome == "held":

@@ -56,8 +56,8 @@ def test_an_erased_person_is_nowhere_and_the_chain_says_erased(office: Office) -
     hers = [office.decide("opened", ADA), office.decide("refused", ADA)]
     office.decide("opened", BOB)
     with office.ledger.commit() as commit:
-        commit.move(ADA, True, 1)
-        commit.move(BOB, True, 1)
+        commit.move(ADA, True, 1, None)
+        commit.move(BOB, True, 1, None)
     sealed = office.ledger.all("SELECT body, snapshot FROM sealed WHERE seq IN (?, ?)", hers)
 
     assert office.ledger.erase(bytes.fromhex(ADA)) == hers

@@ -14,8 +14,11 @@ ADA = "0a" * 16
 
 
 def order(office: Office, within_ns: int = 10**10) -> int:
+    """A decision by which Ada comes in."""
     with office.ledger.commit() as commit:
-        return commit.decide(decision("opened", ADA), b"", (), [Order("front", 5.0, within_ns)])
+        seq = commit.decide(decision("opened", ADA), b"", (), [Order("front", 5.0, within_ns)])
+        commit.move(ADA, True, seq, seq)
+        return seq
 
 
 def test_notices_come_in_order_and_again_until_they_are_done(office: Office) -> None:
@@ -67,6 +70,7 @@ def test_a_command_is_carried_out_once(office: Office) -> None:
     assert (command.seq, command.seconds) == (seq, 5.0)
     assert Commands(office.again(), "front").take() is None
     commands.finish(command)
+    assert office.ledger.presence(ADA) == (True, seq)
     assert commands.recover() == []
     assert len(office.ledger.events()) == 1
 
@@ -78,6 +82,7 @@ def test_a_command_whose_outcome_a_crash_hid_is_not_repeated_and_that_is_written
     assert command
     assert [one.id for one in restarted.recover()] == [command.id]
     assert restarted.take() is None
+    assert office.ledger.presence(ADA) == (True, command.seq)  # she may have come in
     event = office.ledger.events()[0]
     assert event.kind == "command"
     assert '"state":"unknown"' in event.note
@@ -85,11 +90,12 @@ def test_a_command_whose_outcome_a_crash_hid_is_not_repeated_and_that_is_written
 
 def test_a_command_that_is_late_moves_nothing(office: Office) -> None:
     order(office, within_ns=0)
-    order(office)
+    last = order(office)
     with office.ledger.transaction() as rows:
         rows.execute("UPDATE commands SET boot = 'another' WHERE seq = 2")
     assert Commands(office.ledger, "front").take() is None
     assert office.ledger.all("SELECT state FROM commands") == [("expired",), ("expired",)]
+    assert office.ledger.presence(ADA) == (False, last)
     notes = [event.note for event in office.ledger.events() if event.kind == "command"]
     assert len(notes) == 2
     assert all('"state":"expired"' in note for note in notes)  # the decisions say that the door opened
@@ -111,6 +117,33 @@ def test_a_failure_of_the_door_is_written_down(office: Office) -> None:
     assert command
     commands.finish(command, "the relay does not answer")
     assert "the relay does not answer" in office.ledger.events()[0].note
+    assert office.ledger.presence(ADA) == (False, command.seq)
+
+
+def test_a_door_that_fails_takes_back_nothing_that_came_after_it(office: Office) -> None:
+    commands = Commands(office.ledger, "front")
+    order(office)
+    command = commands.take()
+    later = order(office)
+    assert command
+    commands.finish(command, "the relay does not answer")
+    assert office.ledger.presence(ADA) == (True, later)
+
+
+def test_what_is_taken_back_is_given_to_the_other_hosts_whatever_they_were_given_before(office: Office) -> None:
+    seq = order(office)
+    ada, commands = bytes.fromhex(ADA), Commands(office.ledger, "front")
+    given = office.ledger.own_moves()
+    office.ledger.follow_moves(given, given)
+    assert office.ledger.own_moves() == []
+    command = commands.take()
+    assert command
+    commands.finish(command, "the relay does not answer")
+    assert office.ledger.own_moves() == [(ada, False, seq)]
+    office.ledger.follow_moves(given, given)  # they were given the first, and answer only now
+    assert office.ledger.own_moves() == [(ada, False, seq)]
+    office.ledger.follow_moves([(ada, False, seq)], [(ada, True, 99)])  # by another host's door, since
+    assert (office.ledger.own_moves(), office.ledger.presence(ADA)) == ([], (True, 99))
 
 
 def test_a_clock_that_is_set_back_does_not_stop_deliveries(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
