@@ -14,6 +14,11 @@ import pytest
 from stages.events.ledger import Ledger
 from stages.events.records import Ballot, Decision
 
+BACK_TO_1 = (  # what makes a ledger of the first schema out of one of today
+    *(f"DROP TABLE {name}" for name in ("clips", "shown", "faces")),
+    *(f"ALTER TABLE presence DROP COLUMN {name}" for name in ("given", "seq")),
+    "PRAGMA user_version = 1",
+)
 SNAPSHOT = b"\xff\xd8 a picture of the door \xff\xd9"
 
 

@@ -15,7 +15,7 @@ from stages.events.audit import audit
 from stages.events.ledger import Ledger
 from stages.events.records import Clip, Sighting
 from stages.events.retention import RetentionConfig, retain
-from tests.stages.events.conftest import SNAPSHOT, Office, decision
+from tests.stages.events.conftest import BACK_TO_1, SNAPSHOT, Office, decision
 
 ADA, BOB = "0a" * 16, "0b" * 16
 MP4 = b"\0\0\0\x18ftypisom, moving pictures"
@@ -166,9 +166,7 @@ def test_a_file_that_a_crash_left_without_a_row_is_swept_out(office: Office) -> 
 
 def test_a_ledger_of_the_first_schema_is_brought_up_to_date_and_a_copy_kept(office: Office) -> None:
     seq = office.decide("opened", ADA)
-    later = [f"DROP TABLE {name}" for name in ("clips", "shown", "faces")]
-    columns = [f"ALTER TABLE presence DROP COLUMN {name}" for name in ("given", "seq")]
-    office.tamper(*later, *columns, "PRAGMA user_version = 1")
+    office.tamper(*BACK_TO_1)
 
     ledger = office.again()
 

@@ -14,7 +14,7 @@ from stages.events.retention import DAY_NS, RetentionConfig, retain
 from stages.events.snapshots import Noted
 from stages.gallery.commands import forgotten
 from stages.gallery.store import Store
-from tests.stages.events.conftest import SNAPSHOT, Office
+from tests.stages.events.conftest import BACK_TO_1, SNAPSHOT, Office
 
 ADA, BOB = "0a" * 16, "0b" * 16
 
@@ -118,7 +118,6 @@ def copied(office: Office) -> Path:
     """What an update to the schema of now leaves of a ledger of the first one; Ada Lovelace is enrolled."""
     Store(office.home, office.keys).add("Ada Lovelace", "m", np.eye(1, 128, dtype=np.float32))
     office.decide("opened", ADA)
-    later = [f"DROP TABLE {name}" for name in ("clips", "shown", "faces")]
-    office.tamper(*later, "ALTER TABLE presence DROP COLUMN given", "PRAGMA user_version = 1")
+    office.tamper(*BACK_TO_1)
     office.again().close()
     return office.home / "gate.sqlite.v1"
