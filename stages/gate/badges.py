@@ -7,18 +7,18 @@ import math
 import msgspec
 import numpy as np
 
-from stages.gallery.index import LiveGallery
+from stages.gate.enrolled import Enrolled
 from stages.gate.passages import Passage
 
 
-def claim(passage: Passage, gallery: LiveGallery) -> Passage | None:
+def claim(passage: Passage, enrolled: Enrolled) -> Passage | None:
     """A passage with all its votes on the holder of its badge; None where there is no holder, or nothing to compare."""
     badge = passage.badge
-    holder = next((id_ for id_, (_, access) in gallery.rules.items() if badge and badge in access.badges), None)
+    holder = next((id_ for id_, (_, access) in enrolled.rules.items() if badge and badge in access.badges), None)
     if holder is None or not passage.votes:
         return None
     seen = [*passage.votes, passage.newest or passage.votes[-1]]
-    likeness = gallery.now.similarity(holder, np.stack([vote.face for vote in seen]))
+    likeness = enrolled.faces.similarity(holder, np.stack([vote.face for vote in seen]))
     *votes, newest = [
         msgspec.structs.replace(vote, person=holder, similarity=None if math.isnan(near) else near)
         for vote, near in zip(seen, likeness.tolist(), strict=True)

@@ -114,7 +114,8 @@ class Passage:
         )
 
     def kept(self, wall_ns: int, boot: str) -> Kept:
-        """As it is to be kept at wall time `wall_ns`."""
+        """As it is to be kept at wall time `wall_ns`, from now on."""
+        self.stored_ns = self.seen_ns
         snapshot, faces = (b"", []) if self.decided else (self.snapshot, self.faces)
         evidence = Evidence(
             votes=self.votes,

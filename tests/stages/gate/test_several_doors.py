@@ -79,7 +79,7 @@ def test_a_gate_erases_whom_another_host_forgets_before_forget_ends(
 
 def test_what_was_forgotten_while_a_gate_was_down_it_erases_when_it_starts(door: Door) -> None:
     ada, bob = door.people["Ada"], door.people["Bob"]
-    door.gate._gallery.close()  # type: ignore[union-attr]
+    door.gate._gallery.close()
     door.store.forget("Ada")
     door.store.add("Cid", "another", embedding(3)[None])
     assert noted_of(ada) == [1, 1, 1]
@@ -129,7 +129,7 @@ def test_another_gallery_erases_nobody(door: Door, server: PostgresServer, monke
         other.forget("Eve")
         door.restart()
         assert door.comes("Ada") == ""
-        door.gate._gallery.close()  # type: ignore[union-attr]
+        door.gate._gallery.close()
     assert noted_of(door.people["Ada"]) == noted_of(door.people["Bob"]) == [1, 1, 1]
 
 

@@ -1,0 +1,222 @@
+"""What is decided about each passage, and written down with all that follows before anything moves."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+
+from pipeline.types import Faces
+from stages.events.ledger import Ledger
+from stages.events.records import Ballot, Decision, Order
+from stages.gallery.people import Access
+from stages.gate.badges import claim
+from stages.gate.bystanders import Bystanders, own_track
+from stages.gate.clock import Clock, wall_ns
+from stages.gate.config import DoorConfig, GateConfig
+from stages.gate.enrolled import Enrolled
+from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, barred, judge, watched
+from stages.gate.pairs import Pairs
+from stages.gate.passages import Passage, Passages
+from stages.gate.turns import Turns
+
+SECOND = 1_000_000_000
+COMMAND_NS = 2 * SECOND  # a door command that was not carried out by then is not carried out
+SAID = {"opened": "come in", "refused": "no entry", "held": "wait for a second person", "alarm": "no entry"}
+UNKNOWN = Verdict("refused", "unknown", "nobody who is enrolled was recognized")
+NOT_THE_HOLDER = Verdict("refused", "not-the-holder", "the face is not that of the badge's holder")
+
+
+class Decisions:
+    """The decisions about open passages."""
+
+    def __init__(
+        self,
+        config: GateConfig,
+        ledger: Ledger,
+        clock: Clock,
+        enrolled: Enrolled,
+        passages: Passages,
+        bystanders: Bystanders,
+    ) -> None:
+        self._config, self._groups = config, config.windows()
+        self._ledger, self._clock, self._enrolled = ledger, clock, enrolled
+        self._passages, self._bystanders = passages, bystanders
+        self._turns, self._pairs = Turns(config.challenge_seconds), Pairs()
+
+    def consider(self, faces: Faces, row: int, now: int) -> str:
+        """Decide about the passage that a face belongs to, if there is enough to decide on; what to say to it."""
+        assert faces.found.tracks is not None
+        track = int(faces.found.tracks[row])
+        passage = self._passages.of(track) if track >= 0 else None
+        if passage is None or passage.decided:
+            return passage.said if passage else ""
+        door = self._config.door_of(passage.camera)
+        if door is None:
+            return ""
+        self._turns.see(passage, faces, row, track)
+        if self._config.mode == "1:1":
+            self._see_badge(passage, door, faces.frame.captured_ns, now)
+            if passage.decided:
+                return passage.said
+        found = self._found(passage, faces.frame.captured_ns)
+        rule = self._enrolled.rules.get(found.person) if found else None
+        if found is None or rule is None:
+            return self._wait(passage, door, now, "", UNKNOWN if self._config.mode == "1:N" else NOT_THE_HOLDER)
+        around = self._surroundings(passage, door, found.person)
+        verdict = judge(found, *rule, self._config, self._groups, around)
+        if verdict == "live?":
+            refused = Verdict("refused", "not-live", f"a face like {rule[0]}'s was not found to be live")
+            return self._wait(passage, door, now, "look at the camera", refused)
+        if verdict == "turn?":
+            passage.said = self._turns.ask(passage, found)
+            return passage.said
+        age_ms = (time.monotonic_ns() - found.newest_ns) / 1e6
+        if verdict.outcome == "opened" and age_ms > self._config.deadline_ms:
+            return ""  # too old to open anything; the next face that is compared may be in time
+        return self._decide(passage, door, verdict, found, age_ms)
+
+    def settle(self, passage: Passage) -> None:
+        """Somebody has gone who was not decided about."""
+        door = self._config.door_of(passage.camera)
+        if passage.after_another or door is None or not passage.votes or passage.failed:
+            passage.decided = True
+            return
+        last_ns = max(vote.captured_ns for vote in passage.votes)
+        found = accepted(passage, self._enrolled.threshold, last_ns)
+        if found is None or found.person not in self._enrolled.rules:
+            self._decide(passage, door, UNKNOWN, None, None)
+        elif self._enrolled.watched(found.person):
+            self._decide(passage, door, watched(self._enrolled.name(found.person)), found, None)
+        elif self._config.mode == "1:1":
+            verdict = Verdict("refused", "no-badge", "no badge was shown that goes with this face")
+            self._decide(passage, door, verdict, found, None)
+        else:
+            verdict = Verdict("refused", "gone", "somebody was recognized and went before all was sure")
+            self._decide(passage, door, verdict, found, None)
+
+    def forget(self, passage: Passage) -> None:
+        """A passage is over, or merged into another."""
+        self._turns.forget(passage)
+
+    def _see_badge(self, passage: Passage, door: DoorConfig, captured_ns: int, now: int) -> None:
+        """Which badge counts for a passage: not one that failed in it, and one that another takes the place of fails.
+
+        Else all that somebody can get hold of could be tried before a single face.
+        """
+        shown = self._ledger.claimed(door.name, now) or ""
+        if passage.badge and shown not in ("", passage.badge) and self._found(passage, captured_ns) is None:
+            self._decide(passage, door, NOT_THE_HOLDER, None, None)
+        passage.badge = shown if passage.votes and shown not in passage.failed else ""
+
+    def _found(self, passage: Passage, captured_ns: int) -> Accepted | None:
+        """Whom the votes are for: 1:N whoever is nearest, 1:1 the holder of the badge that was shown.
+
+        Who is to be watched for is so without a badge, too, and with somebody else's.
+        """
+        nearest = accepted(passage, self._enrolled.threshold, captured_ns)
+        if self._config.mode == "1:N" or (nearest and self._enrolled.watched(nearest.person)):
+            return nearest
+        claimed = claim(passage, self._enrolled)
+        return accepted(claimed, self._enrolled.threshold, captured_ns) if claimed else None
+
+    def _wait(self, passage: Passage, door: DoorConfig, now: int, say: str, verdict: Verdict) -> str:
+        """Wait for more, but not for ever: then `verdict`."""
+        full = len(passage.votes) >= self._config.most
+        late = now - passage.first_seen_ns >= self._config.patience_seconds * SECOND
+        waits_for_badge = self._config.mode == "1:1" and not passage.badge
+        if passage.after_another or waits_for_badge or not (full or late):
+            passage.said = "show your badge" if waits_for_badge else say
+            return passage.said
+        return self._decide(passage, door, verdict, None, None)
+
+    def _decide(
+        self, passage: Passage, door: DoorConfig, verdict: Verdict, found: Accepted | None, age_ms: float | None
+    ) -> str:
+        """Write the decision down with all that follows; from then on it is made, unless another badge may be shown."""
+        passage.snapshot, passage.faces = self._bystanders.shown(passage, self._enrolled.rules)
+        decision = self._decision(passage, door, verdict, found, age_ms)
+        opens = verdict.outcome == "opened"
+        companion = self._companion(door, found.person) if found and door.two_person_seconds else ""
+        fails, badge = verdict is NOT_THE_HOLDER, passage.badge
+        if fails:
+            passage.failed.append(badge)
+            passage.badge = ""
+        passage.decided = not fails or passage.over
+        passage.person, passage.said = decision.person, SAID[verdict.outcome]
+        orders = [Order(door.name, door.seconds, COMMAND_NS)] if opens else []
+        with self._ledger.commit() as commit:
+            seq = commit.decide(decision, passage.snapshot, self._config.notify, orders, passage.faces)
+            commit.keep(passage.kept(wall_ns(), self._ledger.boot))
+            if opens and found:
+                for person in filter(None, (found.person, companion)):
+                    commit.move(person, door.direction == "in", decision.at_ns, seq)
+            if found or (fails and self._alone(passage, door)):  # who passes by uses up nobody else's badge
+                commit.spend(door.name, badge)
+        if verdict.outcome == "held":
+            self._pairs.held(door.name, decision.person)
+        elif opens:
+            self._pairs.opened(door.name)
+        self._turns.forget(passage)
+        return passage.said
+
+    def _alone(self, passage: Passage, door: DoorConfig) -> bool:
+        """Whether nobody else who waits for a decision stands at the door."""
+        others = [one for one in self._passages.open if one is not passage and not one.decided]
+        return all(self._config.door_of(one.camera) != door for one in others)
+
+    def _decision(
+        self, passage: Passage, door: DoorConfig, verdict: Verdict, found: Accepted | None, age_ms: float | None
+    ) -> Decision:
+        name = self._enrolled.name(found.person) if found else ""
+        best = max((vote.similarity for vote in passage.votes if vote.similarity is not None), default=None)
+        return Decision(
+            at_ns=wall_ns(),
+            camera=passage.camera,
+            door=door.name,
+            outcome=verdict.outcome,
+            reason=verdict.reason,
+            why=verdict.why,
+            person=found.person if found and name else "",
+            name=name,
+            score=found.score if found else best,
+            threshold=None if math.isinf(self._enrolled.threshold) else self._enrolled.threshold,
+            far=self._enrolled.far,
+            live=found.live if found else None,
+            live_threshold=None if math.isnan(self._enrolled.live_threshold) else self._enrolled.live_threshold,
+            passage=passage.id,
+            frame_seq=passage.frame[0],
+            pts_ns=passage.frame[1],
+            age_ms=age_ms,
+            ballots=tuple(Ballot(vote.similarity, vote.quality, vote.live) for vote in passage.votes),
+            models=self._config.models,
+            frame_sha256=hashlib.sha256(passage.snapshot).hexdigest() if passage.snapshot else "",
+            simulated=door.output in self._config.simulated,
+            track=own_track(passage),
+        )
+
+    def _surroundings(self, passage: Passage, door: DoorConfig, person: str) -> Surroundings:
+        was = self._ledger.presence(person) if door.passback != "off" else None
+        return Surroundings(
+            door=door,
+            calibrated=not self._enrolled.objection,
+            moment=self._clock.moment(),
+            clock_believed=self._clock.believed(),
+            live_threshold=self._enrolled.live_threshold,
+            presence=(was[0], (wall_ns() - was[1]) / (60 * SECOND)) if was else None,
+            companion=self._companion(door, person),
+            turned_ns=self._turns.passed_ns(passage),
+            turn_failed=self._turns.failed(passage),
+        )
+
+    def _companion(self, door: DoorConfig, person: str) -> str:
+        """Who waits for `person` as their second, and might come in at this moment, too."""
+
+        def may(other: str) -> bool:
+            rule = self._enrolled.rules.get(other)
+            return rule is not None and self._barred(*rule) is None
+
+        return self._pairs.companion(door.name, door.two_person_seconds, person, may)
+
+    def _barred(self, name: str, access: Access) -> Verdict | None:
+        return barred(name, access, self._groups, self._clock.moment(), self._clock.believed())
