@@ -58,7 +58,7 @@ class GateConfig(Config, frozen=True):
     settle_seconds: Seconds = 5.0  # after being out of sight for so long somebody unknown is recorded as refused
     patience_seconds: Seconds = 8.0  # and somebody who is known and not let in yet, after so long in sight
     badge_seconds: Seconds = 15.0  # for which a badge that was shown counts
-    challenge_seconds: Seconds = 8.0  # to turn the head in
+    challenge_seconds: Annotated[float, Meta(gt=0, le=10)] = 8.0  # to turn the head in, while the votes still count
     timezone: str = ""  # like "Europe/Berlin"; "": this machine's
     groups: dict[str, GroupConfig] = msgspec.field(default_factory=dict)
     doors: tuple[DoorConfig, ...] = (DoorConfig(name="door"),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,11 +13,14 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.home import home, keys
+from pipeline.registry import SHIPPED
 from pipeline.types import Faces
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.store import Store
 from stages.gate.config import GateConfig
 from stages.gate.gate import Gate
+from stages.gate.settings import GateSettings, completed
+from stages.liveness import LivenessConfig
 from stages.match import Match, MatchConfig
 from stages.pick import Pick, PickConfig
 from stages.track import Track, TrackConfig
@@ -90,6 +94,14 @@ def test_who_turns_so_far_that_a_face_is_like_nobodys_is_no_other(door: Door) ->
     side = asked(door)
     shown(door, ada(door, side), other(door, side), *[ada(door, "ahead")] * 2)
     assert door.told() == [("opened", "")]
+
+
+@pytest.mark.parametrize(("liveness", "turns"), [("active", True), ("both", True), ("none", False)])
+def test_faces_that_are_turned_are_picked_where_turns_are_asked(liveness: Literal["active"], turns: bool) -> None:
+    settings = GateSettings(
+        gate=GateConfig(liveness=liveness), liveness=LivenessConfig(models=(str(SHIPPED / "dlib_face.onnx"),))
+    )
+    assert completed(settings, ["cam0"]).pick.turns is turns
 
 
 @pytest.mark.parametrize("who", ["her own", "another's"])
