@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from stages.gate.enrolled import Enrolled
-from stages.gate.passages import Passage
+from stages.gate.passage import Passage
 
 
 def claim(passage: Passage, enrolled: Enrolled) -> Passage | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 
 from stages.events.records import Face
-from stages.gate.passages import Passage, Passages
+from stages.gate.passage import Passage
+from stages.gate.passages import Passages
 from stages.mosaic import covered
 
 

@@ -31,7 +31,7 @@ from stages.gate.calibration import Calibration, Point, compared_with, store
 from stages.gate.comparisons import LEAST, Comparisons
 from stages.gate.config import Mode
 from stages.gate.curves import det
-from stages.gate.passages import NEEDED
+from stages.gate.passage import NEEDED
 from stages.gate.settings import GateSettings
 from stages.sources.images import is_image
 

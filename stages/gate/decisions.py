@@ -17,7 +17,8 @@ from stages.gate.config import DoorConfig, GateConfig
 from stages.gate.enrolled import Enrolled
 from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, barred, judge, watched
 from stages.gate.pairs import Pairs
-from stages.gate.passages import Passage, Passages
+from stages.gate.passage import Passage
+from stages.gate.passages import Passages
 from stages.gate.turns import Turns
 
 SECOND = 1_000_000_000

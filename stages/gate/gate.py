@@ -18,7 +18,8 @@ from stages.gate.config import GateConfig
 from stages.gate.decisions import Decisions
 from stages.gate.enrolled import Enrolled
 from stages.gate.health import Pulse
-from stages.gate.passages import GAP_NS, Passage, Passages
+from stages.gate.passage import Passage
+from stages.gate.passages import GAP_NS, Passages
 
 SECOND = 1_000_000_000
 STORED_NS = SECOND  # how far the database may be behind in when a passage was seen last

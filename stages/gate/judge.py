@@ -12,7 +12,7 @@ import numpy as np
 from stages.events.records import Outcome
 from stages.gallery.people import Access
 from stages.gate.config import ACTIVE, PASSIVE, DoorConfig, GateConfig
-from stages.gate.passages import EVIDENCE_NS, NEEDED, Passage, Vote, near
+from stages.gate.passage import EVIDENCE_NS, NEEDED, Passage, Vote, near
 from stages.gate.rules import Window, depends_on_time, refusal
 
 

@@ -33,7 +33,7 @@ from pipeline.errors import Failed, Usage
 from pipeline.frames import Overwritten
 from pipeline.types import Frame
 from stages.detect import Detect
-from stages.gate.passages import NEEDED
+from stages.gate.passage import NEEDED
 from stages.gate.settings import GateSettings
 from stages.liveness import Liveness
 from stages.nms import Nms

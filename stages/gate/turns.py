@@ -11,7 +11,8 @@ from pipeline.types import Faces
 from stages.challenge import Challenge, turned
 from stages.gate.clock import boot_ns
 from stages.gate.judge import Accepted
-from stages.gate.passages import JOIN_BELOW, Passage
+from stages.gate.passage import Passage
+from stages.gate.passages import JOIN_BELOW
 
 
 class _Asked(NamedTuple):

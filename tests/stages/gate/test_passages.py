@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from stages.events.records import Kept
 from stages.gate.judge import accepted
-from stages.gate.passages import EVIDENCE_NS, GAP_NS, Passage, Passages
+from stages.gate.passage import EVIDENCE_NS, Passage
+from stages.gate.passages import GAP_NS, Passages
 from tests.stages.gate.scene import Camera, Seen, embedding
 
 ADA, BOB = "0a" * 16, "0b" * 16

@@ -1,0 +1,153 @@
+"""A passage: one person's presence in front of a camera, over frames, tracks and restarts; it gets one decision."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.events.records import Face, Kept
+
+BADGES = 3  # that may fail in a passage: each is another person whom its faces are compared with
+NEEDED = 2  # votes for a person; so the second-best similarity is the score of a passage
+EVIDENCE_NS = 10_000_000_000  # votes older than this say nothing about who stands there now
+
+
+class Vote(msgspec.Struct, frozen=True):
+    """What one picked face says."""
+
+    embedding: bytes  # (D,) little-endian float32 of unit length
+    person: str  # the nearest person's id, "" where nobody is enrolled
+    similarity: float | None  # to that person
+    quality: float
+    live: float | None
+    captured_ns: int  # this host's monotonic clock
+    track: int
+
+    @property
+    def face(self) -> NDArray[np.float32]:
+        """(D,) float32."""
+        return np.frombuffer(self.embedding, "<f4")
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What is kept of an open passage in the database, sealed."""
+
+    votes: list[Vote]
+    tracks: list[int]
+    after_another: bool
+    spent: int
+    frame: tuple[int, int]
+    box: tuple[float, ...]
+    snapshot: bytes
+    faces: list[Face] = []
+    badge: str = ""
+    failed: list[str] = []
+
+
+@dataclass(eq=False)
+class Passage:
+    """One passage; `votes` grow until there are enough, or it is decided."""
+
+    camera: str
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    person: str = ""  # once decided: whom it was decided about, "" for a stranger
+    decided: bool = False
+    # The same face has a decision already: this one counts only if it finds out who it is, with the faces that the
+    # other has left. Else whoever is refused would get as many tries as they like, and no rate would hold.
+    after_another: bool = False
+    spent: int = 0
+    first_seen_ns: int = 0  # boot clock
+    seen_ns: int = 0  # boot clock
+    stored_ns: int = 0  # `seen_ns` as the database has it
+    votes: list[Vote] = field(default_factory=list)
+    newest: Vote | None = None  # of the face that was compared last, among `votes` or not
+    tracks: set[int] = field(default_factory=set)
+    frame: tuple[int, int] = (0, 0)  # seq and pts, ns, of the newest one
+    box: tuple[float, ...] = ()  # xyxy, pixels, where it was seen last
+    snapshot: bytes = b""  # of the best vote's frame, JPEG
+    faces: list[Face] = field(default_factory=list)  # all that are tracked in it, this passage's among them
+    badge: str = ""  # 1:1: the one (its HMAC) that the faces are compared with its holder's for
+    failed: list[str] = field(default_factory=list)  # those whose holder it is not
+    said: str = ""  # to the person in front of the camera
+
+    @classmethod
+    def of(cls, kept: Kept, seen_ns: int) -> Passage:
+        """As it was kept; it was last seen at boot time `seen_ns`."""
+        found = msgspec.msgpack.decode(kept.evidence, type=Evidence)
+        return cls(
+            camera=kept.camera,
+            id=kept.id,
+            person=kept.person,
+            decided=kept.decided,
+            after_another=found.after_another,
+            spent=found.spent,
+            first_seen_ns=min(kept.first_ns, seen_ns),
+            seen_ns=seen_ns,
+            votes=found.votes,
+            tracks=set(found.tracks),
+            frame=found.frame,
+            box=found.box,
+            snapshot=found.snapshot,
+            faces=found.faces,
+            badge=found.badge,
+            failed=found.failed,
+        )
+
+    def kept(self, wall_ns: int, boot: str) -> Kept:
+        """As it is to be kept at wall time `wall_ns`, from now on."""
+        self.stored_ns = self.seen_ns
+        snapshot, faces = (b"", []) if self.decided else (self.snapshot, self.faces)
+        evidence = Evidence(
+            votes=self.votes,
+            tracks=sorted(self.tracks),
+            after_another=self.after_another,
+            spent=self.spent,
+            frame=self.frame,
+            box=self.box,
+            snapshot=snapshot,
+            faces=faces,
+            badge=self.badge,
+            failed=self.failed,
+        )
+        return Kept(
+            id=self.id,
+            camera=self.camera,
+            person=self.person,
+            decided=self.decided,
+            first_ns=self.first_seen_ns,
+            seen_ns=self.seen_ns,
+            at_ns=wall_ns,
+            boot=boot,
+            evidence=msgspec.msgpack.encode(evidence),
+        )
+
+    @property
+    def over(self) -> bool:
+        """Whether no badge can change any more who it is taken for."""
+        return len(self.failed) >= BADGES
+
+    def used(self) -> int:
+        """How many faces were compared, the decision before this one included."""
+        return self.spent + len(self.votes)
+
+    def leader(self, threshold: float) -> str:
+        """The person that most votes are for, near enough; once decided, whom it was decided about."""
+        if self.decided:
+            return self.person
+        counts = Counter(vote.person for vote in self.votes if near(vote, threshold))
+        best = {vote.person: vote.similarity or 0.0 for vote in sorted(self.votes, key=lambda v: v.similarity or 0.0)}
+        return max(counts, key=lambda person: (counts[person], best[person]), default="")
+
+    def likeness(self, face: NDArray[np.float32]) -> float:
+        """Cosine of `face` (D,) to the nearest face of this passage; -1 where it has none."""
+        return max((float(vote.face @ face) for vote in self.votes), default=-1.0)
+
+
+def near(vote: Vote, threshold: float) -> bool:
+    """Whether a vote is for its person. NaN, or nobody enrolled, is not."""
+    return bool(vote.person) and vote.similarity is not None and vote.similarity >= threshold
