@@ -14,6 +14,7 @@ import threading
 import time
 import tty
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -49,6 +50,15 @@ class OsdpConfig(OutputConfig, frozen=True, tag="osdp"):
     timeout_seconds: Seconds = 2.0
 
 
+@dataclass
+class _Sent:
+    """A command that libosdp has not completed yet."""
+
+    kind: int
+    done: threading.Event = field(default_factory=threading.Event)
+    status: int = -1
+
+
 class Osdp:
     """Control panel of one device; libosdp's own thread keeps the line alive."""
 
@@ -64,8 +74,8 @@ class Osdp:
         self._line = _line(osdp.Channel, config)
         info = osdp.PDInfo(config.address, self._line, _scbk(config), config.name, [osdp.LibFlag.EnforceSecure])
         self._panel = osdp.ControlPanel([info], osdp.LogLevel.Error, self._heard, self._completed)
-        self._done = threading.Event()
-        self._status: Any = None
+        self._sending = threading.Lock()
+        self._sent: list[_Sent] = []
         self._panel.start()
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -124,20 +134,29 @@ class Osdp:
                 away = 0
 
     def _send(self, command: dict[str, Any]) -> None:
-        if not self._panel.is_sc_active(self._config.address):
-            raise OutputFailed(f"the OSDP device {self._config.address} is away, or has another key")
-        self._done.clear()
-        if not self._panel.submit_command(self._config.address, command):
-            raise OutputFailed(f"the OSDP device {self._config.address} takes no command now")
-        if not self._done.wait(self._config.timeout_seconds):
-            self._panel.flush_commands(self._config.address)
-            raise OutputFailed(f"the OSDP device {self._config.address} does not answer")
-        if self._status != self._osdp.CompletionStatus.Ok:
-            raise OutputFailed(f"the OSDP device {self._config.address} refuses the command")
+        """One at a time: a door and a light may share the device, and whoever gives up throws away what is queued."""
+        address = self._config.address
+        with self._sending:
+            if not self._panel.is_sc_active(address):
+                raise OutputFailed(f"the OSDP device {address} is away, or has another key")
+            sent = _Sent(command["command"])
+            self._sent.append(sent)
+            if not self._panel.submit_command(address, command):
+                self._sent.remove(sent)
+                raise OutputFailed(f"the OSDP device {address} takes no command now")
+            if not sent.done.wait(self._config.timeout_seconds):
+                self._panel.flush_commands(address)
+                raise OutputFailed(f"the OSDP device {address} does not answer")
+        if sent.status != self._osdp.CompletionStatus.Ok:
+            raise OutputFailed(f"the OSDP device {address} refuses the command")
 
-    def _completed(self, _address: int, _command: dict[str, Any], status: Any) -> None:
-        self._status = status
-        self._done.set()
+    def _completed(self, _address: int, command: dict[str, Any], status: int) -> None:
+        """Each command is completed once, in order; one that was on the line when it was given up, later."""
+        sent = next((one for one in tuple(self._sent) if one.kind == command["command"]), None)
+        if sent:
+            self._sent.remove(sent)
+            sent.status = status
+            sent.done.set()
 
     def _heard(self, _device: int, event: dict[str, Any]) -> int:
         if event["event"] == self._osdp.Event.CardRead:

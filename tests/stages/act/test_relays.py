@@ -6,13 +6,16 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 import time
 import tty
 from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import gpiozero
+import msgspec
 import osdp
 import pytest
 from gpiozero.pins.mock import MockFactory
@@ -21,7 +24,7 @@ from pipeline.errors import Failed, Usage
 from stages.act.gpio import Gpio, GpioConfig
 from stages.act.osdp import Osdp, OsdpConfig
 from stages.act.output import OutputFailed
-from stages.events.records import Command
+from stages.events.records import Command, Notice
 from tests.command import ROOT, User
 from tests.stages.act.test_outputs import notice, until
 
@@ -54,10 +57,11 @@ class Wire(osdp.Channel):
 class Device:
     """A door controller with a reader, as libosdp plays it; its line keeps its name when it is plugged in again."""
 
-    def __init__(self, folder: Path, key: bytes) -> None:
+    def __init__(self, folder: Path, key: bytes | None) -> None:
+        """Without a key it takes the default one of install mode, or none."""
         self.path, self._key = folder / "ttyDOOR", key
         self.commands: list[dict[str, Any]] = []
-        self.accept = True
+        self.refuses: set[int] = set()  # kinds of commands
         self.plug()
 
     def plug(self) -> None:
@@ -71,11 +75,13 @@ class Device:
             [
                 (osdp.Capability.OutputControl, 1, 1),
                 (osdp.Capability.LEDControl, 1, 1),
+                (osdp.Capability.AudibleControl, 1, 1),
                 (osdp.Capability.CardDataFormat, 1, 1),
-                (osdp.Capability.CommunicationSecurity, 1, 1),
+                *([(osdp.Capability.CommunicationSecurity, 1, 1)] if self._key else []),
             ]
         )
-        info = osdp.PDInfo(0, Wire(self.ours), self._key, "door", [osdp.LibFlag.EnforceSecure])
+        flags = [osdp.LibFlag.EnforceSecure] if self._key else []
+        info = osdp.PDInfo(0, Wire(self.ours), self._key, "door", flags)
         self.pd = osdp.PeripheralDevice(info, abilities, osdp.LogLevel.Critical, self._commanded)
         self.pd.start()
 
@@ -86,7 +92,7 @@ class Device:
 
     def _commanded(self, command: dict[str, Any]) -> tuple[int, Any]:
         self.commands.append(command)
-        return (0 if self.accept else -1), None
+        return (-1 if command["command"] in self.refuses else 0), None
 
     def read_card(self, data: bytes) -> None:
         event = {
@@ -112,13 +118,19 @@ def device(tmp_path: Path, key: bytes) -> Iterator[Device]:
     device.unplug()
 
 
-def panel(device: Device, key: bytes, badges: list[tuple[str, str]]) -> Osdp:
+def panel(device: Device, key: bytes, badges: list[tuple[str, str]], seconds: float = 2.0) -> Osdp:
     path = device.path.with_name("scbk")
     path.unlink(missing_ok=True)
     path.write_text(key.hex())
     path.chmod(0o400)
-    config = OsdpConfig(name="relay", device=str(device.path), scbk_file=str(path), door="front")
+    config = OsdpConfig(
+        name="relay", device=str(device.path), scbk_file=str(path), door="front", timeout_seconds=seconds
+    )
     return Osdp(config, lambda *badge: badges.append(badge))
+
+
+def of_now() -> Notice:
+    return msgspec.structs.replace(notice(), at_ns=time.time_ns())
 
 
 def opens(osdp_panel: Osdp) -> bool:
@@ -138,8 +150,7 @@ def test_a_door_is_opened_and_a_badge_is_read_over_the_secure_channel(device: De
     device.read_card(b"\x12\x34")
     until(lambda: badges)
     assert badges == [("front", "1234")]
-    now = notice()
-    relay.tell(type(now)(**{name: getattr(now, name) for name in now.__struct_fields__} | {"at_ns": time.time_ns()}))
+    relay.tell(of_now())
     until(lambda: any(one["command"] == osdp.Command.LED for one in device.commands))
     relay.tell(notice())  # of long ago
     assert sum(one["command"] == osdp.Command.LED for one in device.commands) == 1
@@ -149,10 +160,47 @@ def test_a_door_is_opened_and_a_badge_is_read_over_the_secure_channel(device: De
 def test_a_device_that_refuses_is_a_failure(device: Device, key: bytes) -> None:
     relay = panel(device, key, [])
     until(lambda: opens(relay), 20)
-    device.accept = False
+    device.refuses = {osdp.Command.Output}
     with pytest.raises(OutputFailed, match="refuses"):
         relay.open(COMMAND)
     relay.close()
+
+
+@contextmanager
+def telling(relay: Osdp) -> Iterator[None]:
+    """A light is on its way to the device, and was acknowledged or given up afterwards."""
+    submitted, submit = threading.Event(), relay._panel.submit_command
+
+    def tell() -> None:
+        with suppress(OutputFailed):
+            relay.tell(of_now())
+
+    relay._panel.submit_command = lambda *what: (submit(*what), submitted.set())[0]
+    thread = threading.Thread(target=tell)
+    thread.start()
+    assert submitted.wait(10)
+    yield
+    thread.join()
+
+
+def test_a_light_that_is_acknowledged_does_not_speak_for_the_door(device: Device, key: bytes) -> None:
+    with closing(panel(device, key, [])) as relay:
+        until(lambda: opens(relay), 20)
+        device.refuses = {osdp.Command.Output}
+        with telling(relay), pytest.raises(OutputFailed, match="refuses"):
+            relay.open(COMMAND)
+
+
+def test_a_light_that_is_given_up_takes_no_door_with_it(device: Device, key: bytes) -> None:
+    with closing(panel(device, key, [], seconds=0.4)) as relay:
+        until(lambda: opens(relay), 20)
+        beep = {"command": osdp.Command.Buzzer, "reader": 0, "control_code": 1}
+        beep |= dict.fromkeys(("on_count", "off_count", "rep_count"), 1)
+        for _ in range(12):  # what the line is busy with for longer than the light is waited for
+            assert relay._panel.submit_command(0, beep)
+        with telling(relay):
+            relay.open(COMMAND)
+        assert [one["command"] for one in device.commands].count(osdp.Command.Output) == 2
 
 
 def test_a_device_with_another_key_is_not_talked_to(device: Device) -> None:
@@ -164,6 +212,17 @@ def test_a_device_with_another_key_is_not_talked_to(device: Device) -> None:
         time.sleep(0.1)
     assert device.commands == []
     relay.close()
+
+
+def test_a_device_that_enforces_no_secure_channel_is_not_heard(tmp_path: Path, key: bytes) -> None:
+    device, badges = Device(tmp_path, None), list[tuple[str, str]]()
+    with closing(panel(device, key, badges)) as relay:
+        tried, enable = threading.Event(), relay._panel.enable_pd
+        relay._panel.enable_pd = lambda address: (tried.set(), enable(address))[1]
+        device.read_card(b"\x12\x34")
+        until(lambda: badges or tried.is_set(), 20)  # it was given up, and is tried once more
+        assert badges == []
+    device.unplug()
 
 
 def test_a_device_that_goes_away_comes_back(device: Device, key: bytes) -> None:
