@@ -13,23 +13,24 @@ import typer
 
 from pipeline.errors import Failed
 from pipeline.home import home, keys
-from stages.events import clips
-from stages.events.chain import FIRST, Row, row_hash, signed
+from stages.events import clips, sayings
+from stages.events.chain import FIRST, Row, order_bytes, row_hash, signed
 from stages.events.ledger import Ledger
 from stages.events.records import Decision, Head
+from stages.events.sayings import Cut, Said
 from stages.gallery.sealing import Unreadable, unseal
 
 EVERYTHING = (
     "SELECT chain.*, sealed.owner, sealed.body, sealed.snapshot, notes.body"
     " FROM chain LEFT JOIN sealed USING (seq) LEFT JOIN notes USING (seq) ORDER BY chain.seq"
 )
-SAYINGS = (
-    "SELECT seq, kind, body FROM chain JOIN notes USING (seq)"
-    " WHERE kind IN ('tombstone', 'checkpoint', 'snapshot') ORDER BY seq"
-)
 STRAYS = (
     "SELECT seq FROM (SELECT seq FROM sealed UNION SELECT seq FROM notes UNION SELECT seq FROM outbox"
     " UNION SELECT seq FROM commands UNION SELECT seq FROM faces) WHERE seq NOT IN (SELECT seq FROM chain) ORDER BY seq"
+)
+ORDERS = (
+    "SELECT commands.seq, id, door, boot, expires_ns, seconds, commands.signature, hash, kind FROM commands"
+    " JOIN chain USING (seq) ORDER BY commands.seq"
 )
 
 
@@ -52,32 +53,6 @@ class Content(NamedTuple):
     note: str | None
 
 
-class _Tombstone(msgspec.Struct, frozen=True):
-    erased: tuple[int, ...] = ()
-    snapshots: tuple[int, ...] = ()
-    snapshots_to: int = 0
-
-
-class _Covered(msgspec.Struct, frozen=True):
-    of: int
-    sha256: str  # of the snapshot, sealed
-
-
-class _Cut(msgspec.Struct, frozen=True):
-    cut: int  # the last row that was removed
-    hash: str
-
-
-class _Said(NamedTuple):
-    """What tombstones and checkpoints say, and rows about snapshots."""
-
-    erased: set[int]  # rows
-    covered: dict[int, str]  # row -> SHA-256 of its snapshot, sealed, since a face in it was covered
-    without: set[int]  # rows whose snapshots were removed
-    snapshots_to: int  # up to here they were removed
-    cuts: tuple[_Cut, ...]
-
-
 def audit(ledger: Ledger, outside: Sequence[Head]) -> Report:
     """Read all rows as they are at one moment, the gate may go on; `outside` are heads that were kept elsewhere."""
     findings: list[str] = []
@@ -86,7 +61,7 @@ def audit(ledger: Ledger, outside: Sequence[Head]) -> Report:
     previous: Row | None = None
     count = gone = 0
     with ledger.transaction("DEFERRED") as rows:
-        said = _said(rows)
+        said = sayings.said(rows)
         findings += _around(ledger, rows)
         for values in rows.execute(EVERYTHING):
             row, content = Row(*values[:7]), Content(*values[7:])
@@ -108,30 +83,6 @@ def audit(ledger: Ledger, outside: Sequence[Head]) -> Report:
     return Report(count, gone, tuple(findings), remarks, head)
 
 
-def _said(rows: sqlite3.Connection) -> _Said:
-    """Forged ones may be among them: each is found out at its own row."""
-    erased: set[int] = set()
-    covered: dict[int, str] = {}
-    without: set[int] = set()
-    snapshots_to, cuts = 0, []
-    for seq, kind, body in rows.execute(SAYINGS):
-        try:
-            if kind == "checkpoint":
-                cuts.append(msgspec.json.decode(body, type=_Cut))
-                continue
-            if kind == "snapshot":
-                one = msgspec.json.decode(body, type=_Covered)
-                covered[one.of] = one.sha256
-                continue
-            tombstone = msgspec.json.decode(body, type=_Tombstone)
-        except msgspec.DecodeError:
-            continue
-        erased |= {row for row in tombstone.erased if row < seq}
-        without |= {row for row in tombstone.snapshots if row < seq}
-        snapshots_to = max(snapshots_to, min(tombstone.snapshots_to, seq))
-    return _Said(erased, covered, without, snapshots_to, tuple(cuts))
-
-
 def _around(ledger: Ledger, rows: sqlite3.Connection) -> Iterator[str]:
     """What is wrong beside the rows."""
     if rows.execute("SELECT public_key FROM ledger").fetchone()[0] != ledger.public_key:
@@ -144,9 +95,13 @@ def _around(ledger: Ledger, rows: sqlite3.Connection) -> Iterator[str]:
     strays = [seq for (seq,) in rows.execute(STRAYS)]
     if strays:
         yield f"something here belongs to rows that are missing: {len(strays)}, from row {strays[0]} to {strays[-1]}"
+    for seq, id_, door, boot, expires_ns, seconds, signature, decided, kind in rows.execute(ORDERS):
+        order = order_bytes(decided, id_, door, boot, expires_ns, seconds)
+        if kind != "opened" or not signed(ledger.public_key, order, signature):
+            yield f"an order to open {door} at row {seq} is not one that this gate gave"
 
 
-def _linked(row: Row, previous: Row | None, cuts: Sequence[_Cut]) -> Iterator[str]:
+def _linked(row: Row, previous: Row | None, cuts: Sequence[Cut]) -> Iterator[str]:
     """How a row does not follow the one before."""
     if row.seq < 1:
         yield f"row {row.seq} has a number that no gate gives"
@@ -172,7 +127,7 @@ def _hash(previous: str, row: Row) -> bytes:
         return b""
 
 
-def _fits(row: Row, content: Content, said: _Said) -> Iterator[str]:
+def _fits(row: Row, content: Content, said: Said) -> Iterator[str]:
     """How what belongs to a row is not what its hash names."""
     parts = [content.body] if content.body is not None else []
     parts += [content.note.encode()] if content.note is not None else []
@@ -185,7 +140,7 @@ def _fits(row: Row, content: Content, said: _Said) -> Iterator[str]:
         yield f"what belongs to row {row.seq} was changed"
 
 
-def _opens(ledger: Ledger, row: Row, content: Content, said: _Said) -> str:
+def _opens(ledger: Ledger, row: Row, content: Content, said: Said) -> str:
     """What is wrong with what a key has to open; "" for nothing."""
     if content.owner is None or content.body is None:
         return ""
@@ -205,11 +160,25 @@ def _opens(ledger: Ledger, row: Row, content: Content, said: _Said) -> str:
         same = hashlib.sha256(content.snapshot).hexdigest() == covered
     else:
         same = hashlib.sha256(picture).hexdigest() == decision.frame_sha256
-    return "" if same else f"the snapshot of row {row.seq} is not the one that it names"
+    if not same:
+        return f"the snapshot of row {row.seq} is not the one that it names"
+    return "" if _faces_fit(ledger, key, row.seq) else f"who stands in the snapshot of row {row.seq} was changed"
+
+
+def _faces_fit(ledger: Ledger, key: bytes, seq: int) -> bool:
+    """Whether each face in a snapshot was noted there, and each that has a name as the face of a track, too."""
+    faces = ledger.all("SELECT track, person, box FROM faces WHERE seq = ?", (seq,))
+    at, tracks = seq.to_bytes(8, "big"), {track for track, person, _ in faces if not person}
+    try:
+        for track, _, box in faces:
+            unseal(key, box, b"face", at, track.to_bytes(8, "big", signed=True))
+    except Unreadable:
+        return False
+    return all(track in tracks for track, _, _ in faces)
 
 
 def _outside(
-    ledger: Ledger, newest: int, hashes: dict[int, bytes], outside: Sequence[Head], cuts: Sequence[_Cut]
+    ledger: Ledger, newest: int, hashes: dict[int, bytes], outside: Sequence[Head], cuts: Sequence[Cut]
 ) -> Iterator[str]:
     begins = max((cut.cut for cut in cuts), default=0)
     for head in outside:
@@ -221,7 +190,7 @@ def _outside(
             yield f"row {head.seq} is not the one that a head from outside names"
 
 
-def _remarks(erased: int, outside: Sequence[Head], said: _Said, newest: int) -> Iterator[str]:
+def _remarks(erased: int, outside: Sequence[Head], said: Said, newest: int) -> Iterator[str]:
     if said.cuts:
         yield f"rows up to {max(cut.cut for cut in said.cuts)} were cut off at a signed checkpoint"
     if erased:

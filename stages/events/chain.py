@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 VERSION = b"framewire chain 1"
+ORDER = b"framewire order 1"
 FIRST = bytes(32)  # what the first row follows
 
 
@@ -49,10 +51,15 @@ def link(signer: Ed25519PrivateKey, previous: Row | None, at_ns: int, camera: st
     return Row(seq, at_ns, camera, kind, digest, hashed, signer.sign(hashed))
 
 
-def signed(public: bytes, hashed: bytes, signature: bytes) -> bool:
-    """Whether `signature` is of `hashed`, by the owner of the public key (32 bytes)."""
+def order_bytes(decided: bytes, id_: str, door: str, boot: str, expires_ns: int, seconds: float) -> bytes:
+    """What is signed of a door's order: all that counts of it, with the hash of the decision's row."""
+    return ORDER + msgspec.json.encode((decided.hex(), id_, door, boot, expires_ns, seconds))
+
+
+def signed(public: bytes, content: bytes, signature: bytes) -> bool:
+    """Whether `signature` is of `content`, by the owner of the public key (32 bytes)."""
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, hashed)
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, content)
     except (InvalidSignature, ValueError):
         return False
     return True

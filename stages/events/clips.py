@@ -20,6 +20,8 @@ YOUNG_S = 60.0
 SAYINGS = "SELECT kind, body FROM chain JOIN notes USING (seq) WHERE kind IN ('clip', 'tombstone') ORDER BY seq"
 NEWEST = "SELECT max(seq) FROM chain WHERE kind IN ('clip', 'tombstone', 'checkpoint')"
 
+ROWS = "SELECT seq, clips.digest, clips.owner, sealed.owner FROM clips LEFT JOIN sealed USING (seq) ORDER BY seq"
+
 
 def put(ledger: Ledger, seq: int, clip: Clip, over: bytes | None = None) -> bool:
     """Keep the clip of decision `seq`, in place of the one before; False where the decision is erased. Raises Failed.
@@ -111,20 +113,37 @@ def doubts(ledger: Ledger) -> list[str]:
 
 def _doubts(ledger: Ledger) -> Iterator[str]:
     said, removed, removed_to = _said(ledger)
-    rows = dict(ledger.all("SELECT seq, digest FROM clips ORDER BY seq"))
+    rows = {seq: rest for seq, *rest in ledger.all(ROWS)}
     for seq, digest in said.items():
         if seq not in rows:
             if seq > removed_to and seq not in removed and ledger.one("SELECT 1 FROM sealed WHERE seq = ?", (seq,)):
                 yield f"the clip of row {seq} is missing, and no tombstone says why"
             continue
+        named, owner, decided = rows[seq]
         try:
-            content = (ledger.clips / clip_name(seq, rows[seq])).read_bytes()
+            content = (ledger.clips / clip_name(seq, named)).read_bytes()
         except OSError:
             yield f"the clip of row {seq} is missing, and no tombstone says why"
             continue
         if hashlib.sha256(content).hexdigest() != digest:
             yield f"the clip of row {seq} was changed"
+        elif owner != decided:
+            yield f"the clip of row {seq} is not with whom its decision is about"
+        elif not _people_fit(ledger, seq, owner, content):
+            yield f"who is to be seen in the clip of row {seq} was changed"
     yield from (f"there is a clip of row {seq}, and no row says so" for seq in rows if seq not in said)
+
+
+def _people_fit(ledger: Ledger, seq: int, owner: bytes, content: bytes) -> bool:
+    """Whether those who are named beside a clip are those in it; a key that is lost is found at its row."""
+    key = ledger.keys.get(owner)
+    if key is None:
+        return True
+    try:
+        clip = msgspec.msgpack.decode(unseal(key, content, b"clip", seq.to_bytes(8, "big")), type=Clip)
+    except (Unreadable, msgspec.DecodeError):
+        return False
+    return clip.people == {person.hex() for (person,) in ledger.all("SELECT person FROM shown WHERE seq = ?", (seq,))}
 
 
 def _said(ledger: Ledger) -> tuple[dict[int, str], set[int], int]:

@@ -12,10 +12,16 @@ from typing import Literal
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stages.events.chain import Row, link
+from stages.events.chain import Row, link, order_bytes, signed
 from stages.events.records import Command, Decision, Face, Housekeeping, Kept, Order
 from stages.gallery.keyfile import Keys
 from stages.gallery.sealing import seal
+
+GIVEN = (
+    "SELECT id, commands.seq, seconds, boot, expires_ns, commands.signature, hash FROM commands"
+    " LEFT JOIN chain ON chain.seq = commands.seq AND kind = 'opened'"
+    " WHERE door = ? AND state = 'given' ORDER BY commands.seq"
+)
 
 
 def clip_name(seq: int, digest: bytes) -> str:
@@ -52,30 +58,35 @@ class Commit:
         number = (row.seq if row else 0) + 1
         at = number.to_bytes(8, "big")
         body = seal(key, msgspec.json.encode(decision), b"event", at)
-        seq = self._append(row, decision.at_ns, decision.camera, decision.outcome, body)
+        row = self._append(row, decision.at_ns, decision.camera, decision.outcome, body)
         picture = seal(key, snapshot, b"snapshot", at) if snapshot else None
-        self._rows.execute("INSERT INTO sealed VALUES (?, ?, ?, ?)", (seq, owner, body, picture))
+        self._rows.execute("INSERT INTO sealed VALUES (?, ?, ?, ?)", (row.seq, owner, body, picture))
         self._rows.executemany(
             "INSERT INTO faces VALUES (?, ?, ?, ?)",
-            [(seq, face.track, bytes.fromhex(face.person), _sealed_box(key, at, face)) for face in faces],
+            [(row.seq, face.track, bytes.fromhex(face.person), _sealed_box(key, at, face)) for face in faces],
         )
         for output in outputs:
-            self._rows.execute("INSERT INTO outbox(output, seq) VALUES (?, ?)", (output, seq))
+            self._rows.execute("INSERT INTO outbox(output, seq) VALUES (?, ?)", (output, row.seq))
         for order in orders:
-            expires_ns = self._begun_ns + order.within_ns
-            values = (secrets.token_hex(16), order.door, seq, self._boot, expires_ns, order.seconds, "given")
-            self._rows.execute(
-                "INSERT INTO commands(id, door, seq, boot, expires_ns, seconds, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                values,
-            )
-        return seq
+            self._order(row, order)
+        return row.seq
+
+    def _order(self, row: Row, order: Order) -> None:
+        """Signed with the decision's row: whoever can only write into the database orders nothing."""
+        id_, expires_ns, seconds = secrets.token_hex(16), self._begun_ns + order.within_ns, float(order.seconds)
+        signature = self._signer.sign(order_bytes(row.hash, id_, order.door, self._boot, expires_ns, seconds))
+        self._rows.execute(
+            "INSERT INTO commands(id, door, seq, boot, expires_ns, seconds, state, signature)"
+            " VALUES (?, ?, ?, ?, ?, ?, 'given', ?)",
+            (id_, order.door, row.seq, self._boot, expires_ns, seconds, signature),
+        )
 
     def note(self, kind: Housekeeping, camera: str = "", **said: object) -> int:
         """Write a row about the gate itself; what is `said` is public, and names nobody."""
         text = msgspec.json.encode(said)
-        seq = self._append(self._last(), time.time_ns(), camera, kind, text)
-        self._rows.execute("INSERT INTO notes VALUES (?, ?)", (seq, text.decode()))
-        return seq
+        row = self._append(self._last(), time.time_ns(), camera, kind, text)
+        self._rows.execute("INSERT INTO notes VALUES (?, ?)", (row.seq, text.decode()))
+        return row.seq
 
     def keep(self, passage: Kept) -> None:
         """Write or replace an open passage; its evidence is sealed under a key of its own."""
@@ -142,11 +153,17 @@ class Commit:
         return len(found)
 
     def take(self, door: str) -> Command | None:
-        """The next command for a door that has not expired; it counts as carried out from now on."""
-        query = (
-            "SELECT id, seq, seconds, boot, expires_ns FROM commands WHERE door = ? AND state = 'given' ORDER BY seq"
-        )
-        for id_, seq, seconds, boot, expires_ns in self._rows.execute(query, (door,)).fetchall():
+        """The next command for a door that has not expired; it counts as carried out from now on.
+
+        One that the gate has not signed moves nothing, and the chain says so.
+        """
+        public = self._signer.public_key().public_bytes_raw()
+        for id_, seq, seconds, boot, expires_ns, signature, decided in self._rows.execute(GIVEN, (door,)).fetchall():
+            order = order_bytes(decided or b"", id_, door, boot, expires_ns, seconds)
+            if not signed(public, order, signature):
+                self._rows.execute("UPDATE commands SET state = 'forged' WHERE id = ?", (id_,))
+                self.note("command", door=door, decision=seq, state="forged", detail="this gate did not give it")
+                continue
             left_ns = expires_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             command = Command(id_, door, seq, seconds, time.time_ns() + left_ns)
             if boot == self._boot and left_ns >= 0:
@@ -223,10 +240,10 @@ class Commit:
         row = self._rows.execute("SELECT * FROM chain ORDER BY seq DESC LIMIT 1").fetchone()
         return Row(*row) if row else None
 
-    def _append(self, last: Row | None, at_ns: int, camera: str, kind: str, content: bytes) -> int:
+    def _append(self, last: Row | None, at_ns: int, camera: str, kind: str, content: bytes) -> Row:
         row = link(self._signer, last, at_ns, camera, kind, hashlib.sha256(content).digest())
         self._rows.execute("INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        return row.seq
+        return row
 
 
 def _sealed_box(key: bytes, at: bytes, face: Face) -> bytes:

@@ -54,6 +54,9 @@ SINCE_2 = (
     " PRIMARY KEY(seq, track, person)) STRICT, WITHOUT ROWID",
     "CREATE INDEX faces_of_track ON faces(track)",
     "CREATE INDEX faces_of_person ON faces(person)",
+    # by the gate's key; orders from before had none, and are over
+    "DELETE FROM commands",
+    "ALTER TABLE commands ADD COLUMN signature BLOB NOT NULL DEFAULT x''",
 )
 
 log = logging.getLogger(__name__)

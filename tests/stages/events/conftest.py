@@ -17,6 +17,7 @@ from stages.events.records import Ballot, Decision
 BACK_TO_1 = (  # what makes a ledger of the first schema out of one of today
     *(f"DROP TABLE {name}" for name in ("clips", "shown", "faces")),
     *(f"ALTER TABLE presence DROP COLUMN {name}" for name in ("given", "seq")),
+    "ALTER TABLE commands DROP COLUMN signature",
     "PRAGMA user_version = 1",
 )
 SNAPSHOT = b"\xff\xd8 a picture of the door \xff\xd9"

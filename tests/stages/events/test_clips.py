@@ -109,7 +109,7 @@ def test_clips_can_be_removed_by_themselves(office: Office) -> None:
     assert findings(office) == ()
 
 
-@pytest.mark.parametrize("harm", ["changed", "deleted", "row gone", "swapped", "invented"])
+@pytest.mark.parametrize("harm", ["changed", "deleted", "row gone", "swapped", "invented", "owner", "shown"])
 def test_an_audit_finds_what_somebody_did_to_a_clip(office: Office, harm: str) -> None:
     first, second = office.decide("refused"), office.decide("refused")
     for seq in (first, second):
@@ -128,11 +128,25 @@ def test_an_audit_finds_what_somebody_did_to_a_clip(office: Office, harm: str) -
         case "swapped":
             one.write_bytes(other.read_bytes())
             told = f"the clip of row {first} was changed"
+        case "owner":
+            office.tamper(f"UPDATE clips SET owner = zeroblob(16) WHERE seq = {first}")
+            told = f"the clip of row {first} is not with whom its decision is about"
+        case "shown":
+            office.tamper(f"INSERT INTO shown VALUES (x'{ADA}', {first})")
+            told = f"who is to be seen in the clip of row {first} was changed"
         case _:
             third = office.decide("refused")
             office.tamper(f"INSERT INTO clips SELECT {third}, owner, digest FROM clips WHERE seq = {first}")
             told = f"there is a clip of row {third}, and no row says so"
     assert told in findings(office)
+
+
+def test_an_audit_finds_who_was_taken_out_beside_a_clip(office: Office) -> None:
+    """They would not be covered in it once they are forgotten."""
+    seq = office.decide("refused")
+    clips.put(office.ledger, seq, of(ADA, BOB))
+    office.tamper(f"DELETE FROM shown WHERE person = x'{BOB}'")
+    assert findings(office) == (f"who is to be seen in the clip of row {seq} was changed",)
 
 
 @pytest.mark.parametrize("harm", ["changed", "deleted"])

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from stages.events.audit import audit
 from stages.events.queues import LONGEST_S, Commands, Outbox
 from stages.events.records import Order
 from tests.stages.events.conftest import Office, decision
@@ -16,7 +17,8 @@ ADA = "0a" * 16
 def order(office: Office, within_ns: int = 10**10) -> int:
     """A decision by which Ada comes in."""
     with office.ledger.commit() as commit:
-        seq = commit.decide(decision("opened", ADA), b"", (), [Order("front", 5.0, within_ns)])
+        given = decision("opened", ADA, frame_sha256="")
+        seq = commit.decide(given, b"", (), [Order("front", 5.0, within_ns)])
         commit.move(ADA, True, seq, seq)
         return seq
 
@@ -88,17 +90,49 @@ def test_a_command_whose_outcome_a_crash_hid_is_not_repeated_and_that_is_written
     assert '"state":"unknown"' in event.note
 
 
-def test_a_command_that_is_late_moves_nothing(office: Office) -> None:
+def test_a_command_that_is_late_moves_nothing(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     order(office, within_ns=0)
-    last = order(office)
-    with office.ledger.transaction() as rows:
-        rows.execute("UPDATE commands SET boot = 'another' WHERE seq = 2")
+    with monkeypatch.context() as before:
+        before.setattr(office.ledger, "boot", "another")
+        last = order(office)
     assert Commands(office.ledger, "front").take() is None
     assert office.ledger.all("SELECT state FROM commands") == [("expired",), ("expired",)]
     assert office.ledger.presence(ADA) == (False, last)
     notes = [event.note for event in office.ledger.events() if event.kind == "command"]
     assert len(notes) == 2
     assert all('"state":"expired"' in note for note in notes)  # the decisions say that the door opened
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE commands SET seq = 1",
+        "UPDATE commands SET seq = 3",
+        "UPDATE commands SET id = 'again'",
+        "UPDATE commands SET door = 'back'",
+        "UPDATE commands SET seconds = 3600",
+        "UPDATE commands SET expires_ns = expires_ns + 1",
+        "UPDATE commands SET signature = x''",
+    ],
+)
+def test_an_order_that_the_gate_did_not_give_opens_nothing_and_is_found(office: Office, statement: str) -> None:
+    office.decide()
+    order(office)
+    office.decide("opened", ADA)
+    office.tamper(statement)
+    ((door, seq),) = office.ledger.all("SELECT door, seq FROM commands")
+    assert Commands(office.ledger, door).take() is None
+    assert '"state":"forged"' in office.ledger.events()[0].note
+    assert Commands(office.ledger, door).recover() == []
+    assert audit(office.ledger, []).findings == (
+        f"an order to open {door} at row {seq} is not one that this gate gave",
+    )
+
+
+def test_an_order_of_an_erased_person_stays_explained(office: Office) -> None:
+    order(office)
+    office.ledger.erase(bytes.fromhex(ADA))
+    assert audit(office.ledger, []).findings == ()
 
 
 def test_waiting_for_the_database_counts_against_a_command(office: Office) -> None:
