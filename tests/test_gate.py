@@ -81,6 +81,7 @@ def config(user: User, text: str) -> Path:
 
 REPEATED = "[capture]\nrepeat_seconds = 11\n"  # longer than a passage lasts: each time is another one
 OPEN = '[show]\nport = 0\n[gate]\nliveness = "none"\n[[gate.doors]]\nname = "front"\n'
+SIMULATED = '[[act.outputs]]\nkind = "simulated"\nname = "simulated"\n'
 
 
 def test_the_enrolled_person_is_let_in_and_the_stranger_kept_out(user: User, ledger: Ledger) -> None:
@@ -214,6 +215,7 @@ def likeness(face: NDArray[np.float32]) -> Callable[[Ledger, int], bool]:
     [
         ('[gate]\nliveness = "passive"\n', "set liveness.models"),
         (OPEN + 'output = "f"\n[[act.outputs]]\nkind = "file"\nname = "f"\npath = "x"\n', "a photo opens the door"),
+        (OPEN + SIMULATED + '[[act.outputs]]\nkind = "file"\nname = "f"\npath = "home/heads"\n', "may not lie inside of"),
         (OPEN + 'cameras = ["cam7"]\n', "no door has the camera 'gate'"),
         (OPEN + '[[gate.doors]]\nname = "back"\n', "the camera 'gate' is that of two doors, 'front' and 'back'"),
         (OPEN + 'output = "relay"\n', "there is no output 'relay'"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from pipeline.errors import Usage
 from pipeline.files import replace_file
 from pipeline.home import home
 from stages.act.output import OutputConfig, OutputFailed, SomePath
@@ -62,7 +63,13 @@ class HeadsFile:
     """Appends heads: no name, no time, nothing about anybody."""
 
     def __init__(self, config: FileConfig) -> None:
+        """Raises Usage: whoever can change the log could change its heads as well."""
         self._path = Path(config.path)
+        if self._path.resolve().is_relative_to(home().resolve()):
+            raise Usage(
+                f"the heads ({config.path}) may not lie inside of the data they vouch for ({home()}): "
+                f"set another path for the output {config.name!r}, best on another machine"
+            )
 
     def open(self, command: Command) -> None:
         """A file opens no door."""

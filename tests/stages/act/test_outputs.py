@@ -66,6 +66,14 @@ def test_heads_are_written_to_a_file_once_and_whole(tmp_path: Path) -> None:
         HeadsFile(FileConfig(name="x", path=str(tmp_path / "no" / "folder"))).tell(notice())
 
 
+@pytest.mark.parametrize("path", ["heads.jsonl", "clips/../heads.jsonl", "../link/heads.jsonl"])
+def test_heads_inside_of_the_data_are_refused(places: Path, path: str) -> None:
+    home().mkdir(parents=True)
+    (home().parent / "link").symlink_to(home())
+    with pytest.raises(Usage, match="may not lie inside of the data they vouch for"):
+        HeadsFile(FileConfig(name="x", path=str(home() / path)))
+
+
 @pytest.fixture
 def secret_file(tmp_path: Path) -> Path:
     path = tmp_path / "secret"
