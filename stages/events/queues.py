@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 from stages.events.ledger import Ledger
 from stages.events.records import Command, Delivery, Head, Notice
@@ -56,6 +57,12 @@ class Outbox:
         head = Head(seq, row[0].hex(), row[1].hex())
         d = decision
         return Notice(f"{head.hash[:16]}-{id_}", seq, d.at_ns, d.camera, d.door, d.outcome, d.reason, d.name, head)
+
+
+def stranded(ledger: Ledger, outputs: Collection[str]) -> dict[str, int]:
+    """How many notices wait for outputs that are none of `outputs`; they go out if it comes back, or get too old."""
+    waiting = ledger.all("SELECT output, count(*) FROM outbox GROUP BY output ORDER BY output")
+    return {output: count for output, count in waiting if output not in outputs}
 
 
 class Commands:

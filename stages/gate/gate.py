@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from typing import Any
@@ -10,6 +11,7 @@ from pipeline.home import home, keys
 from pipeline.types import Faces, Judged
 from stages.events import schema
 from stages.events.ledger import Ledger
+from stages.events.queues import stranded
 from stages.events.records import Kept
 from stages.events.retention import retain
 from stages.gate.bystanders import Bystanders
@@ -25,6 +27,8 @@ SECOND = 1_000_000_000
 STORED_NS = SECOND  # how far the database may be behind in when a passage was seen last
 LOOK_S = 0.25
 DAY_S = 86_400.0
+
+log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -46,8 +50,11 @@ class Gate:
         self._gallery = Enrolled(config, self._ledger)
         self._decisions = Decisions(config, self._ledger, self._clock, self._gallery, self._passages, self._bystanders)
         self._looked = self._retained = -math.inf
+        waiting = stranded(self._ledger, config.notify)
+        if waiting:
+            log.warning("notices wait for outputs that are not in gate.notify", extra={"waiting": waiting})
         with self._ledger.commit() as commit:
-            commit.note("started", models=config.models, liveness=config.liveness, mode=config.mode)
+            commit.note("started", models=config.models, liveness=config.liveness, mode=config.mode, waiting=waiting)
 
     def __call__(self, faces: Faces) -> Judged:
         if self._gallery.follow(faces):

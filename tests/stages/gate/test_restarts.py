@@ -1,0 +1,80 @@
+"""What a gate makes, at its start, of what it finds: passages of another boot, notices for an output that is gone."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from stages.events.audit import audit
+from stages.events.queues import Outbox
+from stages.events.retention import RetentionConfig, retain
+from stages.gate.gate import Gate
+from tests.stages.gate.test_gate import SECOND, Door, reader
+
+
+@pytest.fixture(autouse=True)
+def _data(places: object) -> None:
+    """Every test has data of its own."""
+
+
+def reboots(door: Door, ago_s: float) -> None:
+    """The machine was up for a year then, and the passage was seen so long ago."""
+    with reader().transaction() as rows:
+        values = (365 * 86_400 * SECOND, int(ago_s * SECOND))
+        rows.execute("UPDATE passages SET boot = 'another', seen_ns = ?, at_ns = at_ns - ?", values)
+    door.restart()
+
+
+@pytest.mark.parametrize(("ago_s", "opened"), [(1, 1), (60, 2)])
+def test_after_a_reboot_the_wall_clock_says_how_long_ago_a_passage_was(ago_s: float, opened: int) -> None:
+    door = Door()
+    door.comes("Ada")
+    reboots(door, ago_s)
+    door.goes(0)
+    door.comes("Ada")
+    assert door.told() == [("opened", "")] * opened
+    door.gate.close()
+
+
+def test_a_face_of_long_ago_is_no_evidence_of_who_stands_there_now() -> None:
+    door = Door()
+    door.comes("Ada", frames=1, age_ms=15_000)
+    door.gate(door.camera(door.seen("Ada")))
+    assert door.told() == []
+    door.gate(door.camera(door.seen("Ada")))
+    assert door.told() == [("opened", "")]
+    door.gate.close()
+
+
+def test_notices_for_an_output_that_is_gone_are_told_of_and_go_out_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    door = Door(notify=["mqtt", "hook"])
+    door.comes("Ada")
+    door.gate.close()
+
+    Gate(msgspec.structs.replace(door.config, notify=("hook",))).close()
+
+    assert "notices wait for outputs that are not in gate.notify" in caplog.text
+    note = reader().events(limit=1)[0].note
+    assert json.loads(note)["waiting"] == {"mqtt": 1}
+    assert audit(reader(), []).findings == ()
+    caplog.clear()
+    gate = Gate(door.config)
+    assert caplog.text == ""
+    assert Outbox(reader(), "mqtt").next() is not None
+    gate.close()
+
+
+def test_notices_for_an_output_that_stays_away_go_with_their_decisions() -> None:
+    door = Door(notify=["mqtt"])
+    door.comes("Ada")
+    with reader().transaction() as rows:
+        rows.execute("UPDATE chain SET at_ns = 1")
+    door.gate.close()
+    gate = Gate(msgspec.structs.replace(door.config, notify=()))
+    retain(reader(), RetentionConfig())
+    assert reader().all("SELECT 1 FROM outbox") == []
+    gate.close()
