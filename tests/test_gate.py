@@ -215,7 +215,7 @@ def likeness(face: NDArray[np.float32]) -> Callable[[Ledger, int], bool]:
     [
         ('[gate]\nliveness = "passive"\n', "set liveness.models"),
         (OPEN + 'output = "f"\n[[act.outputs]]\nkind = "file"\nname = "f"\npath = "x"\n', "a photo opens the door"),
-        (OPEN + SIMULATED + '[[act.outputs]]\nkind = "file"\nname = "f"\npath = "home/heads"\n', "may not lie inside of"),
+        (OPEN + SIMULATED + '[[act.outputs]]\nkind = "file"\nname = "f"\npath = "home/x"\n', "may not lie inside of"),
         (OPEN + 'cameras = ["cam7"]\n', "no door has the camera 'gate'"),
         (OPEN + '[[gate.doors]]\nname = "back"\n', "the camera 'gate' is that of two doors, 'front' and 'back'"),
         (OPEN + 'output = "relay"\n', "there is no output 'relay'"),

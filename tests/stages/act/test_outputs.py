@@ -262,6 +262,22 @@ def test_mqtt_tells_opens_hears_badges_and_is_found_by_home_assistant(broker: Br
     listener.close()
 
 
+def test_a_badge_that_the_broker_retained_was_shown_who_knows_when(broker: Broker) -> None:
+    badges: list[tuple[str, str]] = []
+    listener = Listener(broker)
+    listener.client.publish("framewire/gate/badge/front", b"of old", qos=1, retain=True).wait_for_publish(10)
+    mqtt = Mqtt(MqttConfig(name="gate", host="127.0.0.1", port=broker.port), lambda *badge: badges.append(badge))
+
+    def heard() -> object:
+        listener.client.publish("framewire/gate/badge/front", b"of now", qos=1)
+        return badges
+
+    until(heard)
+    assert set(badges) == {("front", "of now")}
+    mqtt.close()
+    listener.close()
+
+
 def test_mqtt_without_a_broker_fails_and_comes_back_with_it(broker: Broker) -> None:
     mqtt = Mqtt(MqttConfig(name="gate", host="127.0.0.1", port=broker.port, timeout_seconds=1), lambda *_: None)
     until(lambda: delivered(mqtt, 1))

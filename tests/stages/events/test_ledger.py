@@ -180,3 +180,11 @@ def test_a_badge_counts_until_it_expires_and_for_one_decision(office: Office) ->
     with office.ledger.commit() as commit:
         commit.spend("front", "ff00")
     assert office.ledger.claimed("front", 99) is None
+
+
+def test_a_badge_that_was_shown_does_not_count_after_a_reboot(office: Office) -> None:
+    office.ledger.claim("front", "hmac", 10**18)
+    rebooted = office.again()
+    assert rebooted.claimed("front", 0) == "hmac"
+    rebooted.boot = "another"
+    assert rebooted.claimed("front", 0) is None

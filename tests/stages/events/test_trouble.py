@@ -132,6 +132,30 @@ def _room(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, before)
 
 
+def test_what_is_committed_is_on_the_disk(office: Office) -> None:
+    assert office.ledger.one("PRAGMA synchronous") == (2,)  # FULL
+
+
+def test_keys_and_clips_are_on_the_disk_before_the_rows_that_need_them(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[tuple[str, int]] = set()
+    reader, real = office.again(), os.fsync
+
+    def fsync(file: int) -> None:
+        real(file)
+        (count,) = reader.one("SELECT count(*) FROM chain") or (0,)
+        synced.add((Path(os.readlink(f"/proc/self/fd/{file}")).name, count))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    (key_file,) = office.keys.iterdir()
+    seq = office.decide("opened", ADA)
+    assert (key_file.name, 0) in synced
+    clips.put(office.ledger, seq, Clip(b"moving pictures", ()))
+    (clip,) = office.ledger.clips.iterdir()
+    assert {(f"{clip.name}.part", 1), (office.ledger.clips.name, 1)} <= synced
+
+
 def test_a_full_disk_leaves_no_half_a_clip(office: Office) -> None:
     seq = office.decide("refused")
     with _room(1 << 20), pytest.raises(Failed, match="see that there is room"):
