@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHES = ("nms", "hop", "startup", "graph", "memory", "search", "gate_ages", "page_delay", "open_pages")
+BENCHES = ("nms", "hop", "startup", "graph", "memory", "search", "commit", "gate_ages", "page_delay", "open_pages")
 
 
 def main() -> int:
