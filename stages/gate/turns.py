@@ -45,7 +45,7 @@ class Turns:
         Who turns has to be who was asked, not a photo of them before and after: the turned face, too, has to match
         those that they were recognized by. Of four heads in the test clips, 35 to 60 degrees turned, dlib_face finds
         three at least 0.65 like themselves seconds before; the fourth, blurred, 0.37 to 0.47; of 107 pairs of strangers
-        one reaches 0.6. From 65 degrees on a face is like nobody's, and says nothing.
+        one reaches 0.6. Past 65 degrees even one's own may be 0.2: that says nothing.
         """
         asked = self._asked.get(passage.id)
         if asked is None or faces.found.keypoints is None:
