@@ -19,7 +19,7 @@ gate: .venv/runtime  # until Ctrl-C, then the log is audited
 	trap : INT; $(DEMO) $(BIN)/python run_pipeline.py gate --config samples/gate.toml; \
 		$(DEMO) $(BIN)/python run_pipeline.py gate audit
 
-soak: .venv/dev  # fifty kills; needs an RTSP server, as the tests do
+soak: .venv/dev  # fifty kills, each back in time: on a machine with nothing else to do; needs an RTSP server
 	FRAMEWIRE_KILLS=50 $(BIN)/python -m pytest tests/test_gate.py -k kills -s
 
 test: .venv/dev

@@ -156,6 +156,7 @@ class Supervisor:
             match report:
                 case Ready():
                     child.ready = True
+                    log.info("ready", extra={"child": child.name, "number": child.running and child.running.pid})
                 case NeedRing(width, height):
                     self._make_ring(child, width, height)
                 case Trouble(sentence, code):

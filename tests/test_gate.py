@@ -38,7 +38,8 @@ from tests.command import GATE, ROOT, User, alive
 from tests.rtsp import coded, serving
 
 EILEEN = "Eileen Collins"
-KILLS = int(os.environ.get("FRAMEWIRE_KILLS", "5"))  # make soak: 50
+SOAK = "FRAMEWIRE_KILLS" in os.environ  # make soak, on a machine that has nothing else to do: there times are checked
+KILLS = int(os.environ.get("FRAMEWIRE_KILLS", "5"))
 PAUSE_S = 10.0  # of nobody behind the clip, so that the next time round is another passage
 HERS = 0.5  # a decision whose best face is so near to hers is about her, whatever it says
 BACK_S = 3.0
@@ -352,19 +353,40 @@ def fresh(user: User, since_ns: int) -> bool:
     return found is not None and any(camera.captured_ns > since_ns for camera in found.cameras.values())
 
 
+def answers(since_ns: int) -> bool:
+    """Whether a page that was announced after `since_ns` (wall clock) can be opened."""
+    found = announced()
+    try:
+        return found is not None and found.at_ns > since_ns and httpx.get(found.address).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def is_ready(user: User, name: str, before: int) -> bool:
+    """Whether a process is ready in place of the one with the number `before`."""
+    lines = (user.folder / "home" / "gate.log").read_text().splitlines()
+    told = [line for line in map(json.loads, (line for line in lines if '"ready"' in line)) if line["child"] == name]
+    return bool(told) and told[-1]["number"] != before
+
+
 def kill_one(user: User, unit: Unit, follower: Follower, name: str) -> float:
-    """Kill a process of the gate; after how many seconds a new picture came through."""
+    """Kill a process of the gate; after how many seconds it did its work again.
+
+    For most of them that is a new picture at the gate; the gate does not wait for the page and for who writes clips.
+    """
     supervisor, *children = unit.processes()
     pid = supervisor if name == "supervisor" else next(pid for pid in children if _name(user, pid).startswith(name))
     os.kill(pid, signal.SIGKILL)
-    killed_ns, began = time.monotonic_ns(), time.monotonic()
+    killed_ns, killed_at_ns, began = time.monotonic_ns(), time.time_ns(), time.monotonic()
     until(lambda: not alive(pid), 10)
 
     def back() -> bool:
         follower.look()
-        return fresh(user, killed_ns)
+        if name == "record":
+            return is_ready(user, name, pid)
+        return answers(killed_at_ns) if name == "show" else fresh(user, killed_ns)
 
-    until(back, 30)
+    until(back, 60)
     return time.monotonic() - began
 
 
@@ -404,6 +426,7 @@ def test_kills_lose_no_event_and_open_nothing_twice(user: User, ledger: Ledger, 
     _check(ledger, follower, spectator, seconds)
     slow = [(name, round(back, 1)) for name, back in times if back > BACK_S]
     print(f"killed: {[(name, round(back, 2)) for name, back in times]}; over {BACK_S} s: {slow}")
+    assert not (SOAK and slow)
 
 
 def _watch_on(spectator: Spectator, follower: Follower, seconds: float) -> None:
