@@ -232,6 +232,23 @@ def test_a_config_that_cannot_be_is_one_sentence(user: User, text: str, sentence
     assert sentence in done.sentence
 
 
+@pytest.mark.parametrize(
+    ("more", "source", "sentence"),
+    [
+        ("", "rtsp://127.0.0.1:1/none", "nothing listens there"),
+        ("", "nothing.mp4", "nothing.mp4"),
+        ('[match]\nmodel = "nothing"\n', str(GATE), "there is no model nothing"),
+        ('[detect]\nmodel = "nothing"\n', str(GATE), "there is no model nothing"),
+        ('[liveness]\nmodels = ["nothing"]\n', str(GATE), "there is no model nothing"),
+    ],
+)
+def test_without_a_camera_or_a_model_nothing_opens(user: User, more: str, source: str, sentence: str) -> None:
+    done = user("gate", "--config", config(user, more + OPEN), "--source", source)
+    assert done.code > 0
+    assert sentence in done.sentence
+    assert not (user.folder / "home" / "doors").exists()
+
+
 def looped(path: Path, times: int) -> float:
     """The clip and its last picture for `PAUSE_S`, so many times over; how long one time is, seconds."""
     with av.open(str(GATE)) as clip:
