@@ -205,7 +205,7 @@ def likeness(face: NDArray[np.float32]) -> Callable[[Ledger, int], bool]:
 
     def shows(ledger: Ledger, seq: int) -> bool:
         snapshot = np.frombuffer(ledger.snapshot(seq) or b"", np.uint8)
-        faces = enrol.faces(np.asarray(cv2.imdecode(snapshot, cv2.IMREAD_COLOR), np.uint8))
+        *_, faces = enrol.faces(np.asarray(cv2.imdecode(snapshot, cv2.IMREAD_COLOR), np.uint8))
         return len(faces) == 1 and bool(faces[0] @ face > HERS)
 
     return shows

@@ -141,6 +141,7 @@ def _bound(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # now, as the address is told: the server takes a moment to start
     except OSError as error:
         listening.close()
         raise Failed(f"the page cannot be at {host}:{port}: {error.strerror}; set show.port to another") from error

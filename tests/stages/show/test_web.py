@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
+import uvicorn
 import websockets
 from websockets.sync.client import ClientConnection, connect
 
@@ -115,6 +117,22 @@ def test_an_account_and_a_token_with_a_slash_are_removed(site: Site) -> None:
     site.ask("POST", "/api/tokens", json={"name": "a/b", "role": "viewer"})
     for kind in ("accounts", "tokens"):
         assert site.ask("DELETE", f"/api/{kind}/a%2Fb").status_code == 200
+
+
+def test_who_comes_to_the_page_before_its_server_has_started_waits(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts, run = threading.Event(), uvicorn.Server.run
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, given: starts.wait(20) and run(server, given))
+    show = Show(ShowConfig(port=0), MemoryFrames())
+    found = announced()
+    assert found
+    with ThreadPoolExecutor(1) as threads:
+        came = threads.submit(httpx.get, found.address, timeout=20)
+        assert not wait([came], 0.1).done
+        starts.set()
+        assert came.result().status_code == 200
+    show.close()
 
 
 def test_only_the_proxy_that_was_named_is_answered(places: Path) -> None:
