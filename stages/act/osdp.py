@@ -93,9 +93,12 @@ class Osdp:
         )
 
     def tell(self, notice: Notice) -> None:
-        """Show green or red at the reader; a device that is away has nothing to show it on."""
-        color = self._osdp.CommandLEDColor
-        if time.time_ns() - notice.at_ns > LATE_NS or not self._panel.is_sc_active(self._config.address):
+        """Show green or red at the reader; a device that is away, or has no light, has nothing to show it on."""
+        color, address = self._osdp.CommandLEDColor, self._config.address
+        if time.time_ns() - notice.at_ns > LATE_NS or not self._panel.is_sc_active(address):
+            return
+        _, lights = self._panel.check_capability(address, self._osdp.Capability.LEDControl)
+        if not lights:  # to ask all the same would take the line down for seconds, and the door with it
             return
         self._send(
             {

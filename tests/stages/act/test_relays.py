@@ -62,6 +62,7 @@ class Device:
         self.path, self._key = folder / "ttyDOOR", key
         self.commands: list[dict[str, Any]] = []
         self.refuses: set[int] = set()  # kinds of commands
+        self.lights = 1
         self.plug()
 
     def plug(self) -> None:
@@ -74,7 +75,7 @@ class Device:
         abilities = osdp.PDCapabilities(
             [
                 (osdp.Capability.OutputControl, 1, 1),
-                (osdp.Capability.LEDControl, 1, 1),
+                *([(osdp.Capability.LEDControl, 1, self.lights)] if self.lights else []),
                 (osdp.Capability.AudibleControl, 1, 1),
                 (osdp.Capability.CardDataFormat, 1, 1),
                 *([(osdp.Capability.CommunicationSecurity, 1, 1)] if self._key else []),
@@ -201,6 +202,18 @@ def test_a_light_that_is_given_up_takes_no_door_with_it(device: Device, key: byt
         with telling(relay):
             relay.open(COMMAND)
         assert [one["command"] for one in device.commands].count(osdp.Command.Output) == 2
+
+
+def test_a_device_without_a_light_is_asked_for_none(device: Device, key: bytes) -> None:
+    """It would refuse, and libosdp rest for seconds, in which the door does not open."""
+    device.unplug()
+    device.lights = 0
+    device.plug()
+    with closing(panel(device, key, [])) as relay:
+        until(lambda: opens(relay), 20)
+        relay.tell(of_now())
+        relay.open(COMMAND)
+        assert {one["command"] for one in device.commands} == {osdp.Command.Output}
 
 
 def test_a_device_with_another_key_is_not_talked_to(device: Device) -> None:
