@@ -189,15 +189,15 @@ def read(path: Path) -> NDArray[np.uint8]:
 def decoded(content: bytes, name: str) -> NDArray[np.uint8]:
     """The same of a file's content. Raises Failed for what is no photo, moves, or has more than `MOST_PIXELS`."""
     if not content:
-        raise Failed(f"the photo {name} is empty (0 bytes): copy it again")
+        raise Failed(f"{name} is empty (0 bytes): copy it again")
     wide, high = _size(content, name)
     if wide * high > MOST_PIXELS:
         most = MOST_PIXELS // 10**6
-        raise Failed(f"the photo {name} has {wide} x {high} pixels: save it smaller, with {most} million at most")
+        raise Failed(f"{name} has {wide} x {high} pixels: save it smaller, with {most} million at most")
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise Failed(f"the photo {name} cannot be decoded ({error.err}): save it again as a JPEG") from error
+        raise Failed(f"{name} cannot be decoded ({error.err}): save it again as a JPEG") from error
     if pixels is None:
         raise Failed(f"{name} is no photo, or a damaged one: save it again as a JPEG")
     if content.startswith(ANIMATED):
@@ -205,7 +205,7 @@ def decoded(content: bytes, name: str) -> NDArray[np.uint8]:
         if not read:
             raise Failed(f"{name} is no photo, or a damaged one: save it again as a JPEG")
         if len(animation.frames) > 1:
-            raise Failed(f"the photo {name} moves: take a picture that stands still")
+            raise Failed(f"{name} moves: take a picture that stands still")
     pixels = shrunk(pixels.astype(np.uint8, copy=False))
     high, wide = (round(BORDER * side) for side in pixels.shape[:2])
     return cv2.copyMakeBorder(pixels, high, high, wide, wide, cv2.BORDER_CONSTANT, value=GREY).astype(np.uint8)
