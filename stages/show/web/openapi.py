@@ -16,8 +16,8 @@ from stages.show.web.guard import COOKIE
 ABOUT = (
     "Log in and keep the cookie, and send the CSRF token of /api/me with what changes something; or send a token as a"
     " program does. Besides, there are two WebSockets: /live/{camera} gives a JPEG a message, each to be answered when"
-    " it is shown; /api/push gives doors, health, cameras, faces and new events, a JSON object a message; with"
-    " ?after=SEQ it begins behind that event."
+    " it is shown; /api/push gives the gate's time (now_ns), doors, health, cameras, faces and new events, a JSON"
+    " object a message; with ?after=SEQ it begins behind that event."
 )
 SCHEMES = {
     "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},

@@ -100,7 +100,7 @@ class Streams:
             async for _ in self._while_allowed(socket, self._news.next):
                 events = self._news.events(seen)
                 seen = events[-1].seq if events else seen
-                news = {**msgspec.structs.asdict(self._news.state), "events": events}
+                news = {"now_ns": time.time_ns(), **msgspec.structs.asdict(self._news.state), "events": events}
                 news |= {"faces": self._live.faces(), "cameras": self._live.cameras()}
                 await socket.send_bytes(msgspec.json.encode(news))
             await socket.close(4401)
