@@ -110,3 +110,10 @@ def begin(page: Page, site: Site) -> None:
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.get_by_text("ada · admin")).to_be_visible()
+
+
+def log_in(page: Page, name: str, password: str) -> None:
+    """With the form that is shown."""
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()

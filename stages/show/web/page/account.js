@@ -1,6 +1,6 @@
 // Who may log in, and which programs may ask: for admins; and one's own password.
-import { api, session } from "./app.js";
-import { ask, el, fill, toast } from "./dom.js";
+import { ask, el, fill, once, toast } from "./dom.js";
+import { api, session } from "./session.js";
 
 const ROLES = { viewer: "sees pictures and events", operator: "also enrols people", admin: "does everything" };
 
@@ -45,29 +45,29 @@ function tokens() {
   }, "Make a token", (refresh) => fill("Make a token", [named(), role()], "Make", async (given) => {
     const { token } = await api("POST", "/api/tokens", Object.fromEntries(given));
     refresh();
-    return [el("h1", {}, `The token ${given.get("name")}`), el("label", {}, "Token",
+    return [el("h2", {}, `The token ${given.get("name")}`), el("label", {}, "Token",
       el("small", {}, "It is shown this once: copy it now. A program sends it as the header Authorization: Bearer TOKEN."),
       el("input", { readonly: "", value: token, onfocus: ({ target }) => target.select() }))];
   }));
 }
 
 function password() {
+  const button = el("button", {}, "Change the password");
   const error = el("p", { class: "error", role: "alert" });
   const form = el("form", { class: "card" }, el("h2", {}, "Your password"),
     el("input", { name: "name", value: session.who.name, autocomplete: "username", hidden: "" }),
     el("label", {}, "So far", el("input", { name: "old", type: "password", autocomplete: "current-password", required: "" })),
     el("label", {}, "From now on", el("small", {}, "At least 10 characters."),
       el("input", { name: "new", type: "password", autocomplete: "new-password", minlength: "10", required: "" })),
-    error, el("button", {}, "Change the password"));
-  form.onsubmit = async (event) => {
+    error, button);
+  form.onsubmit = (event) => {
     event.preventDefault();
-    error.textContent = "";
     const given = new FormData(form);
-    try {
+    once(button, async () => {
       session.who = await api("PUT", "/api/me/password", { old: given.get("old"), new: given.get("new") });
       form.reset();
       toast("The password is changed. Wherever else you were logged in you are logged out.");
-    } catch (problem) { error.textContent = problem.message; }
+    }, error);
   };
   return form;
 }

@@ -10,9 +10,48 @@ export function el(name, attributes = {}, ...children) {
   return node;
 }
 
+// Keeps a list of nodes, one for each `key`, and makes anew only those of what has changed: a screen reader says once more
+// what is made anew. The focus stays where it is. `none` gives what is said of an empty list.
+export function drawn(list, key, make, none = null) {
+  let there = new Map();
+  return (found) => {
+    const before = there;
+    there = new Map(found.map((one) => {
+      const [text, old] = [JSON.stringify(one), before.get(key(one))];
+      return [key(one), old?.text === text ? old : { text, node: make(one) }];
+    }));
+    for (const [id, { node }] of before) {
+      const after = there.get(id)?.node;
+      if (after === node) continue;
+      const focused = node.contains(document.activeElement);
+      if (after) node.replaceWith(after); else node.remove();
+      if (focused && after) (after.querySelector("button") ?? after).focus();
+    }
+    list.querySelector(":scope > .empty")?.remove();
+    [...there.values()].forEach(({ node }, place) => {
+      if (list.children[place] !== node) list.insertBefore(node, list.children[place] ?? null);
+    });
+    if (none && !there.size) list.append(el(list.tagName === "UL" ? "li" : "p", { class: "empty" }, none()));
+  };
+}
+
+// Does what a button is for, once at a time. What goes wrong is said in the node `error`, or else in passing.
+export async function once(button, act, error = null) {
+  if (button.disabled) return;
+  const focused = document.activeElement;
+  button.disabled = true;
+  if (error) error.textContent = "";
+  try { await act(); } catch (problem) {
+    if (error) error.textContent = problem.message; else toast(problem.message);
+  } finally {
+    button.disabled = false;
+    if (document.activeElement === document.body && focused.isConnected) focused.focus(); // a disabled button loses it
+  }
+}
+
 // A dialog, which Escape closes; it is gone when it is closed.
 export function modal(title, ...children) {
-  const dialog = el("dialog", { "aria-label": title }, el("h1", {}, title), ...children);
+  const dialog = el("dialog", { "aria-label": title }, el("h2", {}, title), ...children);
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
@@ -29,21 +68,20 @@ export function ask(title, text, label, act) {
   const go = el("button", { type: "button", class: "danger" }, label);
   const dialog = modal(title, el("p", {}, text), error,
     el("div", { class: "row" }, go, cancel(() => dialog, { autofocus: "" })));
-  go.onclick = async () => {
-    go.disabled = true;
-    try { told(dialog, await act()); } catch (problem) { error.textContent = problem.message; go.disabled = false; }
-  };
+  go.onclick = () => once(go, async () => told(dialog, await act()), error);
 }
 
-// Asks for what `fields` hold; `send` gets them.
-export function fill(title, fields, label, send) {
+// Asks for what `fields` hold; `send` gets them, and what it gives, if anything, is shown afterwards.
+export function fill(title, fields, label, send, ...more) {
   const error = el("p", { class: "error", role: "alert" });
-  const form = el("form", {}, ...fields, error, el("div", { class: "row" }, el("button", {}, label), cancel(() => dialog)));
-  form.onsubmit = async (event) => {
+  const go = el("button", {}, label);
+  const form = el("form", {}, ...fields, error, el("div", { class: "row" }, go, ...more, cancel(() => dialog)));
+  form.onsubmit = (event) => {
     event.preventDefault();
-    try { told(dialog, await send(new FormData(form))); } catch (problem) { error.textContent = problem.message; }
+    once(go, async () => told(dialog, await send(new FormData(form))), error);
   };
   const dialog = modal(title, form);
+  return dialog;
 }
 
 function told(dialog, what) {
@@ -52,11 +90,12 @@ function told(dialog, what) {
   dialog.querySelector("input, button").focus();
 }
 
-export function when(ns, long = false) {
-  const date = new Date(ns / 1e6);
+// The time of a moment, with its day unless that is today.
+export function when(ms) {
+  const date = new Date(ms);
   const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
   const today = date.toDateString() === new Date().toDateString();
-  return long || !today ? `${date.toLocaleDateString()} ${time}` : time;
+  return today ? time : `${date.toLocaleDateString()} ${time}`;
 }
 
 let timer;
@@ -65,5 +104,8 @@ export function toast(text) {
   node.textContent = text;
   node.classList.add("on");
   clearTimeout(timer);
-  timer = setTimeout(() => node.classList.remove("on"), 4500);
+  timer = setTimeout(() => {
+    node.classList.remove("on");
+    node.textContent = ""; // it may have named somebody
+  }, 4500);
 }

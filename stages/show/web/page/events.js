@@ -1,100 +1,55 @@
-// The views: live, events, people, threshold, health, account.
-import { api, session, shown } from "./app.js";
-import { account } from "./account.js";
-import { ask, el, toast, when } from "./dom.js";
-import { people } from "./people.js";
-import { threshold } from "./threshold.js";
-import { watch } from "./watch.js";
-
-const DOOR = { open: "M5 21h14M7 21V4l8-1.5V21M12.2 12v.5M15 5h2v16", closed: "M5 21h14M7 21V3h10v18M14 12v.5" };
+// What the gate has decided and written down.
+import { ask, drawn, el, once, when } from "./dom.js";
+import { older, shorten } from "./log.js";
+import { following } from "./news.js";
+import { api, session } from "./session.js";
 
 const NOTES = { started: "The gate was started", clock: "The clock jumped", command: "A door did not do as told",
   snapshot: "A face in a snapshot was covered", tombstone: "Events were erased", checkpoint: "Old events were cut off" };
 
-function following(update) {
-  document.addEventListener("news", update);
-  return () => document.removeEventListener("news", update);
-}
-
-// Draws only what has changed: what is drawn anew loses the focus, and a screen reader says it once more.
-function drawn(node, draw) {
-  let before = null;
-  return (what) => {
-    const now = JSON.stringify(what);
-    if (now !== before) node.replaceChildren(...draw(what));
-    before = now;
+export function events() {
+  const list = el("ul", { class: "feed" });
+  const open = new Set(); // numbers of those that show all
+  const filter = el("select", { "aria-label": "Which events", onchange: () => draw() },
+    ...["all", "opened", "refused", "held", "alarm"].map((kind) => el("option", { value: kind }, kind)));
+  const wanted = (event) => filter.value === "all" || event.kind === filter.value;
+  const drawList = drawn(list, ({ seq }) => seq, (event) => item(event, open), () => "There are no such events.");
+  const draw = () => {
+    drawList(session.events.filter(wanted));
+    if (playing && !list.querySelector("video")) unload(); // a clip of what was erased is in memory no longer
   };
+  const more = el("button", { type: "button", class: "quiet", onclick: () => once(more, async () => {
+    const left = await older(wanted);
+    draw();
+    if (!left) more.replaceWith(el("span", { class: "muted", role: "status" }, "There are no older events."));
+  }) }, "Older");
+  draw();
+  const stop = following(({ detail }) => { if (detail.length) draw(); });
+  return { leave: () => { stop(); unload(); session.deep = false; shorten(); },
+    root: el("section", {}, el("div", { class: "row" }, el("h1", { class: "grow" }, "Events"), el("div", {}, filter)),
+      el("div", { class: "card" }, list), el("p", {}, more)) };
 }
 
-function live() {
-  const picture = el("div", { class: "picture" });
-  let unwatch = () => {};
-  const choose = (name) => {
-    unwatch();
-    const canvas = el("canvas", { role: "img", "aria-label": `Live picture of ${name}` });
-    unwatch = watch(name, canvas);
-    picture.replaceChildren(canvas);
-  };
-  const doors = el("div", { "aria-live": "polite" });
-  const recent = el("ul", { class: "feed" });
-  const tabs = el("div", { class: "cameras" });
-  const drawDoors = drawn(doors, (found) => found.map(doorCard));
-  const drawRecent = drawn(recent, (found) => (found.length ? found.map((event) => item(event))
-    : [el("li", { class: "empty" }, "Nobody has come by yet.")]));
-  const drawTabs = drawn(tabs, (cameras) => {
-    if (cameras.length) choose(cameras[0]); else picture.replaceChildren("No camera has given a picture yet.");
-    return cameras.length < 2 ? [] : cameras.map((name) =>
-      el("button", { type: "button", class: "quiet", onclick: () => choose(name) }, name));
-  });
-  const update = () => {
-    drawDoors(doorStates());
-    drawRecent(session.events.filter((event) => event.decision || event.erased).slice(0, 8));
-    drawTabs(session.state.cameras);
-  };
-  update();
-  const root = el("div", { class: "live" }, el("section", { "aria-label": "Live picture" }, picture, tabs),
-    el("aside", {}, doors, el("section", { class: "card" }, el("h2", {}, "Decisions"), recent)));
-  const stop = following(update);
-  return { root, leave: () => { stop(); unwatch(); } };
-}
-
-function doorStates() {
-  const now = Date.now() * 1e6;
-  const last = session.events.find((event) => event.decision)?.decision;
-  const said = Object.values(session.faces).flat();
-  const found = session.state.doors.length ? session.state.doors : [{ door: last?.door || "door", until_ns: 0 }];
-  return found.map((door) => {
-    const open = door.until_ns > now;
-    const by = session.events.find((event) => event.seq === door.seq)?.decision?.name;
-    const who = open ? by || "open" : said.map((face) => face.verdict || face.name).filter(Boolean)[0] || "nobody is waiting";
-    return { name: door.door, open, who };
-  });
-}
-
-function doorCard({ name, open, who }) {
-  return el("section", { class: `card door ${open ? "open" : ""}`, "aria-label": `Door ${name}` },
-    el("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, el("path", { d: open ? DOOR.open : DOOR.closed,
-      fill: "none", stroke: "currentColor", "stroke-width": "1.7", "stroke-linecap": "round", "stroke-linejoin": "round" })),
-    el("div", {}, el("b", {}, open ? "Open" : "Closed"), el("span", { class: "muted" }, `${name} · ${who}`)));
-}
-
-function item(event, expand) {
+// A row of a list. With `open`, the numbers of those that show all, it shows all when it is pressed.
+export function item(event, open) {
   const made = event.decision;
   const title = made ? made.name || "Somebody unknown" : event.erased ? "Erased" : NOTES[event.kind] || event.kind;
-  const image = event.has_snapshot ? el("img", { src: `/api/events/${event.seq}/snapshot`, alt: "", loading: "lazy" }) : el("span", { class: "blank" });
-  const button = el("button", { type: "button", "aria-expanded": "false" }, image,
-    el("span", {}, el("b", {}, title), " ", el("span", { class: `tag ${event.kind}` }, event.kind),
-      el("br"), el("span", { class: "why" }, made ? made.why : event.erased ? "as a person or its retention asked" : "")),
-    el("time", { datetime: new Date(event.at_ns / 1e6).toISOString() }, when(event.at_ns)));
-  const node = el("li", {}, button);
-  button.onclick = () => {
-    if (!expand) { location.hash = "events"; return; }
-    const on = button.getAttribute("aria-expanded") === "true";
-    button.setAttribute("aria-expanded", String(!on));
-    if (on) node.lastChild.remove(); else node.append(detail(event));
-  };
+  const image = event.has_snapshot ? el("img", { src: snapshot(event), alt: "", loading: "lazy" }) : el("span", { class: "blank" });
+  const shown = () => open?.has(event.seq);
+  const button = el("button", { type: "button", "aria-expanded": open && String(shown()), onclick: () => {
+    if (!open) { location.hash = "events"; return; }
+    if (!open.delete(event.seq)) open.add(event.seq);
+    button.setAttribute("aria-expanded", String(shown()));
+    if (shown()) node.append(detail(event)); else node.lastChild.remove();
+  } }, image, el("span", {}, el("b", {}, title), " ", el("span", { class: `tag ${event.kind}` }, event.kind),
+    el("br"), el("span", { class: "why" }, made ? made.why : event.erased ? "as a person or its retention asked" : "")),
+  el("time", { datetime: new Date(event.at_ns / 1e6).toISOString() }, when(event.at_ns / 1e6)));
+  const node = el("li", {}, button, shown() ? detail(event) : "");
   return node;
 }
+
+// A picture that somebody was covered in has another address, so that no browser shows the one before.
+const snapshot = ({ seq, covered }) => `/api/events/${seq}/snapshot${covered ? `?${covered}` : ""}`;
 
 function detail(event) {
   const made = event.decision;
@@ -108,7 +63,7 @@ function detail(event) {
     Faces: made.ballots.map((one) => share(one.similarity)).join(", "),
     Snapshot: `SHA-256 ${made.frame_sha256.slice(0, 16)}…`,
   } : { "Row of the log": event.seq, Note: event.note || "erased" };
-  const still = event.has_snapshot ? el("img", { src: `/api/events/${event.seq}/snapshot`, alt: "What the camera saw" }) : "";
+  const still = event.has_snapshot ? el("img", { src: snapshot(event), alt: "What the camera saw" }) : "";
   return el("div", { class: "detail" }, el("div", {}, still, el("div", { class: "row" },
     event.has_clip ? film(event, still) : "", made?.person && event.has_snapshot ? wrong(event) : "")),
     el("dl", {}, ...Object.entries(rows).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))])));
@@ -128,69 +83,25 @@ function wrong(event) {
 
 let playing = "";
 
+function unload() {
+  URL.revokeObjectURL(playing);
+  playing = "";
+}
+
 // Fetched as a whole: some browsers play from an address only where it gives parts of a file.
 function film(event, still) {
-  const button = el("button", { type: "button", class: "quiet", onclick: async () => {
-    button.disabled = true;
+  const button = el("button", { type: "button", class: "quiet", onclick: () => once(button, async () => {
     const answer = await fetch(`/api/events/${event.seq}/clip`);
-    if (!answer.ok) { toast((await answer.json()).error); button.disabled = false; return; }
-    URL.revokeObjectURL(playing);
-    playing = URL.createObjectURL(await answer.blob());
+    if (!answer.ok) throw new Error((await answer.json()).error);
+    const content = await answer.blob();
+    if (!button.isConnected) return;
+    unload();
+    playing = URL.createObjectURL(content);
     const video = el("video", { controls: "", playsinline: "", src: playing });
     if (still) still.remove();
     button.replaceWith(video);
     video.focus();
     video.play().catch(() => {});
-  } }, "Play the clip");
+  }) }, "Play the clip");
   return button;
 }
-
-function events() {
-  const list = el("ul", { class: "feed" });
-  const filter = el("select", { "aria-label": "Which events" },
-    ...["all", "opened", "refused", "held", "alarm"].map((kind) => el("option", { value: kind }, kind)));
-  const wanted = (event) => filter.value === "all" || event.kind === filter.value;
-  const draw = () => {
-    list.replaceChildren(...session.events.filter(wanted).map((event) => item(event, true)));
-    if (!list.children.length) list.append(el("li", { class: "empty" }, "There are no such events."));
-  };
-  const more = el("button", { type: "button", class: "quiet", onclick: async () => {
-    const oldest = session.events.at(-1)?.seq;
-    const found = await api("GET", `/api/events?limit=50${oldest ? `&before=${oldest}` : ""}`).catch((error) => toast(error.message));
-    if (found?.length) { session.events.push(...shown(found)); draw(); } else toast("There are no older events.");
-  } }, "Older");
-  filter.onchange = draw;
-  draw();
-  const stop = following(({ detail }) => {
-    for (const event of detail.filter(wanted)) {
-      list.querySelector(".empty")?.remove();
-      list.prepend(item(event, true));
-    }
-  });
-  return { leave: stop, root: el("section", {}, el("div", { class: "row" }, el("h1", { class: "grow" }, "Events"),
-    el("div", {}, filter)), el("div", { class: "card" }, list), el("p", {}, more)) };
-}
-
-function health() {
-  const root = el("section", {}, el("h1", {}, "Health"));
-  const tiles = el("div", { class: "tiles numbers" });
-  root.append(tiles);
-  const tile = (title, figure, note, good) => el("div", { class: "card" }, el("h2", {}, title),
-    el("p", { class: `figure ${good === false ? "bad" : ""}` }, figure), el("span", { class: "muted" }, note));
-  const update = () => {
-    const found = session.state.health;
-    if (!found) { tiles.replaceChildren(el("p", { class: "empty" }, "The gate has said nothing yet.")); return; }
-    const late = Date.now() - found.at_ns / 1e6;
-    tiles.replaceChildren(
-      tile("Gate", late < 2000 ? "alive" : "silent", `last word ${Math.max(0, late / 1000).toFixed(1)} s ago`, late < 2000),
-      ...Object.entries(found.cameras).map(([name, camera]) => tile(`Camera ${name}`, `${camera.age_ms.toFixed(0)} ms`,
-        `from capture to the gate; frame ${camera.seq}`)),
-      tile("Passages", String(found.open_passages), "open now"),
-      tile("Threshold", found.objection ? "not held" : "holds", found.objection || "calibrated for what runs", !found.objection));
-  };
-  update();
-  const clock = setInterval(update, 500);
-  return { root, leave: () => clearInterval(clock) };
-}
-
-export const views = { live, events, people, threshold, health, account };

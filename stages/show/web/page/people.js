@@ -1,23 +1,36 @@
 // Who is enrolled: by upload or webcam, with rules, and how they are forgotten.
-import { api, session } from "./app.js";
-import { ask, el, fill, modal, toast } from "./dom.js";
+import { ask, drawn, el, fill, toast } from "./dom.js";
+import { following } from "./news.js";
+import { api, session } from "./session.js";
 import { webcam } from "./webcam.js";
 
+const CARDS = 50; // at once
 const path = (name, rest = "") => `/api/people/${encodeURIComponent(name)}${rest}`;
 
 export function people() {
+  let [found, most] = [[], CARDS];
   const grid = el("div", { class: "people" });
+  const search = el("input", { type: "search", "aria-label": "Search", placeholder: "Search", autocomplete: "off",
+    oninput: () => { most = CARDS; draw(); } });
+  const more = el("button", { type: "button", class: "quiet", hidden: "", onclick: () => { most += CARDS; draw(); } }, "More");
+  const drawGrid = drawn(grid, ({ name }) => name, (person) => card(person, refresh),
+    () => (found.length ? "Nobody of that name is enrolled." : "Nobody is enrolled yet."));
+  const draw = () => {
+    const wanted = found.filter(({ name }) => name.toLowerCase().includes(search.value.trim().toLowerCase()));
+    drawGrid(wanted.slice(0, most));
+    more.hidden = wanted.length <= most;
+  };
   const refresh = async () => {
     try {
-      const found = await api("GET", "/api/people");
-      grid.replaceChildren(...found.map((person) => card(person, refresh)));
-      if (!found.length) grid.append(el("p", { class: "empty" }, "Nobody is enrolled yet."));
+      found = await api("GET", "/api/people");
+      draw();
     } catch (error) { toast(error.message); }
   };
   refresh();
-  const root = el("section", {}, el("div", { class: "row" }, el("h1", { class: "grow" }, "People"),
-    el("button", { type: "button", onclick: () => enrol(refresh) }, "Enrol somebody")), grid);
-  return { root };
+  const root = el("section", {}, el("div", { class: "row" }, el("h1", { class: "grow" }, "People"), el("div", {}, search),
+    el("button", { type: "button", onclick: () => enrol(refresh) }, "Enrol somebody")), grid, el("p", {}, more));
+  // Somebody may be forgotten elsewhere.
+  return { root, leave: following(({ detail }) => { if (detail.some(({ kind }) => kind === "tombstone")) refresh(); }) };
 }
 
 function card(person, refresh) {
@@ -27,7 +40,7 @@ function card(person, refresh) {
     rules.badges ? several(rules.badges, "badge") : ""].filter(Boolean);
   return el("article", { class: "card person" },
     el("img", { src: path(person.name, "/portrait"), alt: "", loading: "lazy" }),
-    el("div", {}, el("b", {}, person.name), rules.watch ? el("span", { class: "tag alarm" }, "watch list") : "",
+    el("div", {}, el("b", {}, person.name), " ", rules.watch ? el("span", { class: "tag alarm" }, "watch list") : "",
       el("div", { class: "muted" }, `${several(person.photos, "photo")}`),
       el("div", { class: "muted" }, said.join(" · ") || "at any time"),
       el("div", { class: "row" },
@@ -39,35 +52,28 @@ function card(person, refresh) {
 }
 
 function enrol(refresh, name = "") {
-  const error = el("p", { class: "error", role: "alert" });
   const file = el("input", { type: "file", name: "photo", accept: "image/*", multiple: "" });
-  const camera = el("div");
-  const form = el("form", {},
+  const [camera, shots] = [el("div"), []];
+  const force = el("label", { hidden: "" }, el("input", { type: "checkbox", name: "force", value: "true" }), "Enrol it all the same");
+  const dialog = fill("Enrol somebody", [
     el("label", {}, "Name", el("input", { name: "name", value: name, required: "", maxlength: "100" })),
     el("label", {}, "Photos", el("small", {}, "One face in each, from the front."), file), camera,
     el("label", {}, el("input", { type: "checkbox", name: "watch", value: "true" }), "On the watch list: raise an alarm, open nothing"),
-    el("label", { hidden: "" }, el("input", { type: "checkbox", name: "force", value: "true" }), "Enrol it all the same"),
-    error, el("div", { class: "row" }, el("button", {}, "Enrol"),
-      el("button", { type: "button", class: "quiet", onclick: ({ target }) => { target.textContent = "Start again"; webcam(camera, shots); } }, "Use the webcam"),
-      el("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel")));
-  const shots = [];
-  const dialog = modal("Enrol somebody", form);
+    force,
+  ], "Enrol", async (given) => {
+    if (!file.files.length) given.delete("photo");
+    shots.forEach((shot) => given.append("picture", shot, "webcam.jpg"));
+    const done = await api("POST", "/api/people", given).catch((problem) => {
+      force.hidden = force.hidden && !/looks? like/.test(problem.message);
+      throw problem;
+    });
+    refresh();
+    const said = `${done.name} is enrolled with ${several(done.photos, "photo")}.`;
+    if (done.warning) return [el("h2", {}, said), el("p", {}, done.warning)]; // too much to be read in passing
+    toast(said);
+    return null;
+  }, el("button", { type: "button", class: "quiet", onclick: ({ target }) => { target.textContent = "Start again"; webcam(camera, shots); } }, "Use the webcam"));
   dialog.addEventListener("close", () => camera.stop?.());
-  form.onsubmit = async (event) => {
-    event.preventDefault();
-    const data = new FormData(form);
-    if (!file.files.length) data.delete("photo");
-    shots.forEach((shot) => data.append("picture", shot, "webcam.jpg"));
-    try {
-      const done = await api("POST", "/api/people", data);
-      toast(`${done.name} is enrolled with ${several(done.photos, "photo")}. ${done.warning}`);
-      dialog.close();
-      refresh();
-    } catch (problem) {
-      error.textContent = problem.message;
-      if (/looks? like/.test(problem.message)) form.querySelector("label[hidden]")?.removeAttribute("hidden");
-    }
-  };
 }
 
 // A day as a field for dates has it, here; a moment of it that was set otherwise stays as it is.
@@ -113,6 +119,6 @@ function forget(person, refresh) {
     `Forget ${person.name} for good`, async () => {
       const { receipt } = await api("DELETE", path(person.name));
       refresh();
-      return [el("h1", {}, "Receipt"), el("pre", {}, receipt.join("\n\n"))];
+      return [el("h2", {}, "Receipt"), el("pre", {}, receipt.join("\n\n"))];
     });
 }

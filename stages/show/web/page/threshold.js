@@ -1,5 +1,5 @@
 // What gate calibrate has found: the DET curve on the scale of a normal deviate, and the numbers behind it.
-import { api } from "./app.js";
+import { api } from "./session.js";
 import { el } from "./dom.js";
 
 const TICKS = [1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8];

@@ -1,5 +1,5 @@
 // The live picture: JPEGs over a WebSocket, drawn as they come and answered, so that none wait on the way here.
-import { after, at } from "./app.js";
+import { after, at } from "./session.js";
 
 export function watch(camera, canvas) {
   const pen = canvas.getContext("2d");

@@ -1,6 +1,6 @@
 // A webcam: one thing to do at a time, until there are three pictures of one person, each turned otherwise. The gate
 // says what to do; the very picture that it finds good is taken, as nobody presses a button while they look aside.
-import { api } from "./app.js";
+import { api } from "./session.js";
 import { el } from "./dom.js";
 
 const PICTURES = 3;

@@ -1,0 +1,77 @@
+// The live picture, the doors as they are, and the newest decisions.
+import { drawn, el } from "./dom.js";
+import { item } from "./events.js";
+import { following, now, silent } from "./news.js";
+import { session } from "./session.js";
+import { watch } from "./watch.js";
+
+const DOOR = { open: "M5 21h14M7 21V4l8-1.5V21M12.2 12v.5M15 5h2v16", closed: "M5 21h14M7 21V3h10v18M14 12v.5" };
+const NEWEST = 8;
+
+export function live() {
+  const picture = el("div", { class: "picture" });
+  const tabs = el("div", { class: "cameras" });
+  const doors = el("div", { "aria-live": "polite" });
+  const recent = el("ul", { class: "feed" });
+  const pick = camera(picture);
+  const drawDoors = drawn(doors, ({ name }) => name, doorCard);
+  const drawRecent = drawn(recent, ({ seq }) => seq, (event) => item(event), () => "Nobody has come by yet.");
+  const drawTabs = drawn(tabs, ({ name }) => name, ({ name, chosen }) => el("button",
+    { type: "button", class: "quiet", "aria-pressed": String(chosen), onclick: () => { pick.choose(name); update(); } }, name));
+  const update = () => {
+    const { cameras } = session.state;
+    const chosen = pick.show(cameras);
+    drawTabs(cameras.length < 2 ? [] : cameras.map((name) => ({ name, chosen: name === chosen })));
+    drawDoors(doorStates());
+    drawRecent(session.events.filter((event) => event.decision || event.erased).slice(0, NEWEST));
+  };
+  update();
+  const root = el("div", { class: "live" }, el("h1", { class: "unseen" }, "Live"),
+    el("section", { "aria-label": "Live picture" }, picture, tabs),
+    el("aside", {}, doors, el("section", { class: "card" }, el("h2", {}, "Decisions"), recent)));
+  const stop = following(update);
+  return { root, leave: () => { stop(); pick.leave(); } };
+}
+
+// Whose picture is shown: that of the camera that was chosen, for as long as there is such a one. After a silence it is
+// asked for anew, as a network that was gone closes no socket.
+function camera(picture) {
+  let [wanted, watched, unwatch, stale] = [undefined, null, () => {}, false];
+  return {
+    choose: (name) => { wanted = name; },
+    show: (cameras) => {
+      wanted ??= cameras[0];
+      const name = cameras.includes(wanted) ? wanted : cameras[0];
+      if (silent()) { stale = true; return watched; }
+      if (name === watched && !stale) return name;
+      unwatch();
+      [watched, stale] = [name, false];
+      const canvas = name && el("canvas", { role: "img", "aria-label": `Live picture of ${name}` });
+      unwatch = name ? watch(name, canvas) : () => {};
+      picture.replaceChildren(canvas ?? "No camera has given a picture yet.");
+      return name;
+    },
+    leave: () => unwatch(),
+  };
+}
+
+function doorStates() {
+  const time = now();
+  const last = session.events.find((event) => event.decision)?.decision;
+  const said = Object.values(session.faces).flat();
+  const found = session.state.doors.length ? session.state.doors : [{ door: last?.door || "door", until_ns: 0 }];
+  return found.map((door) => {
+    if (silent() || time === null) return { name: door.door, is: "unknown", who: "the gate says nothing" };
+    const is = door.until_ns / 1e6 > time ? "open" : "closed";
+    const by = session.events.find((event) => event.seq === door.seq)?.decision?.name;
+    const who = is === "open" ? by || "open" : said.map((face) => face.verdict || face.name).filter(Boolean)[0] || "nobody is waiting";
+    return { name: door.door, is, who };
+  });
+}
+
+function doorCard({ name, is, who }) {
+  return el("section", { class: `card door ${is}`, "aria-label": `Door ${name}` },
+    el("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, el("path", { d: DOOR[is] ?? DOOR.closed,
+      fill: "none", stroke: "currentColor", "stroke-width": "1.7", "stroke-linecap": "round", "stroke-linejoin": "round" })),
+    el("div", {}, el("b", {}, is[0].toUpperCase() + is.slice(1)), el("span", { class: "muted" }, `${name} · ${who}`)));
+}

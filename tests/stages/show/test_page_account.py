@@ -1,0 +1,63 @@
+"""Accounts and tokens in a real browser."""
+
+from __future__ import annotations
+
+import httpx
+from playwright.sync_api import Page, expect
+
+from tests.stages.show.site import PASSWORD, Site, begin, log_in
+
+
+def test_in_a_browser_an_account_is_made_and_logs_in_and_changes_its_password(site: Site, page: Page) -> None:
+    begin(page, site)
+    page.get_by_role("link", name="Account").click()
+    page.get_by_role("button", name="Add an account").click()
+    expect(page.get_by_label("Name")).to_be_focused()
+    page.keyboard.type("bob")
+    page.keyboard.press("Tab")
+    page.keyboard.type("operator")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    accounts = page.get_by_role("region", name="Accounts")
+    expect(accounts.get_by_text("bob")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    log_in(page, "bob", PASSWORD)
+    expect(page.get_by_text("bob · operator")).to_be_visible()
+    expect(page.get_by_label("So far")).to_be_visible()  # the view stays
+    expect(accounts).to_be_hidden()
+    page.get_by_label("So far").fill("guess")
+    page.get_by_label("From now on").fill("another horse entirely")
+    page.get_by_role("button", name="Change the password").click()
+    expect(page.get_by_role("alert")).to_have_text("the name or the password is wrong")
+    page.get_by_label("So far").fill(PASSWORD)
+    page.get_by_role("button", name="Change the password").click()
+    expect(page.get_by_text("The password is changed.")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    log_in(page, "ada", PASSWORD)
+    page.get_by_role("button", name="Remove bob").click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    page.get_by_role("dialog").get_by_role("button", name="Remove bob").click()
+    expect(accounts.get_by_text("bob")).to_be_hidden()
+    page.get_by_role("button", name="Log out").click()
+    log_in(page, "bob", "another horse entirely")
+    expect(page.get_by_role("alert")).to_have_text("the name or the password is wrong")
+
+
+def test_in_a_browser_a_token_is_made_and_shown_once_and_revoked(site: Site, page: Page) -> None:
+    begin(page, site)
+    page.get_by_role("link", name="Account").click()
+    page.get_by_role("button", name="Make a token").click()
+    page.get_by_label("Name").fill("dashboard")
+    page.get_by_role("button", name="Make", exact=True).click()
+    token = page.get_by_role("dialog").get_by_role("textbox", name="Token").input_value()
+    page.get_by_role("button", name="Close").click()
+    tokens = page.get_by_role("region", name="API tokens")
+    expect(tokens.get_by_text("dashboard")).to_be_visible()
+    assert token not in page.content()
+    with httpx.Client(base_url=site.address, headers={"Authorization": f"Bearer {token}"}) as program:
+        assert program.get("/api/events").status_code == 200
+        page.get_by_role("button", name="Revoke dashboard").click()
+        page.get_by_role("dialog").get_by_role("button", name="Revoke dashboard").click()
+        expect(tokens.get_by_text("No program has a token.")).to_be_visible()
+        assert program.get("/api/events").status_code == 401
