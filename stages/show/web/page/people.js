@@ -27,7 +27,7 @@ export function people() {
     } catch (error) { toast(error.message); }
   };
   refresh();
-  const root = el("section", {}, el("div", { class: "row" }, el("h1", { class: "grow" }, "People"), el("div", {}, search),
+  const root = el("section", {}, el("div", { class: "row" }, el("h1", { class: "grow" }, "People"), el("div", { class: "search" }, search),
     el("button", { type: "button", onclick: () => enrol(refresh) }, "Enrol somebody")), grid, el("p", {}, more));
   // Somebody may be forgotten elsewhere.
   return { root, leave: following(({ detail }) => { if (detail.some(({ kind }) => kind === "tombstone")) refresh(); }) };

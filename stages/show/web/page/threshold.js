@@ -3,7 +3,7 @@ import { api } from "./session.js";
 import { el } from "./dom.js";
 
 const TICKS = [1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8];
-const [WIDTH, HEIGHT, LEFT, TOP, BOTTOM, RIGHT] = [720, 480, 62, 12, 48, 24];
+const [WIDTH, HEIGHT, LEFT, TOP, BOTTOM, RIGHT] = [720, 480, 80, 12, 60, 24];
 
 // The inverse of the normal distribution's cumulative function: Acklam's rational approximation, 1e-9 relative.
 function probit(p) {
@@ -28,12 +28,13 @@ function scale(least, most, from, to) {
 function curve(found) {
   const least = 10 ** Math.floor(Math.log10(1 / found.impostor));
   const x = scale(least, 0.8, LEFT, WIDTH - RIGHT);
-  const y = scale(Math.max(1e-3, 10 ** Math.floor(Math.log10(1 / found.genuine))), 0.8, HEIGHT - BOTTOM, TOP);
+  const fewest = Math.max(1e-3, 10 ** Math.floor(Math.log10(1 / found.genuine)));
+  const y = scale(fewest, 0.8, HEIGHT - BOTTOM, TOP);
   const percent = (rate) => `${+(rate * 100).toPrecision(2)} %`;
   const lines = TICKS.flatMap((tick) => [
     ...(tick >= least ? [el("line", { class: "grid", x1: x(tick), x2: x(tick), y1: TOP, y2: HEIGHT - BOTTOM }),
-      el("text", { x: x(tick), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, percent(tick))] : []),
-    ...(tick >= 0.01 ? [el("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(tick), y2: y(tick) }),
+      el("text", { x: x(tick), y: HEIGHT - BOTTOM + 22, "text-anchor": "middle" }, percent(tick))] : []),
+    ...(tick >= fewest ? [el("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(tick), y2: y(tick) }),
       el("text", { x: LEFT - 8, y: y(tick) + 4, "text-anchor": "end" }, percent(tick))] : []),
   ]);
   const [px, py] = [x(found.measured_far), y(1 - found.tar)];
