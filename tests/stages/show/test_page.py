@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from pipeline.home import home
 from stages.act.simulated import Simulated, SimulatedConfig
@@ -118,3 +118,20 @@ def test_in_a_browser_door_and_health_go_by_the_clock_of_the_gate(site: Site, pa
         pulse.beat(0, "")
         assert time.monotonic() < ends
         page.wait_for_timeout(50)
+
+
+def test_in_a_browser_a_network_that_is_gone_without_a_word_is_not_waited_for(site: Site, page: Page) -> None:
+    sockets: list[WebSocketRoute] = []
+
+    def dead_at_first(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+        if len(sockets) > 1:
+            socket.connect_to_server()
+
+    page.route_web_socket("**/api/push*", dead_at_first)
+    page.clock.install()
+    begin(page, site)
+    expect(page.get_by_role("complementary")).to_contain_text("Unknown")
+    page.clock.fast_forward(11_000)
+    expect(page.get_by_role("complementary")).to_contain_text("Closed")
+    assert len(sockets) == 2
