@@ -60,7 +60,7 @@ def test_what_changes_something_has_to_come_from_the_page(site: Site) -> None:
     with pytest.raises(websockets.exceptions.InvalidStatus):
         connect(address, additional_headers={"Cookie": cookie, "Origin": "http://evil.example"})
     with connect(address, additional_headers={"Cookie": cookie}) as socket:
-        assert set(msgspec.json.decode(socket.recv())) == {"doors", "health", "events", "faces", "cameras"}
+        assert set(msgspec.json.decode(socket.recv())) == {"now_ns", "doors", "health", "events", "faces", "cameras"}
 
 
 def test_roles_are_kept(site: Site) -> None:
