@@ -48,6 +48,12 @@ class Live:
         with self._lock:
             return self._pictures.get(camera, (-1, b""))
 
+    def forget(self) -> None:
+        """Keep no picture and no name until the next frame of each camera."""
+        with self._lock:
+            self._pictures = {camera: (seq, b"") for camera, (seq, _) in self._pictures.items()}
+            self._faces.clear()
+
     def faces(self) -> dict[str, list[dict[str, Any]]]:
         """Who is in front of each camera, and what is said to them."""
         with self._lock:

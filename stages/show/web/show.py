@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import threading
 import time
@@ -17,11 +18,13 @@ from pipeline.config import DERIVED, PATH, Config
 from pipeline.errors import Failed, Usage
 from pipeline.files import replace_file
 from pipeline.frames import Frames, Overwritten
-from pipeline.home import home
+from pipeline.home import home, keys
 from pipeline.types import Judged
 from stages.detect import DetectConfig
 from stages.draw import Draw, DrawConfig
+from stages.gallery.database import Reader
 from stages.gallery.enrol import EnrolConfig
+from stages.gallery.store import Store
 from stages.match import MatchConfig
 from stages.nms import NmsConfig
 from stages.show.web.api import Api
@@ -32,6 +35,7 @@ from stages.show.web.users import Users
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 STOP_S = 2.0
+LOOK_S = 0.25
 PAGE = "page.json"
 
 log = logging.getLogger(__name__)
@@ -72,10 +76,14 @@ class Show:
         config.check()
         self._draw = Draw(DrawConfig(), frames)
         self._live = Live(config.warnings)
+        self._store, self._generation = Store(home(), keys()), 0
+        self._reader: Reader | None = None  # until there is a gallery
+        self._looked = -math.inf
         users = Users(home())
         enrolment = EnrolConfig(detect=config.detect, nms=config.nms, match=config.match)
         self._data = Data(enrolment, config.doors, config.badge_seconds)
         api = Api(users, self._data, self._live, secure=bool(config.tls_cert or config.trusted_proxies))
+        self._news = api.streams.news
         listening = _bound(config.host, config.port)
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -104,10 +112,27 @@ class Show:
                 return
         self._live.put(judged, picture)
 
+    def tick(self, now: float) -> None:
+        """Let go of the faces and events in memory when the gallery has changed; `forget` waits for that."""
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        generation = self._store.generation()
+        if generation == self._generation:
+            return
+        if self._reader is None:
+            self._reader = self._store.reader("the page")
+        self._live.forget()
+        self._news.forget()
+        self._reader.hold(generation)
+        self._generation = generation
+
     def close(self) -> None:
         """Let go of the browsers and the data."""
         self._server.should_exit = True
         self._thread.join(STOP_S)
+        if self._reader:
+            self._reader.close()
         self._data.close()
 
 

@@ -35,7 +35,7 @@ class Streams:
 
     def __init__(self, users: Users, data: Data, live: Live, limits: Limits) -> None:
         self._users, self._data, self._live, self._limits = users, data, live, limits
-        self._news = News(data)
+        self.news = News(data)
 
     def motion_jpeg(self, request: Request, camera: str) -> Response:
         """The newest picture again and again, as the parts of a multipart/x-mixed-replace."""
@@ -95,12 +95,12 @@ class Streams:
         after = socket.query_params.get("after", "")
         newest = await run_in_threadpool(self._data.events, None, 1)
         seen = int(after) if after.isdecimal() and len(after) < 20 else newest[0].seq if newest else 0
-        await self._news.next()
+        await self.news.next()
         with suppress(WebSocketDisconnect, RuntimeError):  # the other side is gone
-            async for _ in self._while_allowed(socket, self._news.next):
-                events = self._news.events(seen)
+            async for _ in self._while_allowed(socket, self.news.next):
+                events = self.news.events(seen)
                 seen = events[-1].seq if events else seen
-                news = {"now_ns": time.time_ns(), **msgspec.structs.asdict(self._news.state), "events": events}
+                news = {"now_ns": time.time_ns(), **msgspec.structs.asdict(self.news.state), "events": events}
                 news |= {"faces": self._live.faces(), "cameras": self._live.cameras()}
                 await socket.send_bytes(msgspec.json.encode(news))
             await socket.close(4401)

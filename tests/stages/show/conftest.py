@@ -17,8 +17,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 def site(places: Path) -> Iterator[Site]:
     site = Site()
     yield site
-    site.client.close()
-    site.show.close()
+    site.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,20 @@ class Site:
         self.client = httpx.Client(base_url=self.address, timeout=20)
         self.description = Description(self.client.get("/api/openapi.json").json())
         self.csrf = ""
+        self._closed = threading.Event()
+        self._ticks = threading.Thread(target=self._tick)
+        self._ticks.start()
+
+    def _tick(self) -> None:
+        """As the graph does."""
+        while not self._closed.wait(0.05):
+            self.show.tick(time.monotonic())
+
+    def close(self) -> None:
+        self.client.close()
+        self._closed.set()
+        self._ticks.join()
+        self.show.close()
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = {"X-CSRF-Token": self.csrf} | more.pop("headers", {})
