@@ -72,6 +72,10 @@ class Site:
         assert done.status_code == 200, done.text
         self.csrf = done.json()["csrf"]
 
+    def cookie(self) -> dict[str, str]:
+        """The headers of a socket of who is logged in."""
+        return {"Cookie": "; ".join(f"{name}={secret}" for name, secret in self.client.cookies.items())}
+
     def become(self, role: str) -> None:
         """Log in as somebody of that role."""
         self.ask("POST", "/api/accounts", json={"name": role, "role": role, "password": PASSWORD})

@@ -18,8 +18,7 @@ from tests.stages.show.site import EILEEN, Site, wait_for
 
 def pushed(site: Site) -> dict[str, Any]:
     """What somebody is told who opens the page now, as far back as it goes."""
-    headers = {"Cookie": "; ".join(f"{name}={secret}" for name, secret in site.client.cookies.items())}
-    with connect(site.address.replace("http", "ws") + "api/push?after=0", additional_headers=headers) as socket:
+    with connect(site.address.replace("http", "ws") + "api/push?after=0", additional_headers=site.cookie()) as socket:
         told: dict[str, Any] = msgspec.json.decode(socket.recv(timeout=10))
         return told
 
@@ -58,8 +57,9 @@ def test_a_row_that_undoes_others_has_them_read_anew(site: Site) -> None:
     """Also where the gallery has not changed: a retention has cut the log."""
     site.enter()
     seen(site)
+    site.decide("refused")
     ledger = Ledger(home(), keys())
     with ledger.commit() as commit:
         commit.cut(1)
     ledger.close()
-    wait_for(lambda: [event["kind"] for event in pushed(site)["events"]] == ["checkpoint"])
+    wait_for(lambda: [event["kind"] for event in pushed(site)["events"]] == ["refused", "checkpoint"])

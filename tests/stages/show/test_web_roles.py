@@ -1,0 +1,121 @@
+"""Which role each route asks for, written out here once more: one that asks for less fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route, WebSocketRoute
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from pipeline.home import home
+from stages.show.web import limits
+from stages.show.web.limits import Rate
+from stages.show.web.users import ROLES, Role, Users
+from tests.stages.show.site import PASSWORD, Site
+
+NEEDS: dict[tuple[str, str], Role | None] = {
+    ("POST", "/api/setup"): None,
+    ("POST", "/api/login"): None,
+    ("POST", "/api/logout"): "viewer",
+    ("GET", "/api/me"): "viewer",
+    ("PUT", "/api/me/password"): "viewer",
+    ("GET", "/api/state"): "viewer",
+    ("GET", "/api/events"): "viewer",
+    ("GET", "/api/events/{seq}/snapshot"): "viewer",
+    ("GET", "/api/events/{seq}/clip"): "viewer",
+    ("POST", "/api/events/{seq}/wrong"): "operator",
+    ("GET", "/api/people"): "operator",
+    ("POST", "/api/people"): "operator",
+    ("POST", "/api/people/import"): "admin",
+    ("POST", "/api/look"): "operator",
+    ("GET", "/api/people/{name:path}/portrait"): "operator",
+    ("PUT", "/api/people/{name:path}/access"): "operator",
+    ("PUT", "/api/people/{name:path}/name"): "operator",
+    ("GET", "/api/people/{name:path}/export"): "admin",
+    ("DELETE", "/api/people/{name:path}"): "admin",
+    ("POST", "/api/doors/{door}/badge"): "operator",
+    ("GET", "/api/calibration"): "viewer",
+    ("GET", "/api/accounts"): "admin",
+    ("POST", "/api/accounts"): "admin",
+    ("DELETE", "/api/accounts/{name:path}"): "admin",
+    ("GET", "/api/tokens"): "admin",
+    ("POST", "/api/tokens"): "admin",
+    ("DELETE", "/api/tokens/{name:path}"): "admin",
+    ("GET", "/api/openapi.json"): None,
+    ("GET", "/live/{camera}"): "viewer",
+}
+SOCKETS: dict[str, Role] = {"/api/push": "viewer", "/live/{camera}": "viewer"}
+REFUSED = (401, 403)
+
+
+@pytest.fixture
+def askers(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Role | None, list[httpx.Client]]]:
+    """Who asks: nobody, and of each role an account and a token."""
+    monkeypatch.setattr(limits, "KNOWN", Rate(10_000, 10_000))
+    monkeypatch.setattr(limits, "UNKNOWN", Rate(10_000, 10_000))
+    monkeypatch.setattr(limits, "COSTLY", Rate(10_000, 10_000))
+    site.enter()
+    users, found = Users(home()), dict[Role | None, list[httpx.Client]]()
+    for role in ROLES:
+        users.add(role, role, PASSWORD)
+        account = httpx.Client(timeout=60, base_url=site.address)
+        csrf = account.post("/api/login", json={"name": role, "password": PASSWORD}).json()["csrf"]
+        account.headers["X-CSRF-Token"] = csrf
+        bearer = {"Authorization": f"Bearer {users.new_token(role, role)}"}
+        found[role] = [account, httpx.Client(timeout=60, base_url=site.address, headers=bearer)]
+    found[None] = [httpx.Client(timeout=60, base_url=site.address)]
+    yield found
+    for client in sum(found.values(), []):
+        client.close()
+
+
+def concrete(path: str) -> str:
+    return re.sub(r"{\w+(:path)?}", "x", path.replace("{seq}", "1"))
+
+
+def test_the_table_has_every_route(site: Site) -> None:
+    app = site.show._server.config.app
+    assert isinstance(app, Starlette)
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    assert {(m, route.path) for route in routes for m in (route.methods or set()) - {"HEAD"}} == set(NEEDS)
+    assert {route.path for route in app.routes if isinstance(route, WebSocketRoute)} == set(SOCKETS)
+
+
+def test_below_its_role_a_route_is_closed_and_from_there_on_open(
+    site: Site, askers: dict[Role | None, list[httpx.Client]]
+) -> None:
+    """What is asked is nonsense: who is let through is told so, and nothing is changed."""
+    last = ("POST", "/api/logout")  # ends the session that asks
+    for (method, path), needed in sorted(NEEDS.items(), key=lambda one: one[0] == last):
+        for role, clients in askers.items():
+            for client in clients:
+                code = client.request(method, concrete(path), content=b"").status_code
+                allowed = needed is None or (role is not None and ROLES.index(role) >= ROLES.index(needed))
+                assert (code not in REFUSED) == allowed, (method, path, role, code)
+
+
+def test_a_socket_is_closed_to_who_is_not_logged_in(site: Site, askers: dict[Role | None, list[httpx.Client]]) -> None:
+    for path in SOCKETS:
+        address = site.address.rstrip("/").replace("http", "ws") + concrete(path)
+        for role, clients in askers.items():
+            for client in clients:
+                headers = dict(client.headers) | {"Cookie": "; ".join(f"{n}={v}" for n, v in client.cookies.items())}
+                kept = {name: headers[name] for name in ("Cookie", "authorization") if name in headers}
+                if role is None:
+                    with pytest.raises(InvalidStatus) as caught:
+                        connect(address, additional_headers=kept)
+                    assert caught.value.response.status_code == 403
+                    continue
+                with connect(address, additional_headers=kept) as socket:
+                    if path == "/api/push":
+                        assert socket.recv(timeout=10)
+                        continue
+                    with pytest.raises(ConnectionClosed) as closed:
+                        socket.recv(timeout=10)
+                    assert closed.value.rcvd
+                    assert closed.value.rcvd.code == 4404  # let through: there is no such camera

@@ -1,0 +1,92 @@
+"""What keeps a browser, a session and the file of accounts safe."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from pipeline.home import home
+from stages.show.web import streams, users
+from stages.show.web.show import Show, ShowConfig, announced
+from stages.show.web.users import IDLE_S, Users
+from tests.fakes import MemoryFrames
+from tests.stages.show.site import PASSWORD, Site
+
+HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' blob:; media-src blob:; frame-ancestors 'none'; "
+    "form-action 'self'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+@pytest.mark.parametrize("path", ["/", "/style.css", "/api/me", "/api/openapi.json", "/nothing"])
+def test_every_answer_has_the_headers_that_keep_a_browser_safe(site: Site, path: str) -> None:
+    assert HEADERS.items() <= dict(site.client.get(path).headers).items()
+
+
+def test_the_cookie_is_for_this_page_alone_and_goes_at_log_out(site: Site) -> None:
+    site.enter()
+    given = {"name": "ada", "password": PASSWORD}
+    cookie = site.client.post("/api/login", json=given).headers["set-cookie"].lower()
+    assert "; httponly" in cookie
+    assert "; samesite=strict" in cookie
+    assert "; path=/" in cookie
+    assert "; secure" not in cookie  # there is no TLS on loopback
+    site.csrf = site.ask("GET", "/api/me").json()["csrf"]
+    gone = site.ask("POST", "/api/logout", content=b"").headers["set-cookie"].lower()
+    assert gone.startswith(f"{cookie.partition('=')[0]}=")
+    assert "; max-age=0;" in gone
+    assert not site.client.cookies
+
+
+def test_behind_a_proxy_that_does_tls_the_cookie_goes_over_nothing_else(places: Path) -> None:
+    show = Show(ShowConfig(port=0, trusted_proxies=("127.0.0.1",)), MemoryFrames())
+    found = announced()
+    assert found
+    first = {"secret": found.setup.partition("#setup=")[2], "name": "ada", "password": PASSWORD}
+    forwarded = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+    done = httpx.post(f"{found.address}api/setup", json=first, headers=forwarded)
+    assert "; secure" in done.headers["set-cookie"].lower()
+    show.close()
+
+
+def test_to_watch_keeps_no_session_alive(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "RECHECK_S", 0.05)
+    site.enter()
+    wall, ends = time.time, time.monotonic() + 10
+    with connect(site.address.replace("http", "ws") + "api/push", additional_headers=site.cookie()) as socket:
+        monkeypatch.setattr(users.time, "time", lambda: wall() + IDLE_S / 2)
+        for _ in range(5):  # it is looked at its session
+            socket.recv(timeout=10)
+        monkeypatch.setattr(users.time, "time", lambda: wall() + IDLE_S + 1)
+        with suppress(ConnectionClosed):
+            while time.monotonic() < ends:
+                socket.recv(timeout=10)
+    assert time.monotonic() < ends, "it is told on and on"
+    assert site.ask("GET", "/api/me").status_code == 401
+
+
+def test_a_form_has_at_most_twenty_files(site: Site) -> None:
+    site.enter()
+    many = site.ask("POST", "/api/people", data={"name": "Ada"}, files=[("photo", ("a.jpg", b"x"))] * 21)
+    assert (many.status_code, "Too many files" in many.json()["error"]) == (400, True)
+
+
+def test_what_is_deleted_from_the_accounts_is_zeros_in_the_file(site: Site) -> None:
+    accounts, name = Users(home()), "n" * 50
+    accounts.add("ada", "admin", PASSWORD)
+    accounts.add(name, "viewer", PASSWORD)
+    content = (home() / "web.sqlite").read_bytes()
+    assert name.encode() in content
+    accounts.remove(name)
+    assert name.encode() not in (home() / "web.sqlite").read_bytes()
