@@ -88,10 +88,18 @@ def _asker(connection: HTTPConnection, who: Who | None) -> tuple[str, ...]:
 
 
 def network(connection: HTTPConnection) -> str:
-    """Whence it comes: an address, of IPv6 the /64, as that is what one customer has. A trusted proxy's word counts."""
-    address = connection.client.host if connection.client else ""
+    """Whence it comes, as `network_of` has it. A trusted proxy's word counts."""
+    return network_of(connection.client.host if connection.client else "")
+
+
+def network_of(address: str) -> str:
+    """An address, of IPv6 the /64, as that is what one customer has."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
         return address
-    return str(ipaddress.ip_network((int(found), 64), strict=False)) if found.version == 6 else address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    if found.ipv4_mapped:  # of an IPv4 client of a page at "::"
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((int(found), 64), strict=False))

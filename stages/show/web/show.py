@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import socket
 import threading
 import time
 from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
 import msgspec
@@ -30,6 +30,7 @@ from stages.nms import NmsConfig
 from stages.show.web.api import Api
 from stages.show.web.app import application
 from stages.show.web.data import Data
+from stages.show.web.listening import Http, Listening
 from stages.show.web.live import Live
 from stages.show.web.users import Users
 
@@ -49,7 +50,7 @@ class ShowConfig(Config, frozen=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 8765  # 0: any that is free
     tls_cert: SomePath | None = None
     tls_key: SomePath | None = None
-    trusted_proxies: tuple[str, ...] = ()  # addresses of those that do TLS for us
+    trusted_proxies: tuple[str, ...] = ()  # addresses or networks of those that do TLS for us
     warnings: Annotated[tuple[str, ...], DERIVED] = ()  # what a person should know before relying on this gate
     # Out of the other tables: the doors, and for how long a badge counts that is shown; how people are enrolled.
     doors: Annotated[tuple[str, ...], DERIVED] = ()
@@ -67,6 +68,23 @@ class ShowConfig(Config, frozen=True):
                 f"the page would be at {self.host} without TLS: set show.tls_cert and show.tls_key, "
                 "or show.trusted_proxies to the addresses of the proxies that do it"
             )
+        self.proxies()
+
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        """The networks of the trusted proxies. Raises Usage for what is none, or is everybody's."""
+        found = []
+        for text in self.trusted_proxies:
+            try:
+                network = ip_network(text, strict=False)
+            except ValueError:
+                network = None
+            if network is None or not network.prefixlen:
+                raise Usage(
+                    f"show.trusted_proxies has {text!r}: "
+                    "name the addresses or networks of your proxies, like 10.0.0.1 or 10.0.0.0/28"
+                )
+            found.append(network)
+        return found
 
 
 class Show:
@@ -84,16 +102,17 @@ class Show:
         self._data = Data(enrolment, config.doors, config.badge_seconds)
         api = Api(users, self._data, self._live, secure=bool(config.tls_cert or config.trusted_proxies))
         self._news = api.streams.news
-        listening = _bound(config.host, config.port)
+        listening = Listening(config.host, config.port, config.proxies())
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application(api, proxied=bool(config.trusted_proxies) and not config.tls_cert),
+                http=Http,
                 log_config=None,
                 access_log=False,
                 ssl_certfile=config.tls_cert,
                 ssl_keyfile=config.tls_key,
                 proxy_headers=bool(config.trusted_proxies),
-                forwarded_allow_ips=list(config.trusted_proxies),
+                forwarded_allow_ips=[str(network) for network in config.proxies()],
                 timeout_graceful_shutdown=1,
                 server_header=False,
             )
@@ -157,20 +176,6 @@ def announced() -> Address | None:
     """What the page that started last has left; None where there is none yet."""
     path = home() / PAGE
     return msgspec.json.decode(path.read_bytes(), type=Address) if path.exists() else None
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises Failed."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen()  # now, as the address is told: the server takes a moment to start
-    except OSError as error:
-        listening.close()
-        raise Failed(f"the page cannot be at {host}:{port}: {error.strerror}; set show.port to another") from error
-    return listening
 
 
 def sentences(found: Address) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 import httpx
 import pytest
@@ -70,7 +71,7 @@ def askers(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Role | 
         found[role] = [account, httpx.Client(timeout=60, base_url=site.address, headers=bearer)]
     found[None] = [httpx.Client(timeout=60, base_url=site.address)]
     yield found
-    for client in sum(found.values(), []):
+    for client in chain.from_iterable(found.values()):
         client.close()
 
 
