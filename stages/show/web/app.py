@@ -14,8 +14,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from stages.show.web.api import Api
-from stages.show.web.endpoint import Endpoint, served
-from stages.show.web.guard import ANSWERS, LARGEST, Guarded, admit
+from stages.show.web.endpoint import EXPORT, PHOTOS, Endpoint, served
+from stages.show.web.guard import ANSWERS, Guarded, admit
 from stages.show.web.openapi import described
 
 PAGE = Path(__file__).parent / "page"
@@ -38,13 +38,13 @@ ENDPOINTS = (
     Endpoint("GET", "/api/events/{seq}/clip", "viewer", Api.clip),
     Endpoint("POST", "/api/events/{seq}/wrong", "operator", Api.mistaken, costly=True),
     Endpoint("GET", "/api/people", "operator", Api.people),
-    Endpoint("POST", "/api/people", "operator", Api.enroll, costly=True),
-    Endpoint("POST", "/api/people/import", "admin", Api.take_in, costly=True),
-    Endpoint("POST", "/api/look", "operator", Api.look, costly=True),
+    Endpoint("POST", "/api/people", "operator", Api.enroll, costly=True, largest=PHOTOS),
+    Endpoint("POST", "/api/people/import", "admin", Api.take_in, costly=True, largest=EXPORT),
+    Endpoint("POST", "/api/look", "operator", Api.look, costly=True, largest=PHOTOS),
     Endpoint("GET", "/api/people/{name:path}/portrait", "operator", Api.portrait),
     Endpoint("PUT", "/api/people/{name:path}/access", "operator", Api.set_access),
     Endpoint("PUT", "/api/people/{name:path}/name", "operator", Api.rename),
-    Endpoint("GET", "/api/people/{name:path}/export", "admin", Api.export),
+    Endpoint("GET", "/api/people/{name:path}/export", "admin", Api.export, costly=True),
     Endpoint("DELETE", "/api/people/{name:path}", "admin", Api.forget),
     Endpoint("POST", "/api/doors/{door}/badge", "operator", Api.badge),
     Endpoint("GET", "/api/calibration", "viewer", Api.calibration),
@@ -61,10 +61,10 @@ ENDPOINTS = (
 
 def application(api: Api, proxied: bool = False) -> Starlette:
     """The whole of it, for a server; `proxied` is whether TLS ends at a proxy."""
-    MultiPartParser.spool_max_size = LARGEST  # photos stay in memory: a temporary file would be one in plain
+    MultiPartParser.spool_max_size = PHOTOS  # photos stay in memory: a temporary file would be one in plain
 
     async def let_in(one: Endpoint, request: Request) -> None:
-        request.state.who = await admit(request, api.users, api.limits, one.role, costly=one.costly)
+        request.state.who = await admit(request, api.users, api.limits, one)
 
     routes = [Route(one.path, served(one, api, partial(let_in, one)), methods=[one.method]) for one in ENDPOINTS]
     return Starlette(

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.errors import Usage
 from stages.show.web.bodies import Form
 from stages.show.web.users import Role
+
+# Bytes of a body: of words, of pictures, and of all that is kept of a person, which is taken in one at a time.
+SMALL, PHOTOS, EXPORT = 64 << 10, 12 << 20, 64 << 20
+BODY_S = 60.0  # how long a body may take
 
 
 class Endpoint(NamedTuple):
@@ -30,7 +37,8 @@ class Endpoint(NamedTuple):
     path: str
     role: Role | None  # who may; None: everybody
     does: Callable[..., Any]
-    costly: bool = False  # it runs a network or hashes a password
+    costly: bool = False  # it runs a network, hashes a password, or gives or takes very much
+    largest: int = SMALL  # bytes of its body
 
     def takes(self) -> dict[str, Any]:
         """The types of its parameters, or, of a body as it is, the media type."""
@@ -51,15 +59,27 @@ def served(one: Endpoint, owner: object, admit: Callable[[Request], Awaitable[No
     """What a server calls for a request to `one`; `admit` raises for who may not."""
     types = one.takes()
 
+    turn = asyncio.Lock() if one.largest > PHOTOS else nullcontext()
+
     async def handle(request: Request) -> Response:
         await admit(request)
-        given = {name: await _given(request, name, kind) for name, kind in types.items()}
-        result = await run_in_threadpool(partial(one.does, owner, **given))
+        async with turn:
+            result = await run_in_threadpool(partial(one.does, owner, **await _all_given(request, types)))
         if isinstance(result, Response):
             return result
         return Response(msgspec.json.encode(result), media_type="application/json")
 
     return handle
+
+
+async def _all_given(request: Request, types: dict[str, Any]) -> dict[str, Any]:
+    """The parameters' values. Raises Usage, and HTTPException where they take too long."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return {name: await _given(request, name, kind) for name, kind in types.items()}
+    except TimeoutError as error:
+        sentence = f"the request took longer than {BODY_S:.0f} s to arrive: send it again, or less"
+        raise HTTPException(408, sentence, headers={"Connection": "close"}) from error
 
 
 async def _given(request: Request, name: str, kind: Any) -> Any:

@@ -8,16 +8,16 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.errors import Failed, Usage
+from stages.show.web.endpoint import Endpoint
 from stages.show.web.limits import Limits
-from stages.show.web.users import Denied, Role, Users, Who
+from stages.show.web.users import Denied, Users, Who
 
 COOKIE = "framewire"
-LARGEST = 12 << 20  # bytes of an upload
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; media-src blob:; "
     "frame-ancestors 'none'; form-action 'self'",
@@ -50,33 +50,34 @@ class Guarded:
         await self._app(scope, receive, with_headers)
 
 
-async def admit(request: Request, users: Users, limits: Limits, role: Role | None, *, costly: bool) -> Who | None:
-    """Who asks, if they may: with `role` (None: everybody), and from our own page where something is changed.
+async def admit(request: Request, users: Users, limits: Limits, one: Endpoint) -> Who | None:
+    """Who asks for `one`, if they may, and from our own page where something is changed.
 
-    Raises HTTPException, also where they ask too often; `costly` is what is limited more tightly.
+    Raises HTTPException, also where they ask too often, or send too much.
     """
     changes = request.method != "GET"
     who = await run_in_threadpool(identified, users, request)
-    limits.check(request, who, costly=costly)
-    _check_length(request, changes)
-    if role is not None:
+    limits.check(request, who, costly=one.costly)
+    _check_length(request, changes, one.largest)
+    if one.role is not None:
         if who is None:
             raise HTTPException(401, "log in first")
-        if not who.may(role):
-            raise HTTPException(403, f"this is for the role {role}")
+        if not who.may(one.role):
+            raise HTTPException(403, f"this is for the role {one.role}")
     if changes and not same_origin(request):
         raise HTTPException(403, "this came from another site")
-    if changes and role and who and who.csrf != request.headers.get("x-csrf-token", ""):
+    if changes and one.role and who and who.csrf != request.headers.get("x-csrf-token", ""):
         raise HTTPException(403, "the X-CSRF-Token is missing or wrong: load the page again")
     return who
 
 
-def _check_length(request: Request, changes: bool) -> None:
+def _check_length(request: Request, changes: bool, largest: int) -> None:
     told = request.headers.get("content-length", "" if changes and request.method != "DELETE" else "0")
     if not told.isdecimal():
         raise HTTPException(411, "the request has to say how long it is (Content-Length)")
-    if int(told) > LARGEST:
-        raise HTTPException(413, f"more than {LARGEST >> 20} MB were sent: send less")
+    if int(told) > largest:
+        most = f"{largest >> 20} MB" if largest >> 20 else f"{largest >> 10} kB"
+        raise HTTPException(413, f"more than {most} were sent: send less")
 
 
 def identified(users: Users, connection: HTTPConnection, *, keep: bool = True) -> Who | None:
@@ -106,6 +107,10 @@ def refusal(error: HTTPException) -> JSONResponse:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
+async def _gone(_: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # which nobody hears
+
+
 async def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return refusal(error)
@@ -118,4 +123,5 @@ ANSWERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response
     Denied: _told(403),
     msgspec.ValidationError: _told(400),
     HTTPException: _http,
+    ClientDisconnect: _gone,
 }

@@ -25,7 +25,7 @@ from stages.show.web.users import Users
 
 RECHECK_S = 5.0  # how often it is looked whether who watches may still
 LOOK_S = 0.5  # how often, where no picture comes, it is looked whether the other end is still there
-TRY_LATER = 1013  # RFC 6455's registry of close codes
+NOT_UNDERSTOOD, TRY_LATER = 1003, 1013  # RFC 6455's registry of close codes
 PART = b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"
 AHEAD = 2  # pictures on the way to a browser: one is drawn while the next one travels
 
@@ -78,6 +78,7 @@ class Streams:
         with suppress(WebSocketDisconnect, RuntimeError):  # the other side is gone
             async for _ in self._while_allowed(socket, partial(_within, ahead.fresh)):
                 if answers.done():
+                    await socket.close(NOT_UNDERSTOOD)
                     return
                 ahead.fresh.clear()
                 seq, picture = self._live.picture(camera)
@@ -156,10 +157,9 @@ class Ahead:
         self.fresh, self.count = fresh, 0
 
     async def follow(self, socket: WebSocket) -> None:
-        """Take in answers until the other side is gone."""
+        """Take in answers until the other side is gone, or says what is none."""
         with suppress(WebSocketDisconnect, RuntimeError):
-            while True:
-                await socket.receive_text()
+            while (await socket.receive()).get("text") is not None:
                 self.count = max(0, self.count - 1)
                 self.fresh.set()
 
