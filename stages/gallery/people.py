@@ -16,6 +16,7 @@ from pipeline.errors import Usage
 NAME_LENGTH = 100  # characters
 AROUND, LONGEST = 0.4, 400  # of a portrait: what of a side is around the face; pixels a side
 TAGS = b"tags of names..."  # the owner whose key makes names and badges findable; 16 bytes, as all owners
+FOLDED = (".", "..")  # no names: browsers take them out of the path of an address
 PADDED_TO = 1024  # bytes: how long a name is, or how many windows somebody has, does not show
 
 
@@ -104,6 +105,9 @@ class Sealed(msgspec.Struct, frozen=True):
 def checked_name(name: str) -> str:
     """`name` in its composed form (Unicode NFC), found again however it is typed; raises Usage if it is no name."""
     name = unicodedata.normalize("NFC", name).strip()
-    if not (0 < len(name) <= NAME_LENGTH and name.isprintable()):
-        raise Usage(f"{name[:NAME_LENGTH]!r} is no name: a name has 1 to {NAME_LENGTH} printable characters")
+    if not (0 < len(name) <= NAME_LENGTH and name.isprintable()) or name in FOLDED:
+        raise Usage(
+            f"{name[:NAME_LENGTH]!r} is no name: a name has 1 to {NAME_LENGTH} printable characters, "
+            'and is not "." or ".."'
+        )
     return name

@@ -18,7 +18,7 @@ from stages.gate.mistaken import Mistaken
 from stages.show.web import bodies
 from stages.show.web.bodies import Done, Number
 from stages.show.web.data import Data
-from stages.show.web.guard import COOKIE
+from stages.show.web.guard import cookie
 from stages.show.web.limits import Limits, network
 from stages.show.web.live import Live
 from stages.show.web.streams import Streams
@@ -36,20 +36,19 @@ class Api:
         self.limits = Limits()
         self.streams = Streams(users, data, live, self.limits)
 
-    def begin(self, request: Request, body: bodies.FirstAdmin) -> Entered:
-        """Make the first admin, with the secret of the link that the gate has printed."""
-        self.users.begin(body.secret, body.name, body.password)
-        return self._entered(self.users.log_in(body.name, body.password, network(request)))
+    def begin(self, request: Request, body: bodies.Begin) -> Entered:
+        """Set a password with the secret of a link that the gate has printed: the first admin's, or an account's."""
+        return self._entered(request, self.users.begin(body.secret, body.name, body.password))
 
     def log_in(self, request: Request, body: bodies.Login) -> Entered:
         """Begin a session, kept in a cookie."""
-        return self._entered(self.users.log_in(body.name, body.password, network(request)))
+        return self._entered(request, self.users.log_in(body.name, body.password, network(request)))
 
     def log_out(self, request: Request) -> Annotated[Response, Done]:
         """End the session."""
-        self.users.log_out(request.cookies.get(COOKIE, ""))
+        self.users.log_out(request.cookies.get(cookie(request), ""))
         response = _json(Done())
-        response.delete_cookie(COOKIE)
+        response.delete_cookie(cookie(request))
         return response
 
     def me(self, request: Request) -> Who:
@@ -62,7 +61,7 @@ class Api:
         who = self.me(request)
         if not who.csrf:
             raise HTTPException(403, "a token has no password: log in with a name")
-        return self._entered(self.users.change_password(who.name, body.old, body.new, network(request)))
+        return self._entered(request, self.users.change_password(who.name, body.old, body.new, network(request)))
 
     def state(self) -> bodies.State:
         """Doors, cameras and health."""
@@ -171,10 +170,10 @@ class Api:
             raise HTTPException(404, "there is no camera of that name")
         return self.streams.motion_jpeg(request, camera)
 
-    def _entered(self, secret: str) -> Response:
+    def _entered(self, request: Request, secret: str) -> Response:
         """The answer that begins a session."""
         response = _json(self.users.session(secret))
-        response.set_cookie(COOKIE, secret, httponly=True, samesite="strict", secure=self._secure, path="/")
+        response.set_cookie(cookie(request), secret, httponly=True, samesite="strict", secure=self._secure, path="/")
         return response
 
 

@@ -15,15 +15,15 @@ from starlette.staticfiles import StaticFiles
 
 from stages.show.web.api import Api
 from stages.show.web.endpoint import EXPORT, PHOTOS, Endpoint, served
-from stages.show.web.guard import ANSWERS, Guarded, admit
+from stages.show.web.guard import ANSWERS, Guarded, admit, cookie
 from stages.show.web.openapi import described
 
 PAGE = Path(__file__).parent / "page"
 
 
-def openapi(api: Api) -> dict[str, Any]:
+def openapi(api: Api, request: Request) -> dict[str, Any]:
     """This description."""
-    return described(ENDPOINTS)
+    return described(ENDPOINTS, cookie(request))
 
 
 ENDPOINTS = (

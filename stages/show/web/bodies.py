@@ -30,8 +30,8 @@ class Query(msgspec.Struct, frozen=True):
     """Comes behind the question mark."""
 
 
-class FirstAdmin(Body, frozen=True):
-    """An account's name and password, with the secret of the link that the gate has printed."""
+class Begin(Body, frozen=True):
+    """An account's name and new password, with the secret of the link that the gate has printed."""
 
     secret: str
     name: str

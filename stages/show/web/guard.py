@@ -14,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.errors import Failed, Usage
 from stages.show.web.endpoint import Endpoint
+from stages.show.web.guesses import Denied
 from stages.show.web.limits import Limits
-from stages.show.web.users import Denied, Users, Who
+from stages.show.web.users import Users, Who
 
-COOKIE = "framewire"
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; media-src blob:; "
     "frame-ancestors 'none'; form-action 'self'",
@@ -85,8 +85,13 @@ def identified(users: Users, connection: HTTPConnection, *, keep: bool = True) -
     kind, _, token = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return users.token(token)
-    secret = connection.cookies.get(COOKIE)
+    secret = connection.cookies.get(cookie(connection))
     return users.session(secret, keep=keep) if secret else None
+
+
+def cookie(connection: HTTPConnection) -> str:
+    """What the cookie is called: browsers keep those of all ports of a host together, and another gate has another."""
+    return f"framewire-{connection.scope['server'][1]}"
 
 
 def same_origin(connection: HTTPConnection) -> bool:

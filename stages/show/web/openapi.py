@@ -11,7 +11,6 @@ from starlette.requests import Request
 
 from stages.show.web.bodies import Error, Form, Query
 from stages.show.web.endpoint import Endpoint
-from stages.show.web.guard import COOKIE
 
 ABOUT = (
     "Log in and keep the cookie, and send the CSRF token of /api/me with what changes something; or send a token as a"
@@ -19,15 +18,15 @@ ABOUT = (
     " it is shown; /api/push gives the gate's time (now_ns), doors, health, cameras, faces and new events, a JSON"
     " object a message; with ?after=SEQ it begins behind that event."
 )
-SCHEMES = {
-    "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
-    "csrf": {"type": "apiKey", "in": "header", "name": "X-CSRF-Token"},
-    "token": {"type": "http", "scheme": "bearer"},
-}
 
 
-def described(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """The document."""
+def described(endpoints: Sequence[Endpoint], cookie: str) -> dict[str, Any]:
+    """The document; `cookie` is the name of the session's."""
+    schemes = {
+        "cookie": {"type": "apiKey", "in": "cookie", "name": cookie},
+        "csrf": {"type": "apiKey", "in": "header", "name": "X-CSRF-Token"},
+        "token": {"type": "http", "scheme": "bearer"},
+    }
     schemas = _Schemas()
     paths: dict[str, dict[str, Any]] = {}
     for one in endpoints:
@@ -36,7 +35,7 @@ def described(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "framewire gate", "version": "1", "description": ABOUT},
         "paths": paths,
-        "components": {"schemas": schemas.components, "securitySchemes": SCHEMES},
+        "components": {"schemas": schemas.components, "securitySchemes": schemes},
     }
 
 

@@ -14,8 +14,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from pipeline.types import Faces, Judged
+from stages.show.web import guesses
 from stages.show.web import limits as module
-from stages.show.web import users as accounts
 from stages.show.web.limits import COSTLY, KNOWN, UNKNOWN, Limits
 from stages.show.web.show import Show, ShowConfig, announced
 from stages.show.web.users import Role, Users, Who
@@ -152,7 +152,7 @@ def test_nobody_but_a_trusted_proxy_says_whose_address_it_is(site: Site) -> None
 
 @pytest.mark.parametrize("site", [("127.0.0.1",)], indirect=True)
 def test_a_network_of_one_customer_guesses_at_passwords_as_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts, "ADDRESS_FAILURES", 2)
+    monkeypatch.setattr(guesses, "ADDRESS_FAILURES", 2)
 
     def log_in(address: str, password: str = PASSWORD) -> httpx.Response:
         given = {"name": "ada", "password": password}

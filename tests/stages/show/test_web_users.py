@@ -13,8 +13,10 @@ import pytest
 from argon2 import PasswordHasher
 
 from pipeline.errors import Failed, Usage
+from stages.show.web import database, guesses
 from stages.show.web import users as module
-from stages.show.web.users import ADDRESS_FAILURES, FAILURES, IDLE_S, LOCK_S, SESSION_S, Denied, Users
+from stages.show.web.guesses import ADDRESS_FAILURES, DECAY_S, FAILURES, LOCK_S, LONGEST_S, Denied
+from stages.show.web.users import IDLE_S, SESSION_S, Users
 
 PASSWORD = "correct horse battery"
 
@@ -88,7 +90,7 @@ def test_who_logs_out_is_out(users: Users) -> None:
     assert users.session("guess") is None
 
 
-def test_wrong_passwords_lock_the_account_for_ever_longer(users: Users, clock: list[float]) -> None:
+def test_wrong_passwords_lock_the_account_for_longer_each_time(users: Users, clock: list[float]) -> None:
     for _ in range(FAILURES):
         assert "wrong" in wrong(users)
     assert "too many wrong passwords" in wrong(users)
@@ -101,6 +103,79 @@ def test_wrong_passwords_lock_the_account_for_ever_longer(users: Users, clock: l
     clock[0] += LOCK_S
     users.log_in("ada", PASSWORD, "b")
     assert "is wrong" in wrong(users)  # and it counts from the beginning
+
+
+def test_a_stranger_cannot_keep_the_owner_out_for_good(users: Users, clock: list[float]) -> None:
+    for _ in range(FAILURES + 20):
+        assert "is wrong" in wrong(users, address=f"10.0.0.{clock[0]}")
+        clock[0] += LONGEST_S + 1
+    users.log_in("ada", PASSWORD, "b")
+
+
+def test_failures_of_another_day_do_not_count(users: Users, clock: list[float]) -> None:
+    for _ in range(FAILURES):
+        wrong(users)
+    clock[0] += LOCK_S + DECAY_S + 1
+    for _ in range(FAILURES):
+        assert "is wrong" in wrong(users, address="10.0.0.2")
+    assert "too many wrong passwords" in wrong(users, address="10.0.0.2")
+    clock[0] += LOCK_S + 1  # as short as the first time
+    users.log_in("ada", PASSWORD, "b")
+
+
+def test_a_link_gives_a_way_back_into_an_account(users: Users, tmp_path: Path) -> None:
+    users.add("bob", "viewer", PASSWORD)
+    session, new = users.log_in("bob", PASSWORD, "a"), "another horse entirely"
+    for _ in range(FAILURES):
+        wrong(users, "bob")
+    with pytest.raises(Usage, match="no account called 'eve': there is ada, bob"):
+        users.invite("eve")
+    secret = Users(tmp_path).invite("bob")  # from the command line
+    with pytest.raises(Denied, match="for bob"):
+        users.begin(secret, "ada", new)
+    entered = users.session(users.begin(secret, "bob", new))
+    assert entered
+    assert (entered.name, entered.role) == ("bob", "viewer")
+    assert users.session(session) is None
+    assert users.log_in("bob", new, "b")  # nor is it locked
+    for used in (secret, "guess"):
+        with pytest.raises(Denied, match="run gate account NAME"):
+            users.begin(used, "bob", PASSWORD)
+    assert users.log_in("ada", PASSWORD, "b")
+
+
+def test_a_link_for_an_account_that_was_removed_makes_none(users: Users) -> None:
+    users.add("bob", "viewer", PASSWORD)
+    secret = users.invite("bob")
+    users.remove("bob")
+    with pytest.raises(Denied):
+        users.begin(secret, "bob", PASSWORD)
+    assert users.all() == [("ada", "admin")]
+
+
+def test_where_there_is_no_account_the_link_is_the_first_admins(tmp_path: Path) -> None:
+    users = Users(tmp_path)
+    users.begin(users.invite("ada"), "ada", PASSWORD)
+    assert users.all() == [("ada", "admin")]
+
+
+def test_two_passwords_are_hashed_at_once(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, most = [0], [0]
+    verify = users._hasher.verify
+
+    class Counting:
+        def verify(self, hashed: str, password: str) -> bool:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+            try:
+                return verify(hashed, password)
+            finally:
+                now[0] -= 1
+
+    monkeypatch.setattr(users, "_hasher", Counting())
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(lambda number: wrong(users, f"user{number}", f"10.0.0.{number}"), range(12)))
+    assert most[0] == module.HASHES
 
 
 def test_many_guesses_at_once_are_no_better_than_one_after_the_other(users: Users) -> None:
@@ -144,14 +219,14 @@ def test_names_that_were_guessed_are_not_kept(users: Users, tmp_path: Path) -> N
 
 
 def test_addresses_that_fail_fill_no_memory(users: Users, clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ADDRESSES", 3)
-    monkeypatch.setattr(module, "ADDRESS_FAILURES", 2)
+    monkeypatch.setattr(guesses, "ADDRESSES", 3)
+    monkeypatch.setattr(guesses, "ADDRESS_FAILURES", 2)
     for number in range(5):
         wrong(users, f"user{number}", f"10.0.0.{number}")
-    assert list(users._failed) == ["10.0.0.2", "10.0.0.3", "10.0.0.4"]
-    clock[0] += module.ADDRESS_S + 1
+    assert list(users._addresses._failed) == ["10.0.0.2", "10.0.0.3", "10.0.0.4"]
+    clock[0] += guesses.ADDRESS_S + 1
     wrong(users, "user9", "10.0.0.4")
-    assert list(users._failed) == ["10.0.0.4"]
+    assert list(users._addresses._failed) == ["10.0.0.4"]
     wrong(users, "user9", "10.0.0.4")
     with pytest.raises(Denied, match="from"):
         users.log_in("ada", PASSWORD, "10.0.0.4")
@@ -163,7 +238,7 @@ def test_accounts_of_an_older_framewire_are_brought_up_to_date(tmp_path: Path) -
         "CREATE TABLE users(name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL,"
         " failures INTEGER NOT NULL DEFAULT 0, locked_until REAL NOT NULL DEFAULT 0) STRICT"
     )
-    for statement in (users, *module.TABLES[1:], "PRAGMA user_version = 1"):
+    for statement in (users, *database.TABLES[1:], "PRAGMA user_version = 1"):
         rows.execute(statement)
     values = ("ada", "admin", PasswordHasher().hash(PASSWORD))
     rows.execute("INSERT INTO users(name, role, password) VALUES (?, ?, ?)", values)
@@ -185,9 +260,11 @@ def test_roles_and_accounts(users: Users) -> None:
         users.remove("ada")
     users.remove("bob")
     assert users.session(secret) is None
-    for name in ("", " x", "a\nb", "x" * 61):
+    for name in ("", " x", "a\nb", "x" * 61, ".", ".."):
         with pytest.raises(Usage):
             users.add(name, "viewer", PASSWORD)
+        with pytest.raises(Usage):
+            users.new_token(name, "viewer")
 
 
 def test_tokens_are_for_programs_and_can_be_taken_back(users: Users) -> None:
