@@ -15,6 +15,7 @@ from rich.text import Text
 from pipeline.home import home, keys
 from stages.events.audit import audit_command
 from stages.events.ledger import Ledger
+from stages.gate.account import account
 from stages.gate.calibrate import calibrate
 from stages.gate.clip import clip
 from stages.gate.out import out
@@ -28,6 +29,7 @@ LOOK_S = 0.2
 COLORS = {"opened": "bold green", "refused": "yellow", "held": "cyan", "alarm": "bold red"}
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "account": account,
     "audit": audit_command,
     "calibrate": calibrate,
     "clip": clip,

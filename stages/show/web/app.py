@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from stages.show.web.api import Api
 from stages.show.web.endpoint import EXPORT, PHOTOS, Endpoint, served
-from stages.show.web.guard import ANSWERS, Guarded, admit, cookie
+from stages.show.web.guard import ANSWERS, Guarded, Way, admit, cookie
 from stages.show.web.openapi import described
 
 PAGE = Path(__file__).parent / "page"
@@ -59,8 +59,8 @@ ENDPOINTS = (
 )
 
 
-def application(api: Api, proxied: bool = False) -> Starlette:
-    """The whole of it, for a server; `proxied` is whether TLS ends at a proxy."""
+def application(api: Api, way: Way) -> Starlette:
+    """The whole of it, for a server."""
     MultiPartParser.spool_max_size = PHOTOS  # photos stay in memory: a temporary file would be one in plain
 
     async def let_in(one: Endpoint, request: Request) -> None:
@@ -74,6 +74,6 @@ def application(api: Api, proxied: bool = False) -> Starlette:
             WebSocketRoute("/live/{camera}", api.streams.pictures),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ],
-        middleware=[Middleware(Guarded, proxied=proxied)],
+        middleware=[Middleware(Guarded, way=way)],
         exception_handlers=dict(ANSWERS),
     )

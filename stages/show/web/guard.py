@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
@@ -29,16 +31,21 @@ HEADERS = {
 }
 
 
+# TLS here; TLS at a proxy: then only those whom it lets through over TLS are answered; none, on loopback: then only who
+# calls it by a name of loopback, as the name of another site may be made to lead here (DNS rebinding).
+Way = Literal["direct", "proxied", "local"]
+LOCAL = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
+
+
 class Guarded:
     """Puts the headers that browsers are to obey on every answer."""
 
-    def __init__(self, app: ASGIApp, proxied: bool) -> None:
-        """`proxied` is whether TLS ends at a proxy: then only those whom it lets through over TLS are answered."""
-        self._app, self._proxied = app, proxied
+    def __init__(self, app: ASGIApp, way: Way) -> None:
+        self._app, self._way = app, way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._proxied and scope["type"] in ("http", "websocket") and scope["scheme"] not in ("https", "wss"):
-            sentence = "come through the proxy, over https; it has to send X-Forwarded-For and X-Forwarded-Proto"
+        sentence = self._objection(scope) if scope["type"] in ("http", "websocket") else ""
+        if sentence:
             await JSONResponse({"error": sentence}, 403)(scope, receive, send)
             return
 
@@ -48,6 +55,14 @@ class Guarded:
             await send(message)
 
         await self._app(scope, receive, with_headers)
+
+    def _objection(self, scope: Scope) -> str:
+        """Why whoever asks is not answered; "" where they are."""
+        if self._way == "proxied" and scope["scheme"] not in ("https", "wss"):
+            return "come through the proxy, over https; it has to send X-Forwarded-For and X-Forwarded-Proto"
+        if self._way == "local" and not LOCAL.fullmatch(Headers(scope=scope).get("host", "")):
+            return "this page is for this machine alone: call it by http://localhost or http://127.0.0.1"
+        return ""
 
 
 async def admit(request: Request, users: Users, limits: Limits, one: Endpoint) -> Who | None:

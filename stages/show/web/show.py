@@ -30,6 +30,7 @@ from stages.nms import NmsConfig
 from stages.show.web.api import Api
 from stages.show.web.app import application
 from stages.show.web.data import Data
+from stages.show.web.guard import Way
 from stages.show.web.listening import Http, Listening
 from stages.show.web.live import Live
 from stages.show.web.users import Users
@@ -70,6 +71,12 @@ class ShowConfig(Config, frozen=True):
             )
         self.proxies()
 
+    def way(self) -> Way:
+        """How browsers come to the page."""
+        if self.tls_cert:
+            return "direct"
+        return "proxied" if self.trusted_proxies else "local"
+
     def proxies(self) -> list[IPv4Network | IPv6Network]:
         """The networks of the trusted proxies. Raises Usage for what is none, or is everybody's."""
         found = []
@@ -105,7 +112,7 @@ class Show:
         listening = Listening(config.host, config.port, config.proxies())
         self._server = uvicorn.Server(
             uvicorn.Config(
-                application(api, proxied=bool(config.trusted_proxies) and not config.tls_cert),
+                application(api, config.way()),
                 http=Http,
                 log_config=None,
                 access_log=False,
@@ -119,7 +126,8 @@ class Show:
         )
         self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
         self._thread.start()
-        address = f"{'https' if config.tls_cert else 'http'}://{config.host}:{listening.getsockname()[1]}/"
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        address = f"{'https' if config.tls_cert else 'http'}://{host}:{listening.getsockname()[1]}/"
         _announce(address, users.setup())
 
     def __call__(self, judged: Judged) -> None:
@@ -165,11 +173,16 @@ class Address(msgspec.Struct, frozen=True):
 
 def _announce(address: str, secret: str | None) -> None:
     """Leave word for the command, which prints it."""
-    told = Address(address, f"{address}#setup={secret}" if secret else "", time.time_ns())
+    told = Address(address, link(address, secret) if secret else "", time.time_ns())
     try:
         replace_file(home() / PAGE, msgspec.json.encode(told), synced=False)
     except OSError as error:
         raise Failed(f"cannot write {home() / PAGE}: {error.strerror}") from error
+
+
+def link(address: str, secret: str) -> str:
+    """Where a password is set with a secret."""
+    return f"{address}#setup={secret}"
 
 
 def announced() -> Address | None:

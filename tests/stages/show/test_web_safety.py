@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from pipeline.home import home
 from stages.show.web import streams, users
 from stages.show.web.show import Show, ShowConfig, announced
 from stages.show.web.users import IDLE_S, Users
+from tests.command import User
 from tests.fakes import MemoryFrames
 from tests.stages.show.site import PASSWORD, Site
 
@@ -49,6 +51,43 @@ def test_the_cookie_is_for_this_page_alone_and_goes_at_log_out(site: Site) -> No
     assert not site.client.cookies
 
 
+def test_another_gate_on_this_host_has_another_cookie(site: Site) -> None:
+    """Browsers keep the cookies of all ports together."""
+    site.enter()
+    port = site.address.rstrip("/").rpartition(":")[2]
+    assert set(site.client.cookies) == {f"framewire-{port}"}
+    schemes = site.description.document["components"]["securitySchemes"]
+    assert schemes["cookie"]["name"] == f"framewire-{port}"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8765", "localhost.evil.example", "127.0.0.1.nip.io", ""]
+)
+def test_on_loopback_the_page_has_no_other_name(site: Site, host: str) -> None:
+    """A site that its name server leads here would be of one origin with the page."""
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    answer = site.client.post("/api/login", json={"name": "ada", "password": PASSWORD}, headers=headers)
+    assert (answer.status_code, "this machine alone" in answer.json()["error"]) == (403, True)
+    port = site.address.rstrip("/").rpartition(":")[2]
+    raw = socket.create_connection(("127.0.0.1", int(port)), 10)  # a socket whose host is this name
+    with raw, pytest.raises(InvalidStatus) as caught:
+        connect("ws://evil.example/api/push", sock=raw)
+    assert b"this machine alone" in caught.value.response.body
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:8765", "[::1]", "[::1]:8765"])
+def test_on_loopback_it_has_these(site: Site, host: str) -> None:
+    assert site.client.get("/", headers={"Host": host}).status_code == 200
+
+
+def test_at_the_loopback_of_ipv6_the_address_is_one(places: Path) -> None:
+    show = Show(ShowConfig(host="::1", port=0), MemoryFrames())
+    found = announced()
+    assert found
+    assert httpx.get(found.address).status_code == 200
+    show.close()
+
+
 def test_behind_a_proxy_that_does_tls_the_cookie_goes_over_nothing_else(places: Path) -> None:
     show = Show(ShowConfig(port=0, trusted_proxies=("127.0.0.1",)), MemoryFrames())
     found = announced()
@@ -64,14 +103,14 @@ def test_to_watch_keeps_no_session_alive(site: Site, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(streams, "RECHECK_S", 0.05)
     site.enter()
     wall, ends = time.time, time.monotonic() + 10
-    with connect(site.address.replace("http", "ws") + "api/push", additional_headers=site.cookie()) as socket:
+    with connect(site.address.replace("http", "ws") + "api/push", additional_headers=site.cookie()) as pushed:
         monkeypatch.setattr(users.time, "time", lambda: wall() + IDLE_S / 2)
         for _ in range(5):  # it is looked at its session
-            socket.recv(timeout=10)
+            pushed.recv(timeout=10)
         monkeypatch.setattr(users.time, "time", lambda: wall() + IDLE_S + 1)
         with suppress(ConnectionClosed):
             while time.monotonic() < ends:
-                socket.recv(timeout=10)
+                pushed.recv(timeout=10)
     assert time.monotonic() < ends, "it is told on and on"
     assert site.ask("GET", "/api/me").status_code == 401
 
@@ -80,6 +119,23 @@ def test_a_form_has_at_most_twenty_files(site: Site) -> None:
     site.enter()
     many = site.ask("POST", "/api/people", data={"name": "Ada"}, files=[("photo", ("a.jpg", b"x"))] * 21)
     assert (many.status_code, "Too many files" in many.json()["error"]) == (400, True)
+
+
+def test_a_command_gives_a_way_back_in(site: Site, places: Path) -> None:
+    site.enter()
+    user = User(places)
+    assert user("gate", "account", "eve").sentence == "there is no account called 'eve': there is ada"
+    printed = user("gate", "account", "ada").out
+    assert printed.startswith(f"set a password for ada, once: {site.address}#setup=")
+    given = {"secret": printed.strip().partition("#setup=")[2], "name": "ada", "password": "another horse entirely"}
+    with httpx.Client(base_url=site.address) as elsewhere:
+        assert elsewhere.post("/api/setup", json=given).json()["role"] == "admin"
+        assert elsewhere.get("/api/me").status_code == 200
+    assert site.ask("GET", "/api/me").status_code == 401  # the session from before
+
+
+def test_where_no_page_has_been_there_is_no_way_in(places: Path) -> None:
+    assert "start the gate first" in User(places)("gate", "account", "ada").sentence
 
 
 def test_what_is_deleted_from_the_accounts_is_zeros_in_the_file(site: Site) -> None:
