@@ -173,7 +173,11 @@ def _write(what: Exported, folder: Path) -> None:
 
 @app.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(help="A folder that `export` wrote.")], config: ConfigFile = None
+    folder: Annotated[Path, typer.Argument(help="A folder that `export` wrote.")],
+    config: ConfigFile = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if it looks like somebody else, or the photos unlike each other.")
+    ] = False,
 ) -> None:
     """Enroll the person of an export, from the photos in its person.json, with their rules.
 
@@ -188,7 +192,7 @@ def import_(
         raise Failed(f"{path} is none that `export` wrote: {error}") from error
     settings = settings_of(config)
     store = store_of(settings)
-    name, photos = taken_in(store, Enrol(settings), what)
+    name, photos = taken_in(store, Enrol(settings), what, force=force)
     Console().print(Text(f"{name} is enrolled with {photos} photos"), soft_wrap=True)
     warn(store)
 

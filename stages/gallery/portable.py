@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
@@ -17,6 +18,8 @@ from stages.events.records import Decision
 from stages.gallery.enrol import Enrol, decoded
 from stages.gallery.people import LONGEST, Access, Person, Portrait, checked_name
 from stages.gallery.store import Store
+
+BADGE = re.compile(r"[0-9a-f]{64}")  # as Store.badge gives it
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -55,10 +58,11 @@ def exported(store: Store, name: str) -> Exported:
     )
 
 
-def taken_in(store: Store, enrol: Enrol, what: Exported) -> tuple[str, int]:
+def taken_in(store: Store, enrol: Enrol, what: Exported, *, force: bool) -> tuple[str, int]:
     """Enroll the person of an export, from the photos, with their rules; the name, and how many photos.
 
-    An export may come from anywhere: Raises Failed and Usage for what cannot have been kept of somebody.
+    An export may come from anywhere: raises Failed and Usage for what cannot have been kept of somebody, and Failed
+    where it may be somebody else, unless `force` takes that.
     """
     name = checked_name(what.name)
     if not what.photos:
@@ -66,11 +70,17 @@ def taken_in(store: Store, enrol: Enrol, what: Exported) -> tuple[str, int]:
     for called, photos in (("photo", what.photos), ("negative", what.negatives)):
         for number, photo in enumerate(photos, 1):
             _check(photo, f"{called} {number}")
-    if any(person.name == name for person in store.people()):
+    if not all(BADGE.fullmatch(badge) for badge in what.access.badges):
+        raise Failed("a badge of this export is none that is kept (64 hexadecimal digits): export it again")
+    people = store.people()
+    if any(person.name == name for person in people):
         raise Failed(f"{name} is enrolled already: forget them first, or enroll the photos")
-    faces, others = enrol.embed(what.photos), enrol.embed(what.negatives)
+    embeddings, others = enrol.embed(what.photos), enrol.embed(what.negatives)
+    faces = {f"photo {number}": face for number, face in enumerate(embeddings, 1)}
+    if not force and (doubt := enrol.doubt(people, name, faces)):
+        raise Failed(f"{doubt} With force it is taken anyway")
     negatives = list(zip(others, what.negatives, strict=True))
-    return name, store.add(name, enrol.identity, faces, what.photos, what.access, negatives)
+    return name, store.add(name, enrol.identity, embeddings, what.photos, what.access, negatives)
 
 
 def _check(photo: Portrait, called: str) -> None:

@@ -125,9 +125,9 @@ class Api:
         """All that is kept of a person, photos and embeddings as well, readable by whoever has it."""
         return self.data.exported(name)
 
-    def take_in(self, body: Exported) -> bodies.Enrolled:
+    def take_in(self, body: Exported, query: bodies.Import) -> bodies.Enrolled:
         """Enroll the person of an export, from its photos, with their rules."""
-        return self.data.take_in(body)
+        return self.data.take_in(body, force=query.force)
 
     def badge(self, door: str, body: bodies.Badge) -> bodies.AtDoor:
         """A badge was shown at a door. It counts for a while, where the mode is 1:1."""

@@ -113,6 +113,12 @@ class Page(Query, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
 
 
+class Import(Query, frozen=True):
+    """How an export is taken in."""
+
+    force: bool = False  # even if somebody else who is enrolled looks like this, or the photos are unlike each other
+
+
 class Error(msgspec.Struct, frozen=True):
     """Why something was not done."""
 

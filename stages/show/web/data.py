@@ -153,10 +153,10 @@ class Data:
         """All that is kept of a person. Raises Failed and Usage."""
         return exported(_store(), name)
 
-    def take_in(self, what: Exported) -> Enrolled:
+    def take_in(self, what: Exported, *, force: bool) -> Enrolled:
         """Enroll the person of an export. Raises Failed and Usage."""
         with self._enrolling() as enrol:
-            name, photos = taken_in(store := _store(), enrol, what)
+            name, photos = taken_in(store := _store(), enrol, what, force=force)
         return Enrolled(name, photos, calibration.warning(home(), store.people()))
 
     def calibration(self) -> Calibration | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tests.stages.show.site import Site
+from stages.show.web.users import Users
+from tests.stages.show.site import PASSWORD, Site
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -36,3 +38,23 @@ def page(site: Site, tmp_path: Path) -> Iterator[Page]:
         yield page
         browser.close()
         assert problems == []
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Users:
+    """The accounts: ada is the admin."""
+    users = Users(tmp_path)
+    secret = users.setup()
+    assert secret
+    users.begin(secret, "ada", PASSWORD)
+    return users
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that are added to the time."""
+    added = [0.0]
+    wall, steady = time.time, time.monotonic
+    monkeypatch.setattr(time, "time", lambda: wall() + added[0])
+    monkeypatch.setattr(time, "monotonic", lambda: steady() + added[0])
+    return added

@@ -70,7 +70,7 @@ def test_all_of_it_is_done_as_described(site: Site) -> None:
         ("GET", "people/Eileen/portrait", None),
         ("PUT", "people/Eileen/access", {"groups": ["staff"], "valid_until": "2030-01-01T00:00:00Z", "badges": ["1"]}),
         ("PUT", "people/Eileen/name", {"name": "Eileen Collins"}),
-        ("POST", "people/import", what),
+        ("POST", "people/import?force=true", what),
         ("DELETE", "people/Ada", None),
         ("POST", "events/1/wrong", {}),
         ("POST", "doors/front/badge", {"number": "1"}),
