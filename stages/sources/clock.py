@@ -55,19 +55,35 @@ class Lateness:
 
     The network, the camera and the decoder may each hold a picture back: only its own time tells. What every picture
     takes cannot be told. What looks like a delay that grows by less than `DRIFT` is a clock that goes slower.
+
+    `settled` once the shortest way has stopped falling: while a server hands out what it has kept, each picture comes
+    by a shorter one. Times that run ahead for ever look the same, so after `LONGEST_NS` it counts as settled.
     """
 
     DRIFT = 0.002  # cameras are off by 0.1 % at most; a delay of a second that stays is forgotten in eight minutes
+    FALL_NS = SECOND // 25
+    STILL_NS = SECOND // 2
+    LONGEST_NS = 30 * SECOND
 
     def __init__(self) -> None:
+        self.settled = False
         self._least_ns: int | None = None
         self._seen_ns = 0
+        self._fallen = (0, 0, 0)  # to where the shortest way fell last, when, and when the first picture came
 
     def __call__(self, pts_ns: int, now: int) -> int:
         """How late the picture of this time is, which came `now` (time.monotonic_ns()), ns."""
         took = now - pts_ns
-        least = took if self._least_ns is None else self._least_ns + int(self.DRIFT * (now - self._seen_ns))
-        self._least_ns, self._seen_ns = min(took, least), now
+        if self._least_ns is None:
+            self._least_ns, self._fallen = took, (took, now, now)
+        else:
+            self._least_ns = min(took, self._least_ns + int(self.DRIFT * (now - self._seen_ns)))
+        self._seen_ns = now
+        to, since, began = self._fallen
+        if self._least_ns <= to - self.FALL_NS:
+            self._fallen = self._least_ns, now, began
+            since = now
+        self.settled |= now - since >= self.STILL_NS or now - began >= self.LONGEST_NS
         return took - self._least_ns
 
 
@@ -77,8 +93,9 @@ class Backlog:
     Who keeps up waits for each packet. Where reading takes next to no time for a second, packets are queueing: from
     there on they are dropped, until one had to be waited for and a key frame comes after it.
 
-    `settled` once one had to be waited for, or after that second: what a connection begins with has waited somewhere,
-    while its streams were looked for, or in a server that keeps all since its last key frame for who comes.
+    `settled` once packets were waited for as long as one who keeps up does in that second, or after it: what a
+    connection begins with has waited somewhere, while its streams were looked for, or in a server that keeps all since
+    its last key frame for who comes.
     """
 
     WINDOW_S = 1.0
@@ -96,7 +113,7 @@ class Backlog:
         """Whether to drop the packet that was read from `began` to `ended` (time.monotonic())."""
         self._waited += ended - began
         waited, over = ended - began >= self.WAIT_S, ended - self._since >= self.WINDOW_S
-        self.settled |= waited or over
+        self.settled |= over or self._waited >= self.SHARE * self.WINDOW_S
         if self._dropping:
             self._caught_up |= waited
             self._dropping = not (self._caught_up and key)

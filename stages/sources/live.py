@@ -215,7 +215,7 @@ class Live:
         self._seq += 1
         if frame.key_frame or self._seq == 0:
             self._key = self._seq, pts_ns
-        if self._lateness and self._backlog and not self._backlog.settled:
+        if self._lateness and self._backlog and not (self._backlog.settled and self._lateness.settled):
             return  # nobody knows yet how late it is
         self._connected = True
         picture = Picture(self._seq, time.monotonic_ns() - late_ns, pts_ns, *self._key, frame)

@@ -413,8 +413,40 @@ def test_a_backlog_is_dropped_up_to_a_key_frame_that_came_in_time() -> None:
     assert not read(waiting_s=0.03, decoding_s=0)
 
 
-def test_a_connection_has_settled_once_a_packet_was_waited_for_or_none_was_in_a_second() -> None:
-    for waits_s in ([0.0001] * 10 + [0.02], [0.0001] * 200):
+def settled(times: list[tuple[int, int]]) -> list[bool]:
+    """Whether a connection has settled after each picture, of which each has a time of its own and of arrival in ms."""
+    late, found = Lateness(), []
+    for pts, at in times:
+        late(pts * SECOND // 1000, at * SECOND // 1000)
+        found.append(late.settled)
+    return found
+
+
+@pytest.mark.parametrize("packet_ms", [4, 20, 30])
+def test_what_comes_over_a_slow_link_at_first_is_shown_once_it_is_new(packet_ms: int) -> None:
+    """A server hands out its last 4 s as fast as the link takes them: all are late by the shortest way to come."""
+    times, at = [], 4000
+    for n in range(600):
+        at = max(at + packet_ms, 40 * n + 10)
+        times.append((40 * n, at))
+    shown = settled(times).index(True)
+    pts, at = times[shown]
+    assert at - pts <= 50
+    assert times[shown - 15][1] - times[shown - 15][0] > 10  # no longer than it takes to see that
+
+
+def test_a_camera_that_hands_out_nothing_old_has_settled_after_half_a_second() -> None:
+    jitter = [(40 * n, 500 + 40 * n + n % 3 * 10) for n in range(100)]
+    assert settled(STEADY).index(True) == settled(jitter).index(True) == 13
+
+
+def test_a_camera_whose_times_run_ahead_settles_late() -> None:
+    times = [(50 * n, 500 + 40 * n) for n in range(1000)]
+    assert times[settled(times).index(True)][1] == 500 + 30_000
+
+
+def test_a_connection_has_settled_once_packets_were_waited_for_or_none_was_in_a_second() -> None:
+    for waits_s in ([0.0001] * 10 + [0.06], [0.004] * 10 + [0.02], [0.0001] * 200):
         backlog, now = Backlog(), time.monotonic()
         settled = []
         for wait_s in waits_s:
