@@ -9,6 +9,7 @@ from stages.sources.picture import SECOND, nanoseconds
 
 JUMP_NS = 10 * SECOND  # more than this between two frames is a new time line, not a pause
 LATE_S = 0.5
+STEP_NS = SECOND // 4  # a longer pause before a time that tells nothing is one in which pictures were held back
 
 
 class LiveClock:
@@ -29,16 +30,19 @@ class LiveClock:
     def stamp(self, pts: int | None, base: Fraction | None, now: int) -> int:
         """The time of the frame that came `now` (time.monotonic_ns()), ns: strictly more than the one before."""
         last = self._last_ns
-        expected = 0 if last is None else last + max(now - self._seen_ns, 1)
-        stamped = expected
+        expected = next_ = 0
+        if last is not None:
+            passed = max(now - self._seen_ns, 1)
+            expected, next_ = last + passed, last + min(passed, STEP_NS)
+        stamped = next_
         if pts is not None and base is not None:
             own = nanoseconds(pts, base)
             if self.offset_ns is None:
                 self.offset_ns = expected - own
             stamped = own + self.offset_ns
             if last is not None and not last < stamped < expected + JUMP_NS:
-                self.offset_ns = expected - own
-                stamped = expected
+                self.offset_ns = next_ - own
+                stamped = next_
         self._last_ns, self._seen_ns = stamped, now
         return stamped
 

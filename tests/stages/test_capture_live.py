@@ -329,6 +329,12 @@ def lateness(sent: Iterator[tuple[int | None, int]] | list[tuple[int | None, int
     ]
 
 
+@pytest.mark.parametrize("first", [99, 98, 0], ids=["the last time", "one before", "from 0 again"])
+def test_what_was_held_back_stays_late_behind_a_time_that_tells_nothing(first: int) -> None:
+    burst = [(40 * (first + n), 8460 + 5 * n) for n in range(10)]
+    assert min(lateness(STEADY + burst)[100:]) > 3000
+
+
 STEADY = [(40 * n, 500 + 40 * n) for n in range(100)]
 
 
