@@ -152,17 +152,20 @@ class Commit:
         self.gone += [clip_name(seq, digest) for seq, digest in found]
         return len(found)
 
-    def take(self, door: str) -> Command | None:
+    def take(self, door: str, after: int) -> Command | None:
         """The next command for a door that has not expired; it counts as carried out from now on.
 
-        One that the gate has not signed moves nothing, and the chain says so.
+        One that the gate has not signed, or of a decision up to `after`, the last that was carried out, moves nothing,
+        and the chain says so.
         """
         public = self._signer.public_key().public_bytes_raw()
         for id_, seq, seconds, boot, expires_ns, signature, decided in self._rows.execute(GIVEN, (door,)).fetchall():
             order = order_bytes(decided or b"", id_, door, boot, expires_ns, seconds)
-            if not signed(public, order, signature):
+            genuine = signed(public, order, signature)
+            if seq <= after or not genuine:
+                detail = "it was carried out before" if genuine else "this gate did not give it"
                 self._rows.execute("UPDATE commands SET state = 'forged' WHERE id = ?", (id_,))
-                self.note("command", door=door, decision=seq, state="forged", detail="this gate did not give it")
+                self.note("command", door=door, decision=seq, state="forged", detail=detail)
                 continue
             left_ns = expires_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             command = Command(id_, door, seq, seconds, time.time_ns() + left_ns)

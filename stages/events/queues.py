@@ -66,17 +66,21 @@ def stranded(ledger: Ledger, outputs: Collection[str]) -> dict[str, int]:
 
 
 class Commands:
-    """The commands for one door."""
+    """The commands for one door. What it took it never takes again, whatever the database says of it."""
 
     def __init__(self, ledger: Ledger, door: str) -> None:
         self._ledger, self._door = ledger, door
+        self._taken = 0  # decisions order a door once each, and rise
 
     def take(self) -> Command | None:
         """The next command that has not expired. From now on it counts as carried out, whatever comes of it."""
         if self._ledger.one("SELECT 1 FROM commands WHERE door = ? AND state = 'given'", (self._door,)) is None:
             return None
         with self._ledger.commit() as commit:
-            return commit.take(self._door)
+            command = commit.take(self._door, self._taken)
+        if command:
+            self._taken = command.seq
+        return command
 
     def finish(self, command: Command, error: str = "") -> None:
         """What came of it. A failure is written into the chain: a decision said that the door opens, and it did not."""

@@ -77,6 +77,22 @@ def test_a_command_is_carried_out_once(office: Office) -> None:
     assert len(office.ledger.events()) == 1
 
 
+def test_a_command_that_somebody_gives_again_opens_nothing_and_is_written_down(office: Office) -> None:
+    seq = order(office)
+    commands = Commands(office.ledger, "front")
+    command = commands.take()
+    assert command
+    for finished in (False, True):
+        if finished:
+            commands.finish(command)
+        office.tamper("UPDATE commands SET state = 'given'")
+        assert commands.take() is None
+        assert '"state":"forged","detail":"it was carried out before"' in office.ledger.events()[0].note
+    assert office.ledger.presence(ADA) == (True, seq)
+    order(office)
+    assert commands.take()
+
+
 def test_a_command_whose_outcome_a_crash_hid_is_not_repeated_and_that_is_written_down(office: Office) -> None:
     order(office)
     command = Commands(office.ledger, "front").take()
