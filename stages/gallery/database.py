@@ -94,8 +94,8 @@ class Database(Protocol):
     def keys(self, rows: Connection) -> Keys:
         """The keys of the gallery."""
 
-    def mark(self, rows: Connection, digest: bytes) -> None:
-        """Keep for all who follow that somebody, by `digest`, is forgotten as of the rows' generation."""
+    def mark(self, rows: Connection, person: bytes, digest: bytes) -> None:
+        """Keep for all who follow that `person`, by `digest`, is forgotten as of the rows' generation."""
 
     def marks(self, rows: Connection, since: int) -> set[bytes]:
         """Who, by digest, was forgotten after generation `since`."""

@@ -70,7 +70,7 @@ class Files:
             self._keys = Keys(self._key_file(gallery), Master.load(self._home))
         return self._keys
 
-    def mark(self, rows: Connection, digest: bytes) -> None:
+    def mark(self, rows: Connection, person: bytes, digest: bytes) -> None:
         """See Database."""
         rows.execute("INSERT OR IGNORE INTO forgotten SELECT ?, generation FROM gallery", (digest,))
 

@@ -140,7 +140,7 @@ class LiveGallery:
         forgotten while it did not run, now.
         """
         self._store, self._model, self._who, self._remembers = Store(home, keys()), model, who, remembers
-        self.presence = self._store.presence
+        self.exchange = self._store.exchange
         self._index: Index = index
         self._reader: Reader | None = None  # until there is a gallery: where there is none, nothing is written
         self._generation = -1

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,6 +31,9 @@ from stages.gallery.people import TAGS, Access, Person, Portrait, Profile, Templ
 from stages.gallery.rows import delete_person
 from stages.gallery.sealing import Unreadable, seal, unseal
 from stages.gate.rules import check
+
+if TYPE_CHECKING:
+    from stages.gallery.postgres.presence import Moves
 
 __all__ = ["Access", "Person", "Portrait", "Store", "Template", "checked_name"]
 
@@ -52,7 +55,6 @@ class Store:
         self._database = database(home, keys)
         self.beyond = self._database.beyond  # what of a forgotten person is out of reach
         self.reader, self.wait_for = self._database.reader, self._database.wait_for
-        self.presence = self._database.presence
 
     def people(self) -> list[Person]:
         """Everybody, by name; nobody where no gallery has been made yet."""
@@ -180,7 +182,7 @@ class Store:
             raise _nobody(name)
         if not marked:
             with self._writing() as rows:
-                self._database.mark(rows, _mark(self._tags(rows), person))
+                self._database.mark(rows, person, _mark(self._tags(rows), person))
         return person
 
     def forget(self, name: str) -> Forgotten:
@@ -198,6 +200,11 @@ class Store:
             marks = self._database.marks(rows, since) if rows else set()
             tags = self._tags(rows) if rows and marks else b""
         return [id_ for id_ in ids if _mark(tags, id_) in marks] if marks else []
+
+    def exchange(self, moves: Moves) -> None:
+        """Give the other hosts who came in and went out here, and take what they saw; with files there are none."""
+        if self._database.presence:
+            self._database.presence.exchange(moves, lambda ids: self.forgotten(-1, ids))
 
     def key_file(self) -> Keys | None:
         """The keys of this gallery; None where there is none yet."""

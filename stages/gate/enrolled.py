@@ -59,7 +59,7 @@ class Enrolled:
         first = self._gallery is None
         if self._gallery is None:
             self._gallery = LiveGallery(home(), faces.model, "the gate", remembers=Noted(self._ledger))
-            self._exchange(self._gallery)  # before the first decision
+            self._gallery.exchange(self._ledger)  # before the first decision
             self._calibration = calibration.load(home())
         self.threshold, self.live_threshold = faces.threshold, faces.live_threshold
         if self._calibration:
@@ -73,14 +73,10 @@ class Enrolled:
         if self._gallery is None:
             return False
         changed = self._gallery.refresh()
-        self._exchange(self._gallery)
+        self._gallery.exchange(self._ledger)
         return changed
 
     def close(self) -> None:
         """Follow it no longer."""
         if self._gallery:
             self._gallery.close()
-
-    def _exchange(self, gallery: LiveGallery) -> None:
-        if gallery.presence:
-            gallery.presence.exchange(self._ledger)

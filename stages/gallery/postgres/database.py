@@ -92,8 +92,9 @@ class Postgres:
             self._keys = self._keys_of(rows, gallery, Master.load(self._home))
         return self._keys
 
-    def mark(self, rows: Connection, digest: bytes) -> None:
-        """See Database."""
+    def mark(self, rows: Connection, person: bytes, digest: bytes) -> None:
+        """See Database; from now on they are neither inside nor out."""
+        rows.execute("DELETE FROM presence WHERE person = ?", (person,))
         rows.execute("INSERT INTO forgotten SELECT ?, generation FROM gallery ON CONFLICT DO NOTHING", (digest,))
 
     def marks(self, rows: Connection, since: int) -> set[bytes]:

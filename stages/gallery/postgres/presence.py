@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from stages.gallery.postgres.server import READ, WRITE, Server
@@ -39,8 +39,11 @@ class Presence:
         self._rows = rows
         self._seen = 0
 
-    def exchange(self, moves: Moves) -> None:
-        """Give what this host has seen, take what any has."""
+    def exchange(self, moves: Moves, forgotten: Callable[[Iterable[bytes]], Collection[bytes]]) -> None:
+        """Give what this host has seen, take what any has; nothing of those who are `forgotten`, of some ids.
+
+        They are asked for after the table is read: who is marked later is erased when this host follows the gallery.
+        """
         own = moves.own_moves()
         if own:
             with self._rows.transaction(WRITE) as rows:
@@ -50,5 +53,8 @@ class Presence:
         with self._rows.transaction(READ) as rows:
             found = rows.execute(TAKE, (self._seen,)).fetchall()
         if own or found:
-            moves.follow_moves(own, [(person, inside, at_ns) for person, inside, at_ns, _ in found])
+            gone = forgotten(person for person, *_ in found)
+            moves.follow_moves(
+                own, [(person, inside, at_ns) for person, inside, at_ns, _ in found if person not in gone]
+            )
         self._seen = max((number for *_, number in found), default=self._seen)

@@ -19,7 +19,11 @@ from stages.events import clips, snapshots
 from stages.events.audit import audit
 from stages.events.records import Clip, Face, Sighting
 from stages.gallery.commands import forgotten
+from stages.gallery.database import ROWS
 from stages.gallery.master import master_path
+from stages.gallery.postgres.address import parsed
+from stages.gallery.postgres.presence import Presence
+from stages.gallery.postgres.server import Server
 from stages.gallery.store import Store
 from tests.postgres import PostgresServer
 from tests.stages.clips import film
@@ -238,3 +242,25 @@ def test_nobody_is_inside_who_was_forgotten(
         assert reader().presence(ada.hex()) is None
     assert ada not in server.content()
     assert back.told() == [("opened", "")]
+
+
+def test_nobody_is_inside_who_is_being_forgotten(
+    hosts: Hosts, server: PostgresServer, databases: tuple[str, str]
+) -> None:
+    front = hosts.start("front")
+    ada, bob = (bytes.fromhex(front.people[name]) for name in ("Ada", "Bob"))
+    assert hosts.comes("Ada", "front") == ("opened", "")
+    front.store.disown("Ada")
+    inside = "SELECT person FROM presence ORDER BY number"
+    assert server.query(databases[0], inside) == []
+    with reader().commit() as commit:  # as by a gate that has not followed yet
+        commit.move(ada.hex(), True, time.time_ns(), None)
+        commit.move(bob.hex(), True, time.time_ns(), None)
+    Presence(Server(parsed(ROWS, databases[0]))).exchange(reader(), lambda _: ())
+    assert set(server.query(databases[0], inside)) == {(ada,), (bob,)}
+
+    back = hosts.start("back")
+    back.comes("nobody", frames=1)
+
+    assert reader().presence(bob.hex()) is not None
+    assert reader().presence(ada.hex()) is None
