@@ -23,6 +23,11 @@ GIVEN = (
     " WHERE door = ? AND state = 'given' ORDER BY commands.seq"
 )
 
+MOVE = (
+    "INSERT INTO presence(person, inside, at_ns, seq) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET was = inside,"
+    " inside = excluded.inside, at_ns = max(excluded.at_ns, at_ns + 1), seq = excluded.seq, given = 0"
+)
+
 
 def clip_name(seq: int, digest: bytes) -> str:
     """What the file of a decision's clip is called."""
@@ -184,7 +189,8 @@ class Commit:
         if state != "done":
             self.note("command", door=command.door, decision=command.seq, state=state, detail=detail)
         if state in ("failed", "expired"):
-            self._rows.execute("UPDATE presence SET inside = NOT inside, given = 0 WHERE seq = ?", (command.seq,))
+            query = "UPDATE presence SET inside = was, at_ns = at_ns + 1, given = 0 WHERE seq = ?"
+            self._rows.execute(query, (command.seq,))
 
     def claim(self, door: str, badge: str, expires_ns: int) -> None:
         """Keep that a badge (its HMAC) was shown at a door, in place of the one before."""
@@ -199,9 +205,11 @@ class Commit:
         self._rows.execute("DELETE FROM claims")
 
     def move(self, person: str, inside: bool, at_ns: int, seq: int | None) -> None:
-        """Somebody (by id) was let in, or out, at wall time `at_ns` by decision `seq`; None: an operator says so."""
-        query = "INSERT OR REPLACE INTO presence(person, inside, at_ns, seq) VALUES (?, ?, ?, ?)"
-        self._rows.execute(query, (bytes.fromhex(person), inside, at_ns, seq))
+        """Somebody (by id) was let in, or out, at wall time `at_ns` by decision `seq`; None: an operator says so.
+
+        It counts as later than what was known, whatever the clocks of this host and the others say.
+        """
+        self._rows.execute(MOVE, (bytes.fromhex(person), inside, at_ns, seq))
 
     def erase(self, owners: Sequence[bytes]) -> list[int]:
         """Delete what belongs to some owners, and say in the chain which rows; these. Their keys go afterwards."""

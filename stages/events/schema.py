@@ -49,6 +49,8 @@ SINCE_2 = (
     "ALTER TABLE presence ADD COLUMN given INTEGER NOT NULL DEFAULT 0",
     # the decision that says so, for a door that does not open; NULL where another host or a person says it
     "ALTER TABLE presence ADD COLUMN seq INTEGER",
+    # what was known before that decision
+    "ALTER TABLE presence ADD COLUMN was INTEGER NOT NULL DEFAULT 0",
     # who stands where in whose snapshot; person: empty in one row of each face, for who is recognized later
     "CREATE TABLE faces(seq INTEGER NOT NULL, track INTEGER NOT NULL, person BLOB NOT NULL, box BLOB NOT NULL,"
     " PRIMARY KEY(seq, track, person)) STRICT, WITHOUT ROWID",

@@ -1,4 +1,9 @@
-"""Who is inside, for doors on several hosts: each host's log has what it saw itself, this table the last of all."""
+"""Who is inside, for doors on several hosts: each host's log has what it saw itself, this table the last of all.
+
+The last is what the host that saw it says is the latest, by its clock; but what a host sees after it has heard of a
+movement comes after that, however late its clock is. So clocks count only between hosts that had not heard of each
+other: for half a second, or after a crash. Of two such movements the one of the host whose clock is ahead counts.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +18,11 @@ TABLES = (
     "CREATE TABLE presence(person BYTEA PRIMARY KEY REFERENCES people ON DELETE CASCADE, inside BOOLEAN NOT NULL,"
     " at_ns BIGINT NOT NULL, number BIGINT NOT NULL UNIQUE)",
 )
-# Nobody who was forgotten meanwhile comes back by it.
+# Nobody who was forgotten meanwhile comes back by it. What is older changes nothing, but is answered with what counts.
 GIVE = (
     "INSERT INTO presence SELECT id, ?, ?, nextval('movements') FROM people WHERE id = ?"
-    " ON CONFLICT (person) DO UPDATE SET inside = excluded.inside, at_ns = excluded.at_ns, number = excluded.number"
+    " ON CONFLICT (person) DO UPDATE SET number = excluded.number, at_ns = greatest(excluded.at_ns, presence.at_ns),"
+    " inside = CASE WHEN excluded.at_ns > presence.at_ns THEN excluded.inside ELSE presence.inside END"
 )
 TAKE = "SELECT person, inside, at_ns, number FROM presence WHERE number > ? ORDER BY number"
 Movement = tuple[bytes, bool, int]  # a person's id, whether they came in or went out, and when, by the wall clock in ns

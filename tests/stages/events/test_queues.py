@@ -11,15 +11,15 @@ from stages.events.queues import LONGEST_S, Commands, Outbox
 from stages.events.records import Order
 from tests.stages.events.conftest import Office, decision
 
-ADA = "0a" * 16
+ADA, BOB = "0a" * 16, "0b" * 16
 
 
-def order(office: Office, within_ns: int = 10**10) -> int:
-    """A decision by which Ada comes in."""
+def order(office: Office, within_ns: int = 10**10, *, person: str = ADA, inside: bool = True) -> int:
+    """A decision by which Ada, or another, comes in or goes out."""
     with office.ledger.commit() as commit:
-        given = decision("opened", ADA, frame_sha256="")
+        given = decision("opened", person, frame_sha256="")
         seq = commit.decide(given, b"", (), [Order("front", 5.0, within_ns)])
-        commit.move(ADA, True, seq, seq)
+        commit.move(person, inside, seq, seq)
         return seq
 
 
@@ -57,7 +57,7 @@ def test_what_failed_is_tried_again_when_it_is_due_and_holds_up_what_is_behind_i
 
 def test_of_an_erased_person_nobody_is_told(office: Office) -> None:
     office.decide("opened", ADA, outputs=("mqtt",))
-    seq = office.decide("opened", "0b" * 16, outputs=("mqtt",))
+    seq = office.decide("opened", BOB, outputs=("mqtt",))
     office.ledger.erase(bytes.fromhex(ADA))
     found = Outbox(office.ledger, "mqtt").next()
     assert found
@@ -107,13 +107,14 @@ def test_a_command_whose_outcome_a_crash_hid_is_not_repeated_and_that_is_written
 
 
 def test_a_command_that_is_late_moves_nothing(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    order(office, within_ns=0)
+    first = order(office, within_ns=0)
     with monkeypatch.context() as before:
         before.setattr(office.ledger, "boot", "another")
-        last = order(office)
+        last = order(office, person=BOB)
     assert Commands(office.ledger, "front").take() is None
     assert office.ledger.all("SELECT state FROM commands") == [("expired",), ("expired",)]
-    assert office.ledger.presence(ADA) == (False, last)
+    assert office.ledger.presence(ADA) == (False, first + 1)
+    assert office.ledger.presence(BOB) == (False, last + 1)
     notes = [event.note for event in office.ledger.events() if event.kind == "command"]
     assert len(notes) == 2
     assert all('"state":"expired"' in note for note in notes)  # the decisions say that the door opened
@@ -167,7 +168,20 @@ def test_a_failure_of_the_door_is_written_down(office: Office) -> None:
     assert command
     commands.finish(command, "the relay does not answer")
     assert "the relay does not answer" in office.ledger.events()[0].note
-    assert office.ledger.presence(ADA) == (False, command.seq)
+    assert office.ledger.presence(ADA) == (False, command.seq + 1)
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_door_that_fails_leaves_who_is_inside_as_it_was(office: Office, before: bool, inside: bool) -> None:
+    """Where passback is off somebody may come in twice."""
+    commands = Commands(office.ledger, "front")
+    for seen in (before, inside):
+        seq = order(office, inside=seen)
+        command = commands.take()
+        assert command
+        commands.finish(command, "" if command.seq == 1 else "the relay does not answer")
+    assert office.ledger.presence(ADA) == (before, seq + 1)
 
 
 def test_a_door_that_fails_takes_back_nothing_that_came_after_it(office: Office) -> None:
@@ -189,10 +203,10 @@ def test_what_is_taken_back_is_given_to_the_other_hosts_whatever_they_were_given
     command = commands.take()
     assert command
     commands.finish(command, "the relay does not answer")
-    assert office.ledger.own_moves() == [(ada, False, seq)]
+    assert office.ledger.own_moves() == [(ada, False, seq + 1)]
     office.ledger.follow_moves(given, given)  # they were given the first, and answer only now
-    assert office.ledger.own_moves() == [(ada, False, seq)]
-    office.ledger.follow_moves([(ada, False, seq)], [(ada, True, 99)])  # by another host's door, since
+    assert office.ledger.own_moves() == [(ada, False, seq + 1)]
+    office.ledger.follow_moves([(ada, False, seq + 1)], [(ada, True, 99)])  # by another host's door, since
     assert (office.ledger.own_moves(), office.ledger.presence(ADA)) == ([], (True, 99))
 
 

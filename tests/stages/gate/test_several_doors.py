@@ -29,7 +29,7 @@ from tests.postgres import PostgresServer
 from tests.stages.clips import film
 from tests.stages.events.conftest import decision
 from tests.stages.gate.scene import embedding
-from tests.stages.gate.test_gate import Door, reader
+from tests.stages.gate.test_gate import SECOND, Door, reader
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_nobody_is_inside_who_was_forgotten(
 def test_nobody_is_inside_who_is_being_forgotten(
     hosts: Hosts, server: PostgresServer, databases: tuple[str, str]
 ) -> None:
-    front = hosts.start("front")
+    front, back = hosts.start("front"), hosts.start("back")
     ada, bob = (bytes.fromhex(front.people[name]) for name in ("Ada", "Bob"))
     assert hosts.comes("Ada", "front") == ("opened", "")
     front.store.disown("Ada")
@@ -259,8 +259,49 @@ def test_nobody_is_inside_who_is_being_forgotten(
     Presence(Server(parsed(ROWS, databases[0]))).exchange(reader(), lambda _: ())
     assert set(server.query(databases[0], inside)) == {(ada,), (bob,)}
 
-    back = hosts.start("back")
+    hosts.there("back")
+    back.restart()
     back.comes("nobody", frames=1)
 
     assert reader().presence(bob.hex()) is not None
     assert reader().presence(ada.hex()) is None
+
+
+def moved(person: str, inside: bool, at_ns: int) -> None:
+    """As a door of this host would see it, whose clock says so."""
+    with reader().commit() as commit:
+        commit.move(person, inside, at_ns, None)
+
+
+def test_what_a_host_gives_late_does_not_replace_what_came_after_it(hosts: Hosts) -> None:
+    front = hosts.start("front")
+    ada, now = front.people["Ada"], time.time_ns()
+    hosts.start("yard", "out")
+    hosts.comes("Bob", "front")
+    moved(ada, True, now - 20 * SECOND)  # before a crash: nobody was told
+    hosts.there("yard")
+    moved(ada, False, now - 10 * SECOND)
+    hosts.comes("Bob", "yard")
+    for name in ("yard", "front"):
+        hosts.there(name)
+        assert reader().presence(ada) == (False, now - 10 * SECOND)
+        assert reader().own_moves() == []
+
+
+@pytest.mark.parametrize("behind", [-3600 * SECOND, 3600 * SECOND], ids=["ahead", "behind"])
+def test_a_host_whose_clock_is_wrong_loses_no_movement(hosts: Hosts, behind: int) -> None:
+    front, now = hosts.start("front"), time.time_ns()
+    ada = front.people["Ada"]
+    hosts.start("back")
+    hosts.comes("Bob", "front")
+    moved(ada, True, now - behind)
+    hosts.comes("Bob", "back")
+    for host, inside, at_ns in (("front", False, now), ("back", True, now - behind), ("front", False, now + SECOND)):
+        hosts.there(host)
+        moved(ada, inside, at_ns)
+        hosts.comes("Bob", host)
+        for name in ("front", "back"):
+            hosts.there(name)
+            known = reader().presence(ada)
+            assert known
+            assert known[0] is inside
