@@ -41,6 +41,7 @@ try:
     from stages.crop import Crop, CropConfig
     from stages.detect import Detect, DetectConfig
     from stages.draw import Draw, DrawConfig
+    from stages.events import schema
     from stages.gallery import management
     from stages.gallery.commands import enroll, forget, people
     from stages.gate import commands as gate_commands
@@ -168,15 +169,16 @@ def gate(
     given = load(config, GateSettings) if config else GateSettings()
     sources = parse_sources(source or given.source or from_environment() or [str(SAMPLE)])
     settings = completed(given, [one.name for one in sources])
-    shut(settings.act.outputs)  # before anything that may fail or take its time
+    _shut(settings)  # before anything that may fail or take its time
     log = home() / "gate.log"
-    home().mkdir(mode=0o700, parents=True, exist_ok=True)
     log_to(log, "supervisor")
     signals = _heard()
     report = gate_commands.Announcer(settings, as_json)
-    with Supervisor(GATE, sources, settings.by_stage(), settings.engine, log) as supervisor:
-        _follow(supervisor, report, seconds, signals)
-    shut(settings.act.outputs)
+    try:
+        with Supervisor(GATE, sources, settings.by_stage(), settings.engine, log) as supervisor:
+            _follow(supervisor, report, seconds, signals)
+    finally:
+        _shut(settings)
     report.end()
     for sentence in supervisor.failures:
         typer.echo(f"framewire: {sentence}", err=True)
@@ -236,6 +238,15 @@ def _graph(settings: Settings) -> list[Process]:
     wanted = {settings.detect.provider, settings.match.provider}
     on_gpu = "cpu" not in wanted and ("auto" not in wanted or not cuda.missing())
     return LIVE_VIEW_ON_GPU if on_gpu else LIVE_VIEW
+
+
+def _shut(settings: GateSettings) -> None:
+    """Switch off the relays at pins, unless they are those of another gate that runs. Raises Failed."""
+    lock = schema.lock(home())
+    try:
+        shut(settings.act.outputs)
+    finally:
+        os.close(lock)
 
 
 def _heard() -> list[int]:

@@ -24,6 +24,7 @@ from pipeline.errors import Failed, Usage
 from stages.act.gpio import Gpio, GpioConfig
 from stages.act.osdp import Osdp, OsdpConfig
 from stages.act.output import OutputFailed
+from stages.events import schema
 from stages.events.records import Command, Notice
 from tests.command import ROOT, User
 from tests.stages.act.test_outputs import notice, until
@@ -315,9 +316,9 @@ finally:
 """
 
 
-def test_what_a_killed_gate_left_on_is_switched_off_before_all_else_and_in_the_end(tmp_path: Path) -> None:
-    user = User(tmp_path)
-    config = tmp_path / "gate.toml"
+def left_on(user: User, script: str) -> subprocess.CompletedProcess[str]:
+    """Start a gate that finds its pin switched on."""
+    config = user.folder / "gate.toml"
     config.write_text("""
 [gate]
 accept_photos = true
@@ -329,8 +330,8 @@ kind = "gpio"
 name = "relay"
 pin = "GPIO17"
 """)
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, "gate", "--config", config],
+    return subprocess.run(
+        [sys.executable, "-c", script, "gate", "--config", config],
         env=user.environment,
         cwd=ROOT,
         capture_output=True,
@@ -338,5 +339,23 @@ pin = "GPIO17"
         timeout=60,
         check=False,
     )
+
+
+def test_what_a_killed_gate_left_on_is_switched_off_before_all_else_and_in_the_end(tmp_path: Path) -> None:
+    done = left_on(User(tmp_path), KILLED)
     assert done.stdout.splitlines().count("was False") == 2, done.stderr
     assert "in the end False input" in done.stdout
+
+
+def test_a_gate_that_fails_switches_off_in_the_end(tmp_path: Path) -> None:
+    done = left_on(User(tmp_path), KILLED.replace("_follow = left_on", "_follow = lambda *_: left_on() or 1 / 0"))
+    assert "in the end False input" in done.stdout, done.stderr
+
+
+def test_a_second_gate_leaves_the_pins_of_the_one_that_runs(tmp_path: Path) -> None:
+    user = User(tmp_path)
+    lock = schema.lock(tmp_path / "home")
+    done = left_on(user, KILLED)
+    os.close(lock)
+    assert "another gate runs on the data" in done.stderr
+    assert "in the end True output" in done.stdout
