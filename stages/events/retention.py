@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, TypeVar
 
 from msgspec import Meta
 
@@ -16,6 +17,11 @@ OLD = (
     "SELECT max(seq) FROM chain WHERE at_ns < ?1"
     " AND seq < coalesce((SELECT min(seq) FROM chain WHERE at_ns BETWEEN ?1 AND ?2), 1 << 62)"
 )
+SNAPSHOTS = "SELECT seq FROM sealed WHERE snapshot IS NOT NULL AND seq <= ? ORDER BY seq"
+CLIPS = "SELECT seq FROM clips WHERE seq <= ? ORDER BY seq"
+ROWS = "SELECT seq FROM chain WHERE seq <= ? AND seq < (SELECT max(seq) FROM chain) ORDER BY seq"  # the next follows it
+PORTION, PAUSE_S = 100, 0.01  # who waits to write looks each 0.1 s at most: a door's order may wait for two seconds
+Item = TypeVar("Item")
 Days = Annotated[float, Meta(gt=0)]
 
 
@@ -29,29 +35,37 @@ class RetentionConfig(Config, frozen=True):
 
 
 def retain(ledger: Ledger, config: RetentionConfig) -> None:
-    """Remove what is too old. Rows go as a prefix, so that the chain stays whole.
+    """Remove what is too old, in portions, so that doors go on. Rows go as a prefix, so that the chain stays whole.
 
     A copy from before an update goes after a week, or as soon as any of it may be too old.
     """
     periods = (COPY_DAYS, config.events, config.strangers, config.snapshots, config.clips)
     ledger.remove_copies(min(days for days in periods if days is not None) * DAY_NS / 1e9)
-    if seq := _old(ledger, config.snapshots):
+    for seqs in _portions(_rows(ledger, SNAPSHOTS, config.snapshots)):
         with ledger.commit() as commit:
-            commit.forget_snapshots(seq)
-    if seq := _old(ledger, config.clips):
+            commit.forget_snapshots(seqs[-1])
+    for seqs in _portions(_rows(ledger, CLIPS, config.clips)):
         with ledger.commit() as commit:
-            commit.forget_clips(seq)
-    if owners := _strangers(ledger, _old(ledger, config.strangers)):
+            commit.forget_clips(seqs[-1])
+    for owners in _portions(_strangers(ledger, _old(ledger, config.strangers))):
         with ledger.commit() as commit:
             commit.erase(owners)
-    cut = ledger.one(
-        "SELECT max(seq) FROM chain WHERE seq <= ? AND seq < (SELECT max(seq) FROM chain)",
-        (_old(ledger, config.events),),
-    )
-    if cut and cut[0]:  # the newest row stays: the next one follows it
+    for seqs in _portions(_rows(ledger, ROWS, config.events)):
         with ledger.commit() as commit:
-            commit.cut(cut[0])
+            commit.cut(seqs[-1])
     ledger.tidy()
+
+
+def _rows(ledger: Ledger, query: str, days: float | None) -> list[int]:
+    """The numbers of the rows that `query` finds up to the last that is so old."""
+    return [seq for (seq,) in ledger.all(query, (_old(ledger, days),))]
+
+
+def _portions(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """As many as one transaction may remove, with time for others to write in between."""
+    for start in range(0, len(items), PORTION):
+        yield items[start : start + PORTION]
+        time.sleep(PAUSE_S)
 
 
 def _old(ledger: Ledger, days: float | None) -> int:

@@ -42,6 +42,31 @@ def test_retention_cuts_a_prefix_and_the_chain_stays_whole(office: Office) -> No
     assert f"rows up to {old[-1]} were cut off at a signed checkpoint" in report.remarks
 
 
+def test_much_that_is_too_old_goes_in_several_transactions(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has to write meanwhile, as for the order to a door, does not wait for all of it."""
+    monkeypatch.setattr("stages.events.retention.PORTION", 2)
+    now, written = time.time_ns(), 0
+
+    def write(_: float) -> None:
+        nonlocal written
+        with other.commit() as commit:
+            written = commit.note("started")
+
+    monkeypatch.setattr(time, "sleep", write)
+    other = office.again()
+    for _ in range(5):
+        office.decide("opened", ADA, at_ns=now - 40 * DAY_NS)
+    retain(office.ledger, RetentionConfig())
+    told = [event.note for event in office.again().follow(5) if event.kind == "tombstone"]
+    assert told == ['{"snapshots_to":2}', '{"snapshots_to":4}', '{"snapshots_to":5}']
+    assert written == 11
+    assert audit(office.ledger, []).findings == ()
+
+    retain(office.ledger, RetentionConfig(events=30))
+    assert office.again().follow(0, limit=1)[0].seq == 6
+    assert audit(office.ledger, []).findings == ()
+
+
 @pytest.mark.parametrize("days", [(-2, -1, -20_000, -0.5), (-2, 4_000, -1, -0.5)], ids=["behind", "ahead"])
 def test_rows_of_a_wrong_clock_take_nothing_along(office: Office, days: tuple[float, ...]) -> None:
     """A machine may start in 1970: rows are in order, however their times are not."""
