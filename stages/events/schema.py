@@ -60,6 +60,7 @@ SINCE_2 = (
     "DELETE FROM commands",
     "ALTER TABLE commands ADD COLUMN signature BLOB NOT NULL DEFAULT x''",
 )
+COLUMNS = "SELECT made.name, held.name FROM sqlite_schema AS made, pragma_table_info(made.name) AS held"
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ def connect(path: Path) -> sqlite3.Connection:
         version: int = rows.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA:
             raise Failed(f"the events in {path} were written by a newer framewire: update this one")
+        if version == SCHEMA and not _complete(rows):
+            raise Failed(f"the events in {path} were written by a version in development: move the file away")
     return rows
 
 
@@ -89,6 +92,13 @@ def create(rows: sqlite3.Connection) -> None:
     for table in (*(TABLES if version < 1 else ()), *(SINCE_2 if version < 2 else ())):
         rows.execute(table)
     rows.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _complete(rows: sqlite3.Connection) -> bool:
+    """Whether all tables and columns are there that `create` makes."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
+        create(made)
+        return set(made.execute(COLUMNS)) <= set(rows.execute(COLUMNS))
 
 
 def copy(path: Path) -> None:

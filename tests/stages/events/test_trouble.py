@@ -42,6 +42,13 @@ def test_several_start_a_ledger_at_once(places: Path) -> None:
         assert commit.note("started") == 1
 
 
+@pytest.mark.parametrize("lacks", ["DROP TABLE faces", "ALTER TABLE presence DROP COLUMN was"])
+def test_events_of_a_version_in_development_are_refused(office: Office, lacks: str) -> None:
+    office.tamper(lacks)
+    with pytest.raises(Failed, match="written by a version in development: move the file away"):
+        office.again()
+
+
 def test_two_gates_on_one_database(places: Path) -> None:
     first = schema.lock(places / "home")
     with pytest.raises(Failed, match="another gate runs"):
