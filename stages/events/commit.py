@@ -112,7 +112,7 @@ class Commit:
 
     def keep_clip(self, seq: int, owner: bytes, digest: bytes, people: Sequence[bytes]) -> None:
         """Name the file of a decision's clip, in place of the one before, and who is to be seen in it."""
-        self._drop_clips("seq = ?", (seq,))
+        self._drop_clips("seq = ?", seq)
         self._rows.execute("INSERT INTO clips VALUES (?, ?, ?)", (seq, owner, digest))
         self._rows.executemany("INSERT INTO shown VALUES (?, ?)", [(person, seq) for person in people])
         self.note("clip", of=seq, sha256=digest.hex())
@@ -137,25 +137,41 @@ class Commit:
 
     def remove_snapshots(self, seqs: Sequence[int]) -> None:
         """Remove the snapshots of some rows, and say so in the chain."""
-        if sum(self._drop_snapshots("seq = ?", seq) for seq in seqs):
+        if self._drop_snapshots("seq = ?", *seqs):
             self.note("tombstone", snapshots=sorted(seqs))
+
+    def forget_snapshots(self, seq: int) -> None:
+        """Remove the snapshots of the rows up to `seq`, and say so in the chain."""
+        if self._drop_snapshots("seq <= ?", seq):
+            self.note("tombstone", snapshots_to=seq)
 
     def forget_clips(self, seq: int) -> None:
         """Remove the clips of the rows up to `seq`, and say so in the chain."""
-        if self._drop_clips("seq <= ?", (seq,)):
+        if self._drop_clips("seq <= ?", seq):
             self.note("tombstone", clips_to=seq)
 
     def remove_clips(self, seqs: Sequence[int]) -> None:
         """Remove the clips of some rows, and say so in the chain."""
-        if sum(self._drop_clips("seq = ?", (seq,)) for seq in seqs):
+        if self._drop_clips("seq = ?", *seqs):
             self.note("tombstone", clips=sorted(seqs))
 
-    def _drop_clips(self, where: str, values: tuple[object, ...]) -> int:
-        found = self._rows.execute(f"SELECT seq, digest FROM clips WHERE {where}", values).fetchall()
-        self._rows.executemany("DELETE FROM shown WHERE seq = ?", [(seq,) for seq, _ in found])
-        self._rows.execute(f"DELETE FROM clips WHERE {where}", values)
-        self.gone += [clip_name(seq, digest) for seq, digest in found]
-        return len(found)
+    def _drop_snapshots(self, where: str, *values: object) -> bool:
+        """Those for which `where` holds with one of `values`; whether there were any."""
+        dropped = 0
+        for value in values:
+            self._rows.execute(f"DELETE FROM faces WHERE {where}", (value,))
+            query = f"UPDATE sealed SET snapshot = NULL WHERE snapshot IS NOT NULL AND {where}"
+            dropped += self._rows.execute(query, (value,)).rowcount
+        return dropped > 0
+
+    def _drop_clips(self, where: str, *values: object) -> bool:
+        """The same, with what is kept of them."""
+        before = len(self.gone)
+        for value in values:
+            found = self._rows.execute(f"DELETE FROM clips WHERE {where} RETURNING seq, digest", (value,)).fetchall()
+            self._rows.executemany("DELETE FROM shown WHERE seq = ?", [(seq,) for seq, _ in found])
+            self.gone += [clip_name(seq, digest) for seq, digest in found]
+        return len(self.gone) > before
 
     def take(self, door: str, after: int) -> Command | None:
         """The next command for a door that has not expired; it counts as carried out from now on.
@@ -216,7 +232,7 @@ class Commit:
         seqs: list[int] = []
         for owner in owners:
             seqs += [seq for (seq,) in self._rows.execute("SELECT seq FROM sealed WHERE owner = ?", (owner,))]
-            self._drop_clips("owner = ?", (owner,))
+            self._drop_clips("owner = ?", owner)
             self._rows.execute("DELETE FROM faces WHERE seq IN (SELECT seq FROM sealed WHERE owner = ?)", (owner,))
             for table, column in (("sealed", "owner"), ("passages", "id"), ("presence", "person")):
                 self._rows.execute(f"DELETE FROM {table} WHERE {column} = ?", (owner,))
@@ -229,23 +245,11 @@ class Commit:
         """Remove the rows up to `seq` and say so in a checkpoint, which names the hash that the rest follows."""
         row = self._rows.execute("SELECT hash FROM chain WHERE seq = ?", (seq,)).fetchone()
         owners = [owner for (owner,) in self._rows.execute("SELECT DISTINCT owner FROM sealed WHERE seq <= ?", (seq,))]
-        for table in ("sealed", "faces", "notes", "chain"):
+        self._drop_clips("seq <= ?", seq)
+        for table in ("sealed", "faces", "notes", "chain", "outbox", "commands"):
             self._rows.execute(f"DELETE FROM {table} WHERE seq <= ?", (seq,))
-        self._drop_clips("seq <= ?", (seq,))
-        self._rows.execute("DELETE FROM outbox WHERE seq <= ?", (seq,))
-        self._rows.execute("DELETE FROM commands WHERE seq <= ?", (seq,))
         self.let_go += owners
         return self.note("checkpoint", cut=seq, hash=row[0].hex())
-
-    def forget_snapshots(self, seq: int) -> None:
-        """Remove the snapshots of the rows up to `seq`, and say so in the chain."""
-        if self._drop_snapshots("seq <= ?", seq):
-            self.note("tombstone", snapshots_to=seq)
-
-    def _drop_snapshots(self, where: str, seq: int) -> int:
-        self._rows.execute(f"DELETE FROM faces WHERE {where}", (seq,))
-        query = f"UPDATE sealed SET snapshot = NULL WHERE snapshot IS NOT NULL AND {where}"
-        return self._rows.execute(query, (seq,)).rowcount
 
     def _last(self) -> Row | None:
         row = self._rows.execute("SELECT * FROM chain ORDER BY seq DESC LIMIT 1").fetchone()
