@@ -79,6 +79,8 @@ def calibrate(
     path = store(home(), found)
     for text in told(found):
         typer.echo(text)
+    if photos is None:
+        typer.echo(roomless(compared, found))
     if plot:
         picture = det(found)
         if not cv2.imwrite(str(plot), picture):
@@ -126,6 +128,17 @@ def measure(
         most=most,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         curve=tuple(_curve(compared)),
+    )
+
+
+def roomless(compared: Comparisons, found: Calibration) -> str:
+    """What becomes of a calibration for those who are enrolled now, and what one for twice as many would need."""
+    wanted = found.comparison_far / 2
+    supported = wanted >= compared.smallest_rate()
+    needs = f"a threshold of {compared.threshold(wanted):.3f}" if supported else "photos of more people"
+    return (
+        "this leaves no room: with another photo enrolled no real door opens; "
+        f"--photos {2 * found.photos} would need {needs}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,7 @@ from stages.gallery.commands import enroll
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.store import Store
 from stages.gate import calibration
-from stages.gate.calibrate import calibrate, measure, told
+from stages.gate.calibrate import calibrate, measure, roomless, told
 from stages.gate.comparisons import Comparisons
 from stages.gate.config import GateConfig
 from stages.gate.curves import det
@@ -144,6 +145,15 @@ def test_more_photos_and_more_faces_each_ask_for_a_higher_threshold() -> None:
     assert threshold(most=16) > threshold()
 
 
+@pytest.mark.parametrize(("far", "needs"), [(0.05, r"a threshold of 0\.\d{3}"), (0.0021, "photos of more people")])
+def test_a_calibration_for_those_who_are_enrolled_says_what_room_for_more_would_need(far: float, needs: str) -> None:
+    compared = Comparisons.of(crowd(200, 2, 0.5, 1))
+    said = roomless(compared, measure(compared, 10, far, "1:N", 8, MODEL, DETECTOR))
+    assert re.fullmatch(f"this leaves no room: .*; --photos 20 would need {needs}", said)
+    if "threshold" in said:
+        assert f"{measure(compared, 20, far, '1:N', 8, MODEL, DETECTOR).threshold:.3f}" in said
+
+
 def test_too_few_people_and_nobody_twice() -> None:
     with pytest.raises(Failed, match="9 people say nothing"):
         measure(Comparisons.of(crowd(9, 2, 0.5, 1)), 2, 0.01, "1:N", 8, MODEL, DETECTOR)
@@ -240,9 +250,12 @@ def test_real_photos_support_five_in_a_hundred_and_not_one_in_ten_thousand(
     with pytest.raises(Usage, match="3 photos are enrolled: --photos"):
         call("--far", "0.05", "--impostors", strangers, "--photos", 2)
 
+    assert "--photos 6 would need" in call("--far", "0.1", "--impostors", strangers).output
+
     done = call("--far", "0.05", "--impostors", strangers, "--photos", 4, "--plot", places / "det.png")
 
     assert "threshold 0." in done.output
+    assert "leaves no room" not in done.output
     assert "people resampled" in done.output
     assert "optimistic" in done.output
     found = calibration.load(home())
