@@ -128,7 +128,12 @@ class Gate:
                 commit.note("clock", jumped_s=round(self._jumped_ns / SECOND))
 
     def _restored(self, kept: Kept) -> Passage:
-        """A passage from before this start; after a reboot only the wall clock knows how long ago it was."""
-        now = boot_ns()
-        ago = now - kept.seen_ns if kept.boot == self._ledger.boot else wall_ns() - kept.at_ns
-        return Passage.of(kept, now - max(0, ago))
+        """A passage from before this start; after a reboot only the wall clock knows how long ago it was.
+
+        And nothing knows how old its votes are then: they open nothing any more.
+        """
+        now, same = boot_ns(), kept.boot == self._ledger.boot
+        passage = Passage.of(kept, now - max(0, now - kept.seen_ns if same else wall_ns() - kept.at_ns))
+        if not same and not passage.decided:
+            passage.votes = []
+        return passage

@@ -60,7 +60,7 @@ class Surroundings(NamedTuple):
 def accepted(passage: Passage, threshold: float, captured_ns: int) -> Accepted | None:
     """Whom at least `NEEDED` votes that are not too old at `captured_ns` are for; None where there is nobody.
 
-    Votes from after that are of another boot's clock, and too old.
+    Votes from after that do not count either. All are by one boot's clock.
     """
     person = passage.leader(threshold)
 

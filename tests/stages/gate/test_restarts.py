@@ -38,6 +38,17 @@ def test_after_a_reboot_the_wall_clock_says_how_long_ago_a_passage_was(ago_s: fl
     door.gate.close()
 
 
+def test_faces_of_another_boot_are_no_evidence_of_who_stands_there_now() -> None:
+    """The clock on the wall may have stood still meanwhile, and the monotonic one be where it was then."""
+    door = Door()
+    door.comes("Ada", age_ms=1500)
+    reboots(door, 0)
+    assert door.comes("nobody", frames=1, similarity=0.3) == ""
+    assert door.comes("Ada", frames=1) == ""
+    assert (door.told(), door.ordered()) == ([], 0)
+    door.gate.close()
+
+
 def test_a_face_of_long_ago_is_no_evidence_of_who_stands_there_now() -> None:
     door = Door()
     door.comes("Ada", frames=1, age_ms=15_000)
