@@ -15,7 +15,7 @@ from stages.gate.bystanders import Bystanders, own_track
 from stages.gate.clock import Clock, wall_ns
 from stages.gate.config import DoorConfig, GateConfig
 from stages.gate.enrolled import Enrolled
-from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, barred, judge, watched
+from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, barred, judge, passback, watched
 from stages.gate.pairs import Pairs
 from stages.gate.passage import Passage
 from stages.gate.passages import Passages
@@ -197,14 +197,13 @@ class Decisions:
         )
 
     def _surroundings(self, passage: Passage, door: DoorConfig, person: str) -> Surroundings:
-        was = self._ledger.presence(person) if door.passback != "off" else None
         return Surroundings(
             door=door,
             calibrated=not self._enrolled.objection,
             moment=self._clock.moment(),
             clock_believed=self._clock.believed(),
             live_threshold=self._enrolled.live_threshold,
-            presence=(was[0], (wall_ns() - was[1]) / (60 * SECOND)) if was else None,
+            presence=self._presence(door, person),
             companion=self._companion(door, person),
             turned_ns=self._turns.passed_ns(passage),
             turn_failed=self._turns.failed(passage),
@@ -215,9 +214,15 @@ class Decisions:
 
         def may(other: str) -> bool:
             rule = self._enrolled.rules.get(other)
-            return rule is not None and self._barred(*rule) is None
+            return rule is not None and self._barred(door, other, *rule) is None
 
         return self._pairs.companion(door.name, door.two_person_seconds, person, may)
 
-    def _barred(self, name: str, access: Access) -> Verdict | None:
-        return barred(name, access, self._groups, self._clock.moment(), self._clock.believed())
+    def _presence(self, door: DoorConfig, person: str) -> tuple[bool, float] | None:
+        was = self._ledger.presence(person) if door.passback != "off" else None
+        return (was[0], (wall_ns() - was[1]) / (60 * SECOND)) if was else None
+
+    def _barred(self, door: DoorConfig, person: str, name: str, access: Access) -> Verdict | None:
+        believed = self._clock.believed()
+        by_rules = barred(name, access, self._groups, self._clock.moment(), believed)
+        return by_rules or passback(door, self._presence(door, person), believed, name)

@@ -94,7 +94,7 @@ def judge(
         # The face that comes back from the turn has to be the one that was recognized, and not only its track.
         if now.turned_ns is None or found.newest_ns < now.turned_ns:
             return "turn?"
-    if passed := _passback(now, name):
+    if passed := passback(now.door, now.presence, now.clock_believed, name):
         return passed
     if not now.calibrated and now.door.output not in config.simulated:
         return Verdict("refused", "uncalibrated", "no threshold is calibrated for this model and gallery")
@@ -126,14 +126,13 @@ def is_live(found: Accepted, threshold: float) -> bool:
     return found.live is not None and not math.isnan(threshold) and found.live >= threshold
 
 
-def _passback(now: Surroundings, name: str) -> Verdict | None:
-    """Why somebody who came in already may not come in again."""
-    door = now.door
-    if door.passback == "off" or now.presence is None:
+def passback(door: DoorConfig, presence: tuple[bool, float] | None, clock_believed: bool, name: str) -> Verdict | None:
+    """Why somebody who came in already may not come in again; `presence` as in `Surroundings`."""
+    if door.passback == "off" or presence is None:
         return None
-    inside, minutes = now.presence
+    inside, minutes = presence
     if door.passback == "timed":
-        if inside and door.direction == "in" and not now.clock_believed:
+        if inside and door.direction == "in" and not clock_believed:
             return Verdict("refused", "clock", f"the clock has jumped, and {name} came in not long ago, perhaps")
         if inside and door.direction == "in" and minutes < door.passback_minutes:
             return Verdict("refused", "passback", f"{name} came in {minutes:.0f} minutes ago")

@@ -422,6 +422,16 @@ def test_the_first_of_two_has_still_to_be_allowed_in_when_the_second_comes(
     door.gate.close()
 
 
+def test_the_first_of_two_who_has_come_in_meanwhile_is_no_second() -> None:
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 30, "passback": "strict"}])
+    door.comes("Ada")
+    with reader().commit() as commit:
+        commit.move(door.people["Ada"], True, clock.wall_ns(), None)
+    door.comes("Bob")
+    assert (door.told(), door.ordered()) == ([("held", "second-person")] * 2, 0)
+    door.gate.close()
+
+
 def test_after_a_restart_nobody_waits() -> None:
     """How long ago it was only the clock on the wall would say, and that may have been set."""
     door = Door(doors=[{"name": "vault", "two_person_seconds": 30}])
