@@ -149,6 +149,7 @@ class Decisions:
         with self._ledger.commit() as commit:
             seq = commit.decide(decision, passage.snapshot, self._config.notify, orders, passage.faces)
             commit.keep(passage.kept(wall_ns(), self._ledger.boot))
+            passage.stored_ns = passage.seen_ns
             if opens and found:
                 for person in filter(None, (found.person, companion)):
                     commit.move(person, door.direction == "in", decision.at_ns, seq)

@@ -71,6 +71,7 @@ class Gate:
                 for passage in dict.fromkeys([*voted, *stale]):
                     if passage not in merged and passage.stored_ns < passage.seen_ns:  # else kept with its decision
                         commit.keep(passage.kept(wall_ns(), self._ledger.boot))
+                        passage.stored_ns = passage.seen_ns
                 for passage in merged:
                     commit.drop(passage.id)
                     self._decisions.forget(passage)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -34,27 +33,11 @@ class Vote(msgspec.Struct, frozen=True):
         return np.frombuffer(self.embedding, "<f4")
 
 
-class Evidence(msgspec.Struct, frozen=True):
-    """What is kept of an open passage in the database, sealed."""
-
-    votes: list[Vote]
-    tracks: list[int]
-    after_another: bool
-    spent: int
-    frame: tuple[int, int]
-    box: tuple[float, ...]
-    snapshot: bytes
-    faces: list[Face] = []
-    badge: str = ""
-    failed: list[str] = []
-
-
-@dataclass(eq=False)
-class Passage:
+class Passage(msgspec.Struct, eq=False):
     """One passage; `votes` grow until there are enough, or it is decided."""
 
     camera: str
-    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    id: str = msgspec.field(default_factory=lambda: secrets.token_hex(16))
     person: str = ""  # once decided: whom it was decided about, "" for a stranger
     decided: bool = False
     # The same face has a decision already: this one counts only if it finds out who it is, with the faces that the
@@ -64,56 +47,35 @@ class Passage:
     first_seen_ns: int = 0  # boot clock
     seen_ns: int = 0  # boot clock
     stored_ns: int = 0  # `seen_ns` as the database has it
-    votes: list[Vote] = field(default_factory=list)
+    votes: list[Vote] = []
     newest: Vote | None = None  # of the face that was compared last, among `votes` or not
-    tracks: set[int] = field(default_factory=set)
+    tracks: set[int] = set()
     frame: tuple[int, int] = (0, 0)  # seq and pts, ns, of the newest one
     box: tuple[float, ...] = ()  # xyxy, pixels, where it was seen last
     snapshot: bytes = b""  # of the best vote's frame, JPEG
-    faces: list[Face] = field(default_factory=list)  # all that are tracked in it, this passage's among them
+    faces: list[Face] = []  # all that are tracked in it, this passage's among them
     badge: str = ""  # 1:1: the one (its HMAC) that the faces are compared with its holder's for
-    failed: list[str] = field(default_factory=list)  # those whose holder it is not
+    failed: list[str] = []  # those whose holder it is not
     said: str = ""  # to the person in front of the camera
 
     @classmethod
     def of(cls, kept: Kept, seen_ns: int) -> Passage:
         """As it was kept; it was last seen at boot time `seen_ns`."""
-        found = msgspec.msgpack.decode(kept.evidence, type=Evidence)
-        return cls(
-            camera=kept.camera,
-            id=kept.id,
-            person=kept.person,
-            decided=kept.decided,
-            after_another=found.after_another,
-            spent=found.spent,
-            first_seen_ns=min(kept.first_ns, seen_ns),
-            seen_ns=seen_ns,
-            votes=found.votes,
-            tracks=set(found.tracks),
-            frame=found.frame,
-            box=found.box,
-            snapshot=found.snapshot,
-            faces=found.faces,
-            badge=found.badge,
-            failed=found.failed,
-        )
+        fields = {
+            "camera": kept.camera,
+            "id": kept.id,
+            "person": kept.person,
+            "decided": kept.decided,
+            "first_seen_ns": min(kept.first_ns, seen_ns),
+            "seen_ns": seen_ns,
+            "stored_ns": 0,
+        }
+        return msgspec.convert(msgspec.msgpack.decode(kept.evidence) | fields, cls)
 
     def kept(self, wall_ns: int, boot: str) -> Kept:
-        """As it is to be kept at wall time `wall_ns`, from now on."""
-        self.stored_ns = self.seen_ns
+        """As it is to be kept at wall time `wall_ns`: what the decision has, or nobody asks for, is left out."""
         snapshot, faces = (b"", []) if self.decided else (self.snapshot, self.faces)
-        evidence = Evidence(
-            votes=self.votes,
-            tracks=sorted(self.tracks),
-            after_another=self.after_another,
-            spent=self.spent,
-            frame=self.frame,
-            box=self.box,
-            snapshot=snapshot,
-            faces=faces,
-            badge=self.badge,
-            failed=self.failed,
-        )
+        evidence = msgspec.structs.replace(self, snapshot=snapshot, faces=faces, newest=None, said="")
         return Kept(
             id=self.id,
             camera=self.camera,
