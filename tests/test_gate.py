@@ -222,6 +222,7 @@ def likeness(face: NDArray[np.float32]) -> Callable[[Ledger, int], bool]:
         (OPEN + 'output = "relay"\n', "there is no output 'relay'"),
         ("[gate.models]\ndetector = 'mine'\n", "$.gate.models follows from the rest: leave it out"),
         ("[show.detect]\nmodel = 'mine'\n", "$.show.detect follows from the rest: leave it out"),
+        ('[gate]\nmode = "1:1"\nliveness = "none"\nbadge_seconds = 8\n', "set gate.badge_seconds above"),
         ('[gate]\ntreshold = 0.5\n', "treshold"),
         ('[[act.outputs]]\nkind = "fax"\nname = "x"\n', "fax"),
     ],

@@ -8,14 +8,13 @@ import msgspec
 import numpy as np
 
 from stages.gate.enrolled import Enrolled
-from stages.gate.passage import Passage
+from stages.gate.passage import BADGES, Passage
 
 
 def claim(passage: Passage, enrolled: Enrolled) -> Passage | None:
     """A passage with all its votes on the holder of its badge; None where there is no holder, or nothing to compare."""
-    badge = passage.badge
-    holder = next((id_ for id_, (_, access) in enrolled.rules.items() if badge and badge in access.badges), None)
-    if holder is None or not passage.votes:
+    holder = whose(passage.badge, enrolled)
+    if holder not in enrolled.rules or not passage.votes:
         return None
     seen = [*passage.votes, passage.newest or passage.votes[-1]]
     likeness = enrolled.faces.similarity(holder, np.stack([vote.face for vote in seen]))
@@ -24,3 +23,19 @@ def claim(passage: Passage, enrolled: Enrolled) -> Passage | None:
         for vote, near in zip(seen, likeness.tolist(), strict=True)
     ]
     return Passage(passage.camera, votes=votes, newest=newest)
+
+
+def whose(badge: str, enrolled: Enrolled) -> str:
+    """The id of the holder of a badge (its HMAC); the badge itself where it is nobody's."""
+    return next((id_ for id_, (_, access) in enrolled.rules.items() if badge in access.badges), badge)
+
+
+def counts(badge: str, passage: Passage, enrolled: Enrolled) -> bool:
+    """Whether the faces of a passage may be compared with the holder of a badge that was shown.
+
+    Not once it has failed, and with `BADGES` holders at most: else all that somebody can get hold of could be tried
+    before a single face.
+    """
+    if not badge or not passage.votes or badge in passage.failed:
+        return False
+    return whose(badge, enrolled) in passage.holders or len(passage.holders) < BADGES

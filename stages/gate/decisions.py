@@ -10,14 +10,14 @@ from pipeline.types import Faces
 from stages.events.ledger import Ledger
 from stages.events.records import Ballot, Decision, Order
 from stages.gallery.people import Access
-from stages.gate.badges import claim
+from stages.gate.badges import claim, counts, whose
 from stages.gate.bystanders import Bystanders, own_track
 from stages.gate.clock import Clock, wall_ns
 from stages.gate.config import DoorConfig, GateConfig
 from stages.gate.enrolled import Enrolled
 from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, barred, judge, passback, watched
 from stages.gate.pairs import Pairs
-from stages.gate.passage import Passage
+from stages.gate.passage import NEEDED, Passage
 from stages.gate.passages import Passages
 from stages.gate.turns import Turns
 
@@ -58,8 +58,6 @@ class Decisions:
         self._turns.see(passage, faces, row, track)
         if self._config.mode == "1:1":
             self._see_badge(passage, door, faces.frame.captured_ns, now)
-            if passage.decided:
-                return passage.said
         found = self._found(passage, faces.frame.captured_ns)
         rule = self._enrolled.rules.get(found.person) if found else None
         if found is None or rule is None:
@@ -101,14 +99,14 @@ class Decisions:
         self._turns.forget(passage)
 
     def _see_badge(self, passage: Passage, door: DoorConfig, captured_ns: int, now: int) -> None:
-        """Which badge counts for a passage: not one that failed in it, and one that another takes the place of fails.
-
-        Else all that somebody can get hold of could be tried before a single face.
-        """
+        """Which badge counts for a passage, and whom that compares its faces with."""
         shown = self._ledger.claimed(door.name, now) or ""
-        if passage.badge and shown not in ("", passage.badge) and self._found(passage, captured_ns) is None:
-            self._decide(passage, door, NOT_THE_HOLDER, None, None)
-        passage.badge = shown if passage.votes and shown not in passage.failed else ""
+        badge = shown if counts(shown, passage, self._enrolled) else ""
+        if badge != passage.badge:
+            passage.badge, passage.badge_ns = badge, now
+        holder = whose(badge, self._enrolled)
+        if badge and holder not in passage.holders and len(passage.recent(captured_ns)) >= NEEDED:
+            passage.holders.append(holder)
 
     def _found(self, passage: Passage, captured_ns: int) -> Accepted | None:
         """Whom the votes are for: 1:N whoever is nearest, 1:1 the holder of the badge that was shown.
@@ -123,13 +121,21 @@ class Decisions:
 
     def _wait(self, passage: Passage, door: DoorConfig, now: int, say: str, verdict: Verdict) -> str:
         """Wait for more, but not for ever: then `verdict`."""
-        full = len(passage.votes) >= self._config.most
-        late = now - passage.first_seen_ns >= self._config.patience_seconds * SECOND
         waits_for_badge = self._config.mode == "1:1" and not passage.badge
-        if passage.after_another or waits_for_badge or not (full or late):
+        if passage.after_another or waits_for_badge or not self._has_waited(passage, now):
             passage.said = "show your badge" if waits_for_badge else say
             return passage.said
         return self._decide(passage, door, verdict, None, None)
+
+    def _has_waited(self, passage: Passage, now: int) -> bool:
+        """Whether a passage had its time: in 1:1 from when its badge counts, and faces were compared with the holder.
+
+        Who stood there before the badge was shown may be another than its holder, who is still to come.
+        """
+        patience_ns = self._config.patience_seconds * SECOND
+        if self._config.mode == "1:N":
+            return len(passage.votes) >= self._config.most or now - passage.first_seen_ns >= patience_ns
+        return whose(passage.badge, self._enrolled) in passage.holders and now - passage.badge_ns >= patience_ns
 
     def _decide(
         self, passage: Passage, door: DoorConfig, verdict: Verdict, found: Accepted | None, age_ms: float | None

@@ -45,7 +45,7 @@ class Gate:
         self._clock = Clock(self._ledger.newest_ns(), zone, self._ledger.newest_ns("clock"))
         self._jumped_ns = 0
         restored = [self._restored(kept) for kept in self._ledger.passages()]
-        self._passages = Passages(config.most, math.inf, restored)
+        self._passages = Passages(config.most, math.inf, restored, with_badges=config.mode == "1:1")
         self._bystanders = Bystanders()
         self._gallery = Enrolled(config, self._ledger)
         self._decisions = Decisions(config, self._ledger, self._clock, self._gallery, self._passages, self._bystanders)

@@ -12,7 +12,7 @@ import numpy as np
 from stages.events.records import Outcome
 from stages.gallery.people import Access
 from stages.gate.config import ACTIVE, PASSIVE, DoorConfig, GateConfig
-from stages.gate.passage import EVIDENCE_NS, NEEDED, Passage, Vote, near
+from stages.gate.passage import NEEDED, Passage, Vote, is_recent, near
 from stages.gate.rules import Window, depends_on_time, refusal
 
 
@@ -65,8 +65,7 @@ def accepted(passage: Passage, threshold: float, captured_ns: int) -> Accepted |
     person = passage.leader(threshold)
 
     def counts(vote: Vote) -> bool:
-        recent = 0 <= captured_ns - vote.captured_ns <= EVIDENCE_NS
-        return vote.person == person and near(vote, threshold) and recent
+        return vote.person == person and near(vote, threshold) and is_recent(vote, captured_ns)
 
     votes = tuple(filter(counts, passage.votes))
     if not person or len(votes) < NEEDED:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stages.events.records import Face, Kept
 
-BADGES = 3  # that may fail in a passage: each is another person whom its faces are compared with
+BADGES = 3  # that may fail in a passage, and holders of badges whom its faces may be compared with
 NEEDED = 2  # votes for a person; so the second-best similarity is the score of a passage
 EVIDENCE_NS = 10_000_000_000  # votes older than this say nothing about who stands there now
 
@@ -55,7 +55,9 @@ class Passage(msgspec.Struct, eq=False):
     snapshot: bytes = b""  # of the best vote's frame, JPEG
     faces: list[Face] = []  # all that are tracked in it, this passage's among them
     badge: str = ""  # 1:1: the one (its HMAC) that the faces are compared with its holder's for
-    failed: list[str] = []  # those whose holder it is not
+    badge_ns: int = 0  # boot clock, when it began to count for this passage
+    holders: list[str] = []  # ids of those whom the faces were compared with; of a badge that is nobody's, itself
+    failed: list[str] = []  # badges whose holder it is not
     said: str = ""  # to the person in front of the camera
 
     @classmethod
@@ -93,6 +95,10 @@ class Passage(msgspec.Struct, eq=False):
         """Whether no badge can change any more who it is taken for."""
         return len(self.failed) >= BADGES
 
+    def recent(self, captured_ns: int) -> list[Vote]:
+        """The votes that say who stands there at `captured_ns`, on this host's monotonic clock."""
+        return [vote for vote in self.votes if is_recent(vote, captured_ns)]
+
     def used(self) -> int:
         """How many faces were compared, the decision before this one included."""
         return self.spent + len(self.votes)
@@ -113,3 +119,8 @@ class Passage(msgspec.Struct, eq=False):
 def near(vote: Vote, threshold: float) -> bool:
     """Whether a vote is for its person. NaN, or nobody enrolled, is not."""
     return bool(vote.person) and vote.similarity is not None and vote.similarity >= threshold
+
+
+def is_recent(vote: Vote, captured_ns: int) -> bool:
+    """Whether a vote says who stands there at `captured_ns`; one from after that does not."""
+    return 0 <= captured_ns - vote.captured_ns <= EVIDENCE_NS

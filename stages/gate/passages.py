@@ -48,9 +48,14 @@ class _Face(NamedTuple):
 class Passages:
     """The open passages of all cameras."""
 
-    def __init__(self, most: int, threshold: float, passages: Iterable[Passage] = ()) -> None:
-        """`most` embeddings of a passage count, `threshold` is cosine; `passages` are those before a restart."""
-        self._most = most
+    def __init__(
+        self, most: int, threshold: float, passages: Iterable[Passage] = (), with_badges: bool = False
+    ) -> None:
+        """`most` embeddings of a passage count, `threshold` is cosine; `passages` are those before a restart.
+
+        `with_badges`: they count from when a badge does, so until then the newest take the place of the first.
+        """
+        self._most, self._with_badges = most, with_badges
         self.threshold = threshold
         self.open: list[Passage] = list(passages)
         self._of_track = {track: passage for passage in self.open for track in passage.tracks}
@@ -72,7 +77,7 @@ class Passages:
             passage.newest = vote
             if passage.decided:
                 passage.spent += 1  # else who was refused could stay until a face of theirs is like somebody else's
-            elif not told and passage.used() < self._most:  # told: a message sent again
+            elif not told and self._room(passage):  # told: a message sent again
                 if not passage.votes or vote.quality >= max(old.quality for old in passage.votes):
                     passage.snapshot, passage.faces = faces.snapshot, _faces(faces, tracks)
                 passage.votes.append(vote)
@@ -101,6 +106,14 @@ class Passages:
         self.open.remove(passage)
         for track in passage.tracks:
             self._of_track.pop(track, None)
+
+    def _room(self, passage: Passage) -> bool:
+        """Whether another vote of a passage counts."""
+        full = passage.used() >= self._most
+        if full and self._with_badges and passage.votes and not passage.badge:
+            passage.votes.pop(0)  # it was compared with no holder, or with one whose badge is over
+            return True
+        return not full
 
     def _place(self, face: _Face, now_ns: int) -> tuple[Passage, list[Passage]]:
         """The passage that a face belongs to, and what was merged into it."""

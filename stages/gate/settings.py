@@ -111,6 +111,8 @@ def _check(
             f"gate.liveness is {gate.liveness!r} and no network tells live faces: set liveness.models, "
             'or gate.liveness to "active" or "none"'
         )
+    if gate.mode == "1:1" and gate.badge_seconds <= gate.patience_seconds:
+        raise Usage("a badge would be forgotten before it is refused: set gate.badge_seconds above patience_seconds")
     outputs = [one.name for one in act.outputs]
     for name in (*(door.output for door in gate.doors), *gate.notify):
         if name not in outputs:

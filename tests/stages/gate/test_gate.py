@@ -24,6 +24,7 @@ from stages.gallery.store import Store
 from stages.gate import calibration, clock
 from stages.gate.config import DoorConfig, GateConfig, GroupConfig
 from stages.gate.gate import Gate
+from stages.gate.passage import Vote
 from stages.gate.passages import GAP_NS
 from tests.stages.gate.scene import MODEL, SNAPSHOT, Camera, Seen, calibrated, embedding
 
@@ -66,6 +67,14 @@ class Door:
         self.gate._looked = -math.inf
         self.gate.tick(time.monotonic())
 
+    def waits(self, seconds: float) -> None:
+        """Time goes by for who stands there, and is still seen."""
+        for passage in self.gate._passages.open:
+            passage.first_seen_ns -= int(seconds * SECOND)
+            passage.badge_ns -= int(seconds * SECOND)
+            passage.votes = [_older(vote, seconds) for vote in passage.votes]
+            passage.newest = passage.newest and _older(passage.newest, seconds)
+
     def events(self) -> list[Event]:
         return [event for event in reader().events() if event.kind not in ("started",)][::-1]
 
@@ -85,6 +94,10 @@ class Door:
 
         os.close(self.gate._lock)
         self.gate = Gate(self.config)
+
+
+def _older(vote: Vote, seconds: float) -> Vote:
+    return msgspec.structs.replace(vote, captured_ns=vote.captured_ns - int(seconds * SECOND))
 
 
 def reader() -> Ledger:
@@ -488,7 +501,9 @@ def test_three_badges_of_others_may_be_shown_in_a_passage_and_each_is_written_do
     said = []
     for number in numbers:
         reader().claim("door", number, clock.boot_ns() + 10 * SECOND)
-        said += door.gate(door.camera(dataclasses.replace(like_the_last, picked=False))).verdicts
+        door.gate(door.camera(like_the_last))
+        door.waits(8)
+        said += door.gate(door.camera(like_the_last)).verdicts
     assert (door.told(), door.ordered()) == ([("refused", "not-the-holder")] * 3, 0)
     assert said[-2:] == ["no entry"] * 2  # and the right one comes too late
     door.tracks += 1
@@ -507,7 +522,9 @@ def test_who_takes_another_badge_after_the_wrong_one_is_let_in() -> None:
     own = door.store.badge("4711") or ""
     door.store.set_access("Ada", Access(badges=(own,)))
     reader().claim("door", wrong, clock.boot_ns() + 10 * SECOND)
-    assert door.comes("Ada", frames=8) == "no entry"
+    door.comes("Ada", frames=8)
+    door.waits(8)
+    assert door.gate(door.camera(door.seen())).verdicts == ("no entry",)
     assert reader().claimed("door", clock.boot_ns()) is None
     reader().claim("door", own, clock.boot_ns() + 10 * SECOND)
     assert door.gate(door.camera(door.seen())).verdicts == ("come in",)
@@ -525,7 +542,113 @@ def test_who_stands_beside_uses_up_nobody_elses_badge() -> None:
     ada = dataclasses.replace(door.seen(), track=98)
     door.gate(door.camera(beside, ada))
     reader().claim("door", badge, clock.boot_ns() + 10 * SECOND)
-    assert door.gate(door.camera(beside, ada)).verdicts == ("no entry", "come in")
+    assert door.gate(door.camera(beside, ada)).verdicts == ("", "come in")
+    assert door.told() == [("opened", "")]
+    door.gate.close()
+
+
+def one_to_one(**config: object) -> Door:
+    """A door in 1:1 at which Ada's badge is "a" and Bob's "b"."""
+    door = Door(mode="1:1", **config)
+    for name in ("Ada", "Bob"):
+        door.store.set_access(name, Access(badges=(door.store.badge(name[0].lower()) or "",)))
+    return door
+
+
+def shows(door: Door, number: str) -> str:
+    """A badge is shown at the door; its HMAC."""
+    badge = door.store.badge(number) or ""
+    reader().claim("door", badge, clock.boot_ns() + 15 * SECOND)
+    return badge
+
+
+def test_who_waits_in_view_uses_up_no_badge_of_who_is_still_to_come() -> None:
+    door = one_to_one()
+    door.comes("Bob", frames=8)
+    bob, badge = door.seen("Bob"), shows(door, "a")
+    assert door.gate(door.camera(bob)).verdicts == ("",)
+    assert reader().claimed("door", clock.boot_ns()) == badge
+    door.tracks += 1
+    for _ in range(2):
+        said = door.gate(door.camera(bob, door.seen("Ada"))).verdicts
+    assert (said, door.told()) == (("", "come in"), [("opened", "")])
+    door.gate.close()
+
+
+def test_who_waits_in_view_while_others_show_badges_may_show_one_too() -> None:
+    door = one_to_one()
+    door.store.set_access("Ada", Access(badges=tuple(door.store.badge(number) or "" for number in "123")))
+    door.comes("Bob", frames=8)
+    for number in "123":
+        shows(door, number)
+        door.gate(door.camera(door.seen("Bob")))
+        door.waits(1)
+    shows(door, "b")
+    assert door.gate(door.camera(door.seen("Bob"))).verdicts == ("come in",)
+    assert door.told() == [("opened", "")]
+    door.gate.close()
+
+
+def test_faces_are_compared_with_the_holders_of_three_badges_at_most() -> None:
+    """However fast one takes the place of another."""
+    door = Door(mode="1:1")
+    people = badges(door, 4)
+    last = next(person.id.hex() for person in door.store.people() if person.name == "P3")
+    door.tracks = 1
+    for number in (None, None, *people):
+        if number:
+            reader().claim("door", number, clock.boot_ns() + 10 * SECOND)
+        said = door.gate(door.camera(Seen(1, embedding(103), last, 0.9))).verdicts
+    assert (said, door.told(), door.ordered()) == (("show your badge",), [], 0)
+    door.gate.close()
+
+
+def test_a_badge_may_be_shown_long_after_coming() -> None:
+    door = one_to_one()
+    door.comes("Ada", frames=8)
+    door.waits(11)
+    for _ in range(2):
+        assert door.gate(door.camera(door.seen())).verdicts == ("show your badge",)
+    shows(door, "a")
+    assert door.gate(door.camera(door.seen(picked=False))).verdicts == ("come in",)
+    door.gate.close()
+
+
+def test_a_badge_is_not_refused_for_faces_of_long_ago() -> None:
+    door = one_to_one()
+    door.comes("Ada", frames=8)
+    door.waits(11)
+    badge = shows(door, "a")
+    door.gate(door.camera(door.seen(picked=False)))
+    door.waits(8)
+    door.gate(door.camera(door.seen(picked=False)))
+    assert (door.told(), reader().claimed("door", clock.boot_ns())) == ([], badge)
+    door.gate.close()
+
+
+def test_who_shows_a_badge_late_has_the_time_to_turn_the_head() -> None:
+    door = one_to_one(liveness="active")
+    ahead = turned("ahead")
+    for seconds in (0.5, 1, 1, 1, 1, 1, 1, 0.5):
+        door.gate(door.camera(door.seen(points=ahead)))
+        door.waits(seconds)
+    shows(door, "a")
+    assert door.gate(door.camera(door.seen(points=ahead))).verdicts[0] == "look at the camera"
+    door.waits(5.6)
+    assert door.gate(door.camera(door.seen(points=ahead))).verdicts[0].startswith("turn your head")
+    assert door.told() == []
+    door.gate.close()
+
+
+def test_the_next_in_line_who_shows_a_badge_too_early_gets_nobody_refused() -> None:
+    door = one_to_one()
+    shows(door, "a")
+    door.comes("Ada", frames=1)
+    shows(door, "b")
+    door.gate(door.camera(door.seen()))
+    shows(door, "a")
+    assert door.gate(door.camera(door.seen())).verdicts == ("come in",)
+    assert door.told() == [("opened", "")]
     door.gate.close()
 
 
@@ -541,6 +664,8 @@ def test_a_badge_says_whose_face_it_has_to_be() -> None:
     ledger.claim("door", badge, clock.boot_ns() + 10 * SECOND)
     door.goes()
     door.comes("Bob", frames=9)  # his face, her badge
+    door.waits(8)
+    door.gate(door.camera(door.seen("Bob")))
     assert ledger.claimed("door", clock.boot_ns()) is None  # spent, too
     door.goes()
     door.comes("Ada")
