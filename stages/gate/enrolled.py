@@ -16,7 +16,7 @@ from stages.gate.config import GateConfig
 
 
 class Enrolled:
-    """The gallery of the model that the faces were embedded with: nobody before there were any.
+    """The gallery of the model that the faces were embedded with: nobody before there were any, or are from before.
 
     `objection` is why a match is not to be relied on, or "".
     """
@@ -25,6 +25,7 @@ class Enrolled:
         """Of whom is forgotten nothing is left in `ledger`."""
         self._config, self._ledger = config, ledger
         self._gallery: LiveGallery | None = None
+        self._model = ""
         self._calibration: calibration.Calibration | None = None
         self.objection = "nothing was calibrated: run gate calibrate"
         self.threshold = math.inf  # cosine
@@ -56,17 +57,25 @@ class Enrolled:
 
     def follow(self, faces: Faces) -> bool:
         """Go by the model and the thresholds of these faces; whether that is the first look at who is enrolled."""
-        first = self._gallery is None
-        if self._gallery is None:
-            self._gallery = LiveGallery(home(), faces.model, "the gate", remembers=Noted(self._ledger))
-            self._gallery.exchange(self._ledger)  # before the first decision
-            self._calibration = calibration.load(home())
-        self.threshold, self.live_threshold = faces.threshold, faces.live_threshold
+        first = self.open(faces.model, faces.threshold)
+        self.live_threshold = faces.live_threshold
         if self._calibration:
-            config, photos = self._config, self._gallery.now.counts
+            config, photos = self._config, self.faces.counts
             asked = (faces.model, config.detector, config.mode, config.far, faces.threshold, photos, config.most)
             self.objection = self._calibration.objection(*asked)
         return first
+
+    def open(self, model: str, threshold: float) -> bool:
+        """Go by a model and a threshold, cosine; whether that is the first look at who is enrolled."""
+        self.threshold = threshold
+        if model == self._model:
+            return False
+        self.close()
+        self._gallery = LiveGallery(home(), model, "the gate", remembers=Noted(self._ledger))
+        self._model = model
+        self._gallery.exchange(self._ledger)  # before the first decision
+        self._calibration = calibration.load(home())
+        return True
 
     def refresh(self) -> bool:
         """Look whether the gallery has changed, and who came in and went out by the gates of other hosts."""

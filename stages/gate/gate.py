@@ -48,6 +48,10 @@ class Gate:
         self._passages = Passages(config.most, math.inf, restored, with_badges=config.mode == "1:1")
         self._bystanders = Bystanders()
         self._gallery = Enrolled(config, self._ledger)
+        for passage in restored:
+            if passage.model:  # whoever of them has gone is decided about before there are faces that say it
+                self._gallery.open(passage.model, passage.threshold)
+                self._passages.forget_all_but(self._gallery.rules)
         self._decisions = Decisions(config, self._ledger, self._clock, self._gallery, self._passages, self._bystanders)
         self._looked = self._retained = -math.inf
         waiting = stranded(self._ledger, config.notify)

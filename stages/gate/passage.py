@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import Counter
 
@@ -48,6 +49,8 @@ class Passage(msgspec.Struct, eq=False):
     seen_ns: int = 0  # boot clock
     stored_ns: int = 0  # `seen_ns` as the database has it
     votes: list[Vote] = []
+    model: str = ""  # that they were embedded with
+    threshold: float = math.inf  # cosine, that they were compared by
     newest: Vote | None = None  # of the face that was compared last, among `votes` or not
     tracks: set[int] = set()
     frame: tuple[int, int] = (0, 0)  # seq and pts, ns, of the newest one

@@ -81,6 +81,7 @@ class Passages:
                 if not passage.votes or vote.quality >= max(old.quality for old in passage.votes):
                     passage.snapshot, passage.faces = faces.snapshot, _faces(faces, tracks)
                 passage.votes.append(vote)
+                passage.model, passage.threshold = faces.model, faces.threshold
                 voted.append(passage)
         for track, box in zip(tracks, faces.found.boxes.tolist(), strict=True):
             if seen := self._of_track.get(track):

@@ -49,6 +49,20 @@ def test_faces_of_another_boot_are_no_evidence_of_who_stands_there_now() -> None
     door.gate.close()
 
 
+def test_who_was_recognized_before_a_restart_and_is_gone_after_it_is_no_stranger() -> None:
+    door = Door()
+    door.comes("Ada", age_ms=1500)
+    door.restart()
+    door.goes()
+    (made,) = door.decisions()
+    assert (made.reason, made.name) == ("gone", "Ada")
+    assert reader().snapshot(door.events()[0].seq)
+    door.store.forget("Ada")
+    door.goes(0)
+    assert reader().snapshot(door.events()[0].seq) is None
+    door.gate.close()
+
+
 def test_a_face_of_long_ago_is_no_evidence_of_who_stands_there_now() -> None:
     door = Door()
     door.comes("Ada", frames=1, age_ms=15_000)
