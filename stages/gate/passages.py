@@ -163,6 +163,10 @@ class Passages:
         self.open.remove(old)
         into.tracks |= old.tracks
         into.first_seen_ns = min(into.first_seen_ns, old.first_seen_ns)
+        into.spent = max(into.spent, old.spent)
+        into.failed = list(dict.fromkeys([*old.failed, *into.failed]))
+        into.holders = list(dict.fromkeys([*old.holders, *into.holders]))
+        into.after_another &= old.after_another
         if not into.decided:
             into.votes = (old.votes + into.votes)[-self._most :]
         self._of_track |= dict.fromkeys(old.tracks, into)

@@ -220,3 +220,16 @@ def test_somebody_else_who_comes_after_a_stranger_has_all_tries() -> None:
     of(now, 1).decided = True
     now.see(camera(Seen(2, somewhat_like(embedding(1), 0.3), BOB, 0.8)), SECOND)
     assert (of(now, 2).used(), of(now, 2).after_another) == (1, False)
+
+
+def test_what_was_tried_in_a_passage_stays_tried_where_it_is_merged_into_another() -> None:
+    now, camera = passages(), Camera()
+    now.see(camera(Seen(1, embedding(1), ADA, 0.7)), 0)
+    now.see(camera(Seen(2, embedding(2), BOB, 0.7)), 0)
+    into, old = of(now, 1), of(now, 2)
+    into.after_another, into.failed, into.holders = True, ["a"], [ADA]
+    old.spent, old.failed, old.holders = 3, ["b"], [BOB]
+    now.see(camera(Seen(2, embedding(1), ADA, 0.9)), 0)
+    assert now.open == [into]
+    assert (into.spent, into.after_another) == (3, False)
+    assert (set(into.failed), set(into.holders)) == ({"a", "b"}, {ADA, BOB})
