@@ -50,11 +50,12 @@ class Decisions:
         assert faces.found.tracks is not None
         track = int(faces.found.tracks[row])
         passage = self._passages.of(track) if track >= 0 else None
-        if passage is None or passage.decided:
-            return passage.said if passage else ""
-        door = self._config.door_of(passage.camera)
-        if door is None:
+        door = self._config.door_of(passage.camera) if passage else None
+        if passage is None or door is None:
             return ""
+        if passage.decided:
+            self._pairs.seen(door.name, passage.person)
+            return passage.said
         self._turns.see(passage, faces, row, track)
         if self._config.mode == "1:1":
             self._see_badge(passage, door, faces.frame.captured_ns, now)

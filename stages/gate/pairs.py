@@ -17,6 +17,11 @@ class Pairs:
         """Somebody (by id) waits from now on."""
         self._waiting.setdefault(door, []).append((boot_ns(), person))
 
+    def seen(self, door: str, person: str) -> None:
+        """Who waits is still there, if they do."""
+        waiting = self._waiting.get(door, [])
+        self._waiting[door] = [(boot_ns() if one == person else at, one) for at, one in waiting]
+
     def opened(self, door: str) -> None:
         """The door has opened: who waited has had their second person."""
         self._waiting.pop(door, None)

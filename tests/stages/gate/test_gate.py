@@ -435,6 +435,18 @@ def test_the_first_of_two_has_still_to_be_allowed_in_when_the_second_comes(
     door.gate.close()
 
 
+def test_the_first_of_two_may_stand_there_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 5}])
+    door.comes("Ada")
+    ada, boot_ns = door.seen(), clock.boot_ns
+    for seconds in (4, 8):
+        monkeypatch.setattr("stages.gate.pairs.boot_ns", lambda ahead=seconds: boot_ns() + ahead * SECOND)
+        door.gate(door.camera(ada))
+    door.comes("Bob")
+    assert door.told() == [("held", "second-person"), ("opened", "")]
+    door.gate.close()
+
+
 def test_the_first_of_two_who_has_come_in_meanwhile_is_no_second() -> None:
     door = Door(doors=[{"name": "vault", "two_person_seconds": 30, "passback": "strict"}])
     door.comes("Ada")
