@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from stages.gate.clock import boot_ns
 from stages.gate.judge import Accepted
 from stages.gate.passage import Passage
 from stages.gate.passages import JOIN_BELOW
+
+OTHERS = 2  # faces of somebody else that end it: one may be a blur, or who walks through the picture
 
 
 class _Asked(NamedTuple):
@@ -30,7 +33,7 @@ class Turns:
         self._seconds = seconds
         self._asked: dict[str, _Asked] = {}
         self._passed: dict[str, int] = {}
-        self._swapped: set[str] = set()  # passages in which somebody else's face was seen meanwhile
+        self._others: Counter[str] = Counter()  # by passage, somebody else's faces that were seen meanwhile
 
     def ask(self, passage: Passage, found: Accepted) -> str:
         """Ask for a turn, if it was not asked yet; what to say to the person now."""
@@ -43,9 +46,7 @@ class Turns:
         """Look at a face of a passage.
 
         Who turns has to be who was asked, not a photo of them before and after: the turned face, too, has to match
-        those that they were recognized by. Of four heads in the test clips, 35 to 60 degrees turned, dlib_face finds
-        three at least 0.65 like themselves seconds before; the fourth, blurred, 0.37 to 0.47; of 107 pairs of strangers
-        one reaches 0.6. Past 65 degrees even one's own may be 0.2: that says nothing.
+        those that they were recognized by. One that is turned and matches nobody says nothing: one's own may, too.
         """
         asked = self._asked.get(passage.id)
         if asked is None or faces.found.keypoints is None:
@@ -53,7 +54,7 @@ class Turns:
         points, compared = faces.found.keypoints[row], np.flatnonzero(faces.rows == row)
         like = max((float((asked.faces @ faces.embeddings[one]).max()) for one in compared), default=None)
         if like is not None and like < faces.threshold - JOIN_BELOW and not turned(points[None])[0]:
-            self._swapped.add(passage.id)
+            self._others[passage.id] += 1
         if passage.id in self._passed:
             return
         same = like is not None and like >= faces.threshold
@@ -66,7 +67,7 @@ class Turns:
 
     def failed(self, passage: Passage) -> str:
         """Why it will not be any more; "" where it may still be, or has been."""
-        if passage.id in self._swapped:
+        if self._others[passage.id] >= OTHERS:
             return "another face was seen meanwhile"
         asked = self._asked.get(passage.id)
         return asked.challenge.reason if asked else ""
@@ -75,4 +76,4 @@ class Turns:
         """The passage is decided, merged into another, or over."""
         self._asked.pop(passage.id, None)
         self._passed.pop(passage.id, None)
-        self._swapped.discard(passage.id)
+        self._others.pop(passage.id, None)

@@ -81,6 +81,13 @@ def test_a_photo_that_is_put_away_for_a_turn_of_ones_own_head_opens_nothing(door
     assert "another face was seen" in door.decisions()[0].why
 
 
+def test_one_face_that_is_like_nobodys_ends_no_turn(door: Door) -> None:
+    """As of who walks through the picture, or of a blur."""
+    side = asked(door)
+    shown(door, other(door, "ahead"), ada(door, "ahead"), ada(door, side), *[ada(door, "ahead")] * 2)
+    assert door.told() == [("opened", "")]
+
+
 @pytest.mark.parametrize("picked", [False, True])
 def test_ones_own_head_that_is_shown_only_while_it_is_turned_opens_nothing(door: Door, picked: bool) -> None:
     side = asked(door)
