@@ -44,6 +44,7 @@ class Decisions:
         self._ledger, self._clock, self._enrolled = ledger, clock, enrolled
         self._passages, self._bystanders = passages, bystanders
         self._turns, self._pairs = Turns(config.challenge_seconds), Pairs()
+        self._late: dict[str, Accepted] = {}  # by passage, who would have been let in if the pictures had been in time
 
     def consider(self, faces: Faces, row: int, now: int) -> str:
         """Decide about the passage that a face belongs to, if there is enough to decide on; what to say to it."""
@@ -73,6 +74,7 @@ class Decisions:
             return passage.said
         age_ms = (time.monotonic_ns() - found.newest_ns) / 1e6
         if verdict.outcome == "opened" and age_ms > self._config.deadline_ms:
+            self._late[passage.id] = found
             return ""  # too old to open anything; the next face that is compared may be in time
         return self._decide(passage, door, verdict, found, age_ms)
 
@@ -83,11 +85,14 @@ class Decisions:
             passage.decided = True
             return
         last_ns = max(vote.captured_ns for vote in passage.votes)
-        found = accepted(passage, self._enrolled.threshold, last_ns)
+        late = self._late.get(passage.id)
+        found = late or accepted(passage, self._enrolled.threshold, last_ns)
         if found is None or found.person not in self._enrolled.rules:
             self._decide(passage, door, UNKNOWN, None, None)
         elif self._enrolled.watched(found.person):
             self._decide(passage, door, watched(self._enrolled.name(found.person)), found, None)
+        elif late:
+            self._decide(passage, door, self._too_late(late), late, None)
         elif self._config.mode == "1:1":
             verdict = Verdict("refused", "no-badge", "no badge was shown that goes with this face")
             self._decide(passage, door, verdict, found, None)
@@ -97,6 +102,7 @@ class Decisions:
 
     def forget(self, passage: Passage) -> None:
         """A passage is over, or merged into another."""
+        self._late.pop(passage.id, None)
         self._turns.forget(passage)
 
     def _see_badge(self, passage: Passage, door: DoorConfig, captured_ns: int, now: int) -> None:
@@ -126,7 +132,14 @@ class Decisions:
         if passage.after_another or waits_for_badge or not self._has_waited(passage, now):
             passage.said = "show your badge" if waits_for_badge else say
             return passage.said
+        late = self._late.get(passage.id)
+        if late and late.person in self._enrolled.rules:
+            return self._decide(passage, door, self._too_late(late), late, None)
         return self._decide(passage, door, verdict, None, None)
+
+    def _too_late(self, found: Accepted) -> Verdict:
+        why = f"{self._enrolled.name(found.person)} was recognized, in pictures that came too late to open for"
+        return Verdict("refused", "late", why)
 
     def _has_waited(self, passage: Passage, now: int) -> bool:
         """Whether a passage had its time: in 1:1 from when its badge counts, and faces were compared with the holder.
@@ -166,7 +179,7 @@ class Decisions:
             self._pairs.held(door.name, decision.person)
         elif opens:
             self._pairs.opened(door.name)
-        self._turns.forget(passage)
+        self.forget(passage)
         return passage.said
 
     def _alone(self, passage: Passage, door: DoorConfig) -> bool:

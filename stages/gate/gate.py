@@ -38,7 +38,7 @@ class Gate:
         self._config = config
         zone = config.zone()
         self._lock = schema.lock(home())
-        self._pulse = Pulse(home())
+        self._pulse = Pulse(home(), config.deadline_ms)
         self._ledger = Ledger(home(), keys(), create=True)
         self._ledger.sweep()
         self._ledger.tidy()

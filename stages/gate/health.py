@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import time
 from pathlib import Path
@@ -13,6 +15,9 @@ from pipeline.files import replace_file
 from pipeline.types import Frame
 
 NAME = "health.json"
+LATE_NS = 10_000_000_000  # all frames of a camera were too late to open anything for so long: time to say so
+
+log = logging.getLogger(__name__)
 
 
 class CameraHealth(msgspec.Struct, frozen=True):
@@ -36,13 +41,21 @@ class Health(msgspec.Struct, frozen=True):
 class Pulse:
     """Writes it."""
 
-    def __init__(self, home: Path) -> None:
-        self._path = home / NAME
+    def __init__(self, home: Path, deadline_ms: float) -> None:
+        """A frame that is older than `deadline_ms` opens nothing."""
+        self._path, self._deadline_ms = home / NAME, deadline_ms
+        self._late_ns: dict[str, float] = {}  # monotonic, since when a camera's frames are; inf once that was told
         self._cameras: dict[str, CameraHealth] = {}
 
     def see(self, frame: Frame) -> None:
         """A frame has come through."""
-        age_ms = (time.monotonic_ns() - frame.captured_ns) / 1e6
+        now = time.monotonic_ns()
+        age_ms = (now - frame.captured_ns) / 1e6
+        if age_ms <= self._deadline_ms:
+            self._late_ns.pop(frame.source, None)
+        elif now - self._late_ns.setdefault(frame.source, now) >= LATE_NS:
+            self._late_ns[frame.source] = math.inf
+            log.warning("%s: its pictures are %.1f s old, so nobody is let in", frame.source, age_ms / 1e3)
         self._cameras[frame.source] = CameraHealth(frame.seq, frame.captured_ns, round(age_ms, 1))
 
     def beat(self, open_passages: int, objection: str) -> None:

@@ -210,7 +210,29 @@ def test_who_has_used_up_all_votes_has_still_to_be_there(door: Door) -> None:
 def test_who_was_only_seen_stale_is_refused(door: Door) -> None:
     door.comes("Ada", age_ms=1500)
     door.goes(5)
-    assert (door.told(), door.ordered()) == ([("refused", "gone")], 0)
+    assert (door.told(), door.ordered()) == ([("refused", "late")], 0)
+    assert "Ada was recognized, in pictures that came too late" in door.decisions()[0].why
+
+
+def test_who_stays_and_is_only_seen_stale_is_no_stranger(door: Door) -> None:
+    for _ in range(20):
+        door.comes("Ada", frames=1, age_ms=1500)
+        door.waits(1)
+    (made,) = door.decisions()
+    assert (made.outcome, made.reason, made.name, door.ordered()) == ("refused", "late", "Ada", 0)
+
+
+def test_pictures_that_are_late_for_long_are_told_of_once(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    door.comes("Ada", age_ms=1500)
+    assert caplog.text == ""  # not at once
+    monkeypatch.setattr("stages.gate.health.LATE_NS", 0)
+    door.comes("Ada", age_ms=1500)
+    assert caplog.text.count("cam0: its pictures are 1.5 s old") == 1
+    door.comes("Ada")
+    door.comes("Ada", age_ms=1500)
+    assert caplog.text.count("cam0: its pictures are 1.5 s old") == 2
 
 
 def test_a_window_that_cannot_be_read_opens_nothing_and_stops_nobody_else(

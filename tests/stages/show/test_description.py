@@ -55,7 +55,7 @@ def test_all_of_it_is_done_as_described(site: Site) -> None:
     (eileen,) = Store(home(), keys()).people()
     site.film(site.decide("opened", PHOTO.read_bytes(), person=eileen.id.hex(), name="Eileen"))
     calibrated()
-    pulse = Pulse(home())
+    pulse = Pulse(home(), deadline_ms=1000)
     pulse.see(site.camera().frame)
     pulse.beat(1, "")
     Simulated(SimulatedConfig(name="front")).open(Command("a", "front", 1, 5, 0))

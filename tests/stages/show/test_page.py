@@ -112,7 +112,7 @@ def test_in_a_browser_door_and_health_go_by_the_clock_of_the_gate(site: Site, pa
     begin(page, site)
     expect(page.get_by_role("region", name="Door front")).to_contain_text("Open")
     page.get_by_role("link", name="Health").click()
-    pulse = Pulse(home())
+    pulse = Pulse(home(), deadline_ms=1000)
     ends = time.monotonic() + 15
     while not page.get_by_text("alive").is_visible():
         pulse.beat(0, "")
