@@ -417,6 +417,22 @@ def test_nobody_comes_in_twice_without_going_out() -> None:
     door.gate.close()
 
 
+@pytest.mark.parametrize("config", [{"doors": [{"name": "door", "passback": "strict"}]}, {"mode": "1:1"}])
+def test_two_cameras_at_one_door_decide_once(config: dict[str, object]) -> None:
+    door, other = Door(**config), Camera("cam1")
+    badge = door.store.badge("a") or ""
+    door.store.set_access("Ada", Access(badges=(badge,)))
+    reader().claim("door", badge, clock.boot_ns() + 15 * SECOND)
+    there = dataclasses.replace(door.seen(), track=9)
+    for _ in range(3):
+        said = door.gate(door.camera(door.seen())).verdicts + door.gate(other(there)).verdicts
+    door.goes(6)
+    assert door.told() == [("opened", "")]
+    if door.config.mode == "1:N":
+        assert said == ("come in", "come in")
+    door.gate.close()
+
+
 def test_timed_passback_outlives_a_restart() -> None:
     door = Door(doors=[{"name": "in", "passback": "timed", "passback_minutes": 10}])
     door.comes("Ada")
