@@ -40,6 +40,13 @@ class Seen:
     points: Sequence[tuple[float, float]] = ((40, 40), (60, 40), (50, 52), (42, 62), (58, 62))
 
 
+def turned(yaw: str) -> tuple[tuple[float, float], ...]:
+    """Five points of a head that looks ahead, or to its left or right by about 40 degrees."""
+    nose = {"ahead": 50.0, "left": 56.0, "right": 44.0}[yaw]
+    eyes = {"ahead": (40, 60), "left": (42, 58), "right": (42, 58)}[yaw]
+    return ((eyes[0], 40), (eyes[1], 40), (nose, 51.5), (eyes[0] + 2, 60.6), (eyes[1] - 2, 60.6))
+
+
 class Camera:
     """Gives frames of faces, one after the other."""
 

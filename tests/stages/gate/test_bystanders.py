@@ -17,8 +17,8 @@ from stages.events import snapshots
 from stages.events.audit import audit
 from stages.gallery.commands import forgotten
 from stages.gallery.store import Store
+from tests.stages.gate.door import Door, reader
 from tests.stages.gate.scene import Seen, embedding
-from tests.stages.gate.test_gate import Door, reader
 
 JPEG = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (360, 640, 3), np.uint8))[1].tobytes()
 HERS, HIS = 1, 2  # tracks

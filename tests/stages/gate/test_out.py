@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pipeline.errors import Failed
 from stages.events.queues import Commands
 from stages.gate.out import out
-from tests.stages.gate.test_gate import Door, reader
+from tests.stages.gate.door import Door, reader
 
 app = typer.Typer()
 app.command()(out)

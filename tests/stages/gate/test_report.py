@@ -11,13 +11,13 @@ import pytest
 
 from stages.gate.report import Report
 from tests.command import ROOT
-from tests.stages.gate.test_gate import Door, reader
+from tests.stages.gate.door import Door, reader
 
 CHILD = """
 import sys
 from stages.gate.commands import Announcer
 from stages.gate.settings import GateSettings
-from tests.stages.gate.test_gate import Door
+from tests.stages.gate.door import Door
 door, announcer = Door(), Announcer(GateSettings(), sys.argv[1:] == ["--json"])
 door.comes("Ada")
 door.comes("nobody", similarity=0.2, frames=9)

@@ -11,7 +11,7 @@ from stages.events.audit import audit
 from stages.events.queues import Outbox
 from stages.events.retention import RetentionConfig, retain
 from stages.gate.gate import Gate
-from tests.stages.gate.test_gate import SECOND, Door, reader
+from tests.stages.gate.door import SECOND, Door, reader
 
 
 @pytest.fixture(autouse=True)

@@ -28,8 +28,8 @@ from stages.gallery.store import Store
 from tests.postgres import PostgresServer
 from tests.stages.clips import film
 from tests.stages.events.conftest import decision
+from tests.stages.gate.door import SECOND, Door, reader
 from tests.stages.gate.scene import embedding
-from tests.stages.gate.test_gate import SECOND, Door, reader
 
 
 @pytest.fixture

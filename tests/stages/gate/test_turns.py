@@ -24,8 +24,8 @@ from stages.liveness import LivenessConfig
 from stages.match import Match, MatchConfig
 from stages.pick import Pick, PickConfig
 from stages.track import Track, TrackConfig
-from tests.stages.gate.scene import Seen, embedding
-from tests.stages.gate.test_gate import Door, reader, turned
+from tests.stages.gate.door import Door, reader
+from tests.stages.gate.scene import Seen, embedding, turned
 from tests.stages.seeing import OneFrame
 
 

@@ -1,0 +1,150 @@
+"""Who came in already, and who waits for a second person."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from stages.gallery.people import Access
+from stages.gate import clock
+from tests.stages.gate.door import SECOND, Door, jump, reader
+from tests.stages.gate.scene import MODEL, Camera, embedding
+
+
+@pytest.fixture(autouse=True)
+def _data(places: Path) -> None:
+    """Every test has data of its own."""
+
+
+def test_nobody_comes_in_twice_without_going_out() -> None:
+    doors = [
+        {"name": "in", "cameras": ["cam0"], "passback": "strict"},
+        {"name": "out", "cameras": ["cam1"], "direction": "out", "passback": "strict"},
+    ]
+    door = Door(doors=doors)
+    door.comes("Ada")
+    door.goes()
+    door.comes("Ada")
+    door.camera = Camera("cam1")
+    door.comes("Ada")
+    door.goes()
+    door.camera = Camera("cam0")
+    door.comes("Ada")
+    assert door.told() == [("opened", ""), ("refused", "passback"), ("opened", ""), ("opened", "")]
+    door.gate.close()
+
+
+@pytest.mark.parametrize("config", [{"doors": [{"name": "door", "passback": "strict"}]}, {"mode": "1:1"}])
+def test_two_cameras_at_one_door_decide_once(config: dict[str, object]) -> None:
+    door, other = Door(**config), Camera("cam1")
+    badge = door.store.badge("a") or ""
+    door.store.set_access("Ada", Access(badges=(badge,)))
+    reader().claim("door", badge, clock.boot_ns() + 15 * SECOND)
+    there = dataclasses.replace(door.seen(), track=9)
+    for _ in range(3):
+        said = door.gate(door.camera(door.seen())).verdicts + door.gate(other(there)).verdicts
+    door.goes(6)
+    assert door.told() == [("opened", "")]
+    if door.config.mode == "1:N":
+        assert said == ("come in", "come in")
+    door.gate.close()
+
+
+def test_timed_passback_outlives_a_restart() -> None:
+    door = Door(doors=[{"name": "in", "passback": "timed", "passback_minutes": 10}])
+    door.comes("Ada")
+    door.goes()
+    door.restart()
+    door.comes("Ada")
+    door.comes("Bob")
+    assert door.told() == [("opened", ""), ("refused", "passback"), ("opened", "")]
+    door.gate.close()
+
+
+def test_two_people_are_needed_and_they_are_two() -> None:
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 30}])
+    assert door.comes("Ada") == "wait for a second person"
+    door.goes()
+    door.comes("Ada")
+    door.comes("Bob")
+    assert door.told() == [("held", "second-person"), ("held", "second-person"), ("opened", "")]
+    assert "together with a second person" in door.decisions()[-1].why
+    door.gate.close()
+
+
+@pytest.mark.parametrize(
+    "access",
+    [Access(watch=True), Access(valid_until=datetime.now(UTC)), Access(windows=("daily 00:00-24:00",))],
+)
+def test_the_first_of_two_has_still_to_be_allowed_in_when_the_second_comes(
+    access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 30}])
+    door.comes("Ada")
+    door.store.set_access("Ada", access)
+    door.goes(0)
+    if access.windows:
+        jump(monkeypatch, 3600)
+    door.comes("Bob")
+    assert (door.told(), door.ordered()) == ([("held", "second-person")] * 2, 0)
+    door.gate.close()
+
+
+def test_the_first_of_two_may_stand_there_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 5}])
+    door.comes("Ada")
+    ada, boot_ns = door.seen(), clock.boot_ns
+    for seconds in (4, 8):
+        monkeypatch.setattr("stages.gate.pairs.boot_ns", lambda ahead=seconds: boot_ns() + ahead * SECOND)
+        door.gate(door.camera(ada))
+    door.comes("Bob")
+    assert door.told() == [("held", "second-person"), ("opened", "")]
+    door.gate.close()
+
+
+def test_the_first_of_two_who_has_come_in_meanwhile_is_no_second() -> None:
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 30, "passback": "strict"}])
+    door.comes("Ada")
+    with reader().commit() as commit:
+        commit.move(door.people["Ada"], True, clock.wall_ns(), None)
+    door.comes("Bob")
+    assert (door.told(), door.ordered()) == ([("held", "second-person")] * 2, 0)
+    door.gate.close()
+
+
+def test_after_a_restart_nobody_waits() -> None:
+    """How long ago it was only the clock on the wall would say, and that may have been set."""
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 30}])
+    door.comes("Ada")
+    door.restart()
+    assert door.comes("Bob") == "wait for a second person"
+    assert (door.told(), door.ordered()) == ([("held", "second-person")] * 2, 0)
+    door.gate.close()
+
+
+def test_one_who_waits_lets_in_one_and_both_have_come_in() -> None:
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 30, "passback": "strict"}])
+    door.store.add("Cyd", MODEL, embedding(4)[None])
+    cyd = next(person.id.hex() for person in door.store.people() if person.name == "Cyd")
+    door.comes("Ada")
+    door.comes("Bob")
+    door.people["Cyd"] = cyd
+    door.restart()
+    door.comes("Cyd")
+    assert door.told() == [("held", "second-person"), ("opened", ""), ("held", "second-person")]
+    assert [reader().presence(door.people[name]) is not None for name in ("Ada", "Bob", "Cyd")] == [True, True, False]
+    door.gate.close()
+
+
+def test_a_clock_that_jumps_ends_no_passback(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door(doors=[{"name": "door", "passback": "timed", "passback_minutes": 10}])
+    door.comes("Ada")
+    door.goes()
+    jump(monkeypatch, 3600)
+    door.goes(0)
+    door.comes("Ada")
+    assert door.told() == [("opened", ""), ("refused", "clock")]
+    door.gate.close()
