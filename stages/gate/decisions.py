@@ -64,7 +64,10 @@ class Decisions:
         rule = self._enrolled.rules.get(found.person) if found else None
         if found is None or rule is None:
             return self._wait(passage, door, now, "", UNKNOWN if self._config.mode == "1:N" else NOT_THE_HOLDER)
-        if self._is_elsewhere(passage, door, found.person):
+        other = self._elsewhere(passage, door, found.person)
+        if other and not other.settled:
+            passage.decided, passage.person, passage.said = True, found.person, other.said
+            self.forget(passage)
             return passage.said
         around = self._surroundings(passage, door, found.person)
         verdict = judge(found, *rule, self._config, self._groups, around)
@@ -82,6 +85,7 @@ class Decisions:
 
     def settle(self, passage: Passage) -> None:
         """Somebody has gone who was not decided about."""
+        passage.settled = True
         door = self._config.door_of(passage.camera)
         if passage.after_another or door is None or not passage.votes or passage.failed:
             passage.decided = True
@@ -91,8 +95,8 @@ class Decisions:
         found = late or accepted(passage, self._enrolled.threshold, last_ns)
         if found is None or found.person not in self._enrolled.rules:
             self._decide(passage, door, UNKNOWN, None, None)
-        elif self._is_elsewhere(passage, door, found.person):
-            return
+        elif self._elsewhere(passage, door, found.person):
+            passage.decided, passage.person = True, found.person
         elif self._enrolled.watched(found.person):
             self._decide(passage, door, watched(self._enrolled.name(found.person)), found, None)
         elif late:
@@ -130,14 +134,10 @@ class Decisions:
         claimed = claim(passage, self._enrolled)
         return accepted(claimed, self._enrolled.threshold, captured_ns) if claimed else None
 
-    def _is_elsewhere(self, passage: Passage, door: DoorConfig, person: str) -> bool:
-        """Whether somebody has their decision before another camera of the door, which is then that of this passage."""
-        for one in self._passages.open:
-            if one.decided and one.person == person and door.has(one.camera) and one.camera != passage.camera:
-                passage.decided, passage.person, passage.said = True, person, one.said
-                self.forget(passage)
-                return True
-        return False
+    def _elsewhere(self, passage: Passage, door: DoorConfig, person: str) -> Passage | None:
+        """The passage in which somebody has their decision before another camera of the door."""
+        there = (one for one in self._passages.open if one.camera != passage.camera and door.has(one.camera))
+        return next((one for one in there if one.decided and one.person == person), None)
 
     def _wait(self, passage: Passage, door: DoorConfig, now: int, say: str, verdict: Verdict) -> str:
         """Wait for more, but not for ever: then `verdict`."""

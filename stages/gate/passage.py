@@ -41,6 +41,7 @@ class Passage(msgspec.Struct, eq=False):
     id: str = msgspec.field(default_factory=lambda: secrets.token_hex(16))
     person: str = ""  # once decided: whom it was decided about, "" for a stranger
     decided: bool = False
+    settled: bool = False  # decided once they had gone: before another camera they may still be let in
     # The same face has a decision already: this one counts only if it finds out who it is, with the faces that the
     # other has left. Else whoever is refused would get as many tries as they like, and no rate would hold.
     after_another: bool = False
@@ -80,7 +81,7 @@ class Passage(msgspec.Struct, eq=False):
     def kept(self, wall_ns: int, boot: str) -> Kept:
         """As it is to be kept at wall time `wall_ns`: what the decision has, or nobody asks for, is left out."""
         snapshot, faces = (b"", []) if self.decided else (self.snapshot, self.faces)
-        evidence = msgspec.structs.replace(self, snapshot=snapshot, faces=faces, newest=None, said="")
+        evidence = msgspec.structs.replace(self, snapshot=snapshot, faces=faces, newest=None)
         return Kept(
             id=self.id,
             camera=self.camera,

@@ -53,6 +53,16 @@ def test_two_cameras_at_one_door_decide_once(config: dict[str, object]) -> None:
     door.gate.close()
 
 
+def test_who_went_from_one_camera_of_a_door_is_let_in_before_the_other() -> None:
+    door = Door()
+    door.comes("Ada", age_ms=1500)
+    door.goes(6)
+    assert door.told() == [("refused", "late")]
+    door.camera = Camera("cam1")
+    assert door.comes("Ada") == "come in"
+    door.gate.close()
+
+
 def test_timed_passback_outlives_a_restart() -> None:
     door = Door(doors=[{"name": "in", "passback": "timed", "passback_minutes": 10}])
     door.comes("Ada")
