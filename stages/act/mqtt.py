@@ -45,10 +45,14 @@ class Mqtt:
         """`on_badge` is called with a door and a badge's number, in paho's thread."""
         self._config, self._on_badge = config, on_badge
         self._root = f"framewire/{config.name}"
-        self._client = client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"framewire-{config.name}")
+        self._password = secret(config.password_file, "password of the broker") if config.password_file else b""
+        self._client = self._begun()
+
+    def _begun(self) -> paho.Client:
+        config = self._config
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"framewire-{config.name}")
         if config.user:
-            password = secret(config.password_file, "password of the broker") if config.password_file else b""
-            client.username_pw_set(config.user, password.decode())
+            client.username_pw_set(config.user, self._password.decode())
         if config.tls:
             client.tls_set()
         client.will_set(f"{self._root}/availability", "offline", qos=1, retain=True)
@@ -57,6 +61,7 @@ class Mqtt:
         client.on_message = self._heard
         client.connect_async(config.host, config.port, keepalive=15)
         client.loop_start()
+        return client
 
     def open(self, command: Command) -> None:
         """Publish that the door is to open: not retained, and with QoS 0, as paho would send others again later."""
@@ -82,16 +87,20 @@ class Mqtt:
 
     def _publish(self, topic: str, what: dict[str, Any], qos: int) -> None:
         away = OutputFailed(f"the broker {self._config.host}:{self._config.port} cannot be reached")
-        if not self._client.is_connected():  # paho would keep it, and send it who knows when
+        client = self._client
+        if not client.is_connected():  # paho would keep it, and send it who knows when
             raise away
-        said = self._client.publish(f"{self._root}/{topic}", msgspec.json.encode(what), qos)
+        said = client.publish(f"{self._root}/{topic}", msgspec.json.encode(what), qos)
+        if said.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            said.wait_for_publish(self._config.timeout_seconds)
+            if said.is_published():
+                return
+        self._client = self._begun()  # the old one would send it again, behind others that are newer
+        client.disconnect()
+        client.loop_stop()
         if said.rc == MQTTErrorCode.MQTT_ERR_NO_CONN:
             raise away
-        if said.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise OutputFailed(f"the broker {self._config.host} does not take it: {said.rc.name}")
-        said.wait_for_publish(self._config.timeout_seconds)
-        if not said.is_published():
-            raise OutputFailed(f"the broker {self._config.host} does not acknowledge")
+        raise OutputFailed(f"the broker {self._config.host} does not acknowledge")
 
     def _connected(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
