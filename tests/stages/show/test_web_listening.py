@@ -111,7 +111,7 @@ def test_where_no_more_files_may_be_open_who_comes_is_refused_and_it_is_said_onc
     assert status(port) == 200
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as stack:
-        waiting = [stack.enter_context(socket.socket()) for _ in range(3)]
+        waiting = [stack.enter_context(socket.socket()) for _ in range(10)]
         fill = os.open(os.devnull, os.O_RDONLY)
         stack.callback(os.close, fill)
         while fill < waiting[-1].fileno():  # no lower number is free then
@@ -119,10 +119,13 @@ def test_where_no_more_files_may_be_open_who_comes_is_refused_and_it_is_said_onc
             stack.callback(os.close, fill)
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
         resource.setrlimit(resource.RLIMIT_NOFILE, (fill + 1, limits[1]))
-        for connection in waiting:
-            connection.settimeout(10)
+        refused = 0
+        while refused < 3:  # the first may get the place of a file that was closed meanwhile
+            connection = waiting.pop()
+            connection.settimeout(2)
             connection.connect(("127.0.0.1", port))
-            assert is_closed(connection)
+            with suppress(TimeoutError):
+                refused += is_closed(connection)
     assert [record.message for record in caplog.records if record.levelname != "INFO"] == [
         "connections to the page are refused, as this process may open no more files: raise its limit"
     ]
