@@ -1,7 +1,7 @@
 """A relay at a pin of this machine, by gpiozero (BSD-3); tried with gpiozero's mock pins, not on hardware yet.
 
 The time for which a door is open is kept here: a pin whose process is killed may stay on until `shut`, or a restart of
-the process, switches it off. Only the kernel or a relay with a timer of its own are faster: see "Honest limits" in README.md.
+the process, switches it off. Only the kernel or a relay with a timer of its own are faster: see README.md.
 """
 
 from __future__ import annotations
