@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import Failed
 from pipeline.files import sync
+from stages.gallery.rows import write_ahead
 
 SCHEMA = 2
 BUSY_S = 10.0  # how long to wait for another writer
@@ -77,7 +78,7 @@ def connect(path: Path) -> sqlite3.Connection:
         rows.execute("PRAGMA secure_delete = ON")
         if not path.stat().st_size:
             rows.execute("PRAGMA auto_vacuum = FULL")
-        rows.execute("PRAGMA journal_mode = WAL")
+        write_ahead(rows)
         version: int = rows.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA:
             raise Failed(f"the events in {path} were written by a newer framewire: update this one")

@@ -72,7 +72,7 @@ class Rows:
                 rows.execute("PRAGMA secure_delete = ON")  # deleted rows become zeros ...
                 if not self.path.stat().st_size:
                     rows.execute("PRAGMA auto_vacuum = FULL")  # ... and no free page stays in the file
-                rows.execute("PRAGMA journal_mode = WAL")  # of a gallery of an older framewire, too
+                write_ahead(rows)  # of a gallery of an older framewire, too
                 with rows:
                     rows.execute(f"BEGIN {kind}")
                     yield rows
@@ -95,6 +95,19 @@ class Rows:
     def damaged(self, how: str) -> Failed:
         """What to say of a file that is not as it was left."""
         return Failed(f"the gallery {self.path} is damaged ({how}): put back a copy, or delete it and enroll again")
+
+
+def write_ahead(rows: sqlite3.Connection) -> None:
+    """Keep a write-ahead log. SQLite itself does not wait where several begin at once, as it does for a transaction."""
+    ends = time.monotonic() + BUSY_S
+    while True:
+        try:
+            rows.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                raise
+        time.sleep(0.01)
 
 
 def delete_person(rows: Connection, person: bytes) -> dict[str, int]:

@@ -9,9 +9,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from stages.events import clips, schema
 from stages.events.audit import audit
 from stages.events.ledger import Ledger
 from stages.events.records import Clip
+from stages.gallery.rows import write_ahead
 from tests.command import ROOT
 from tests.stages.events.conftest import Office
 
@@ -40,6 +42,20 @@ def test_several_start_a_ledger_at_once(places: Path) -> None:
     (_,) = (places / "keys").iterdir()
     with Ledger(places / "home", places / "keys").commit() as commit:
         assert commit.note("started") == 1
+
+
+def test_who_begins_a_write_ahead_log_waits_for_another_who_does(tmp_path: Path) -> None:
+    """SQLite says at once that the database is locked, whatever time-out it was given; here it was given none."""
+    path = tmp_path / "rows.sqlite"
+    with closing(sqlite3.connect(path, 0, 0, None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE rows(id INTEGER)")
+        other.execute("BEGIN IMMEDIATE")
+        ends = threading.Timer(0.2, other.execute, ("ROLLBACK",))
+        ends.start()
+        with closing(sqlite3.connect(path, 0, 0, None)) as rows:
+            write_ahead(rows)
+            assert rows.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        ends.join()
 
 
 @pytest.mark.parametrize("lacks", ["DROP TABLE faces", "ALTER TABLE presence DROP COLUMN was"])
