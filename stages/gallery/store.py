@@ -16,20 +16,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Failed
-from stages.gallery import faces
+from stages.gallery import faces, profiles
 from stages.gallery.database import Connection, Keys, database
 from stages.gallery.faces import Owner
 from stages.gallery.keyfile import ID_BYTES
-from stages.gallery.people import TAGS, Access, Person, Portrait, Profile, Template, checked_name
+from stages.gallery.people import TAGS, Access, Person, Portrait, Template, checked_name
 from stages.gallery.rows import delete_person
-from stages.gallery.sealing import Unreadable, seal, unseal
+from stages.gallery.sealing import Unreadable
 from stages.gate.rules import check
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Store:
                 templates[person].append(row)
         with self._whole():
             found = [
-                _person((id_, keys[id_]), sealed, templates[id_])
+                profiles.person((id_, keys[id_]), sealed, templates[id_])
                 for id_, sealed in people
                 if id_ in keys and not (marks and _mark(tags, id_) in marks)
             ]
@@ -103,7 +102,7 @@ class Store:
         with self._writing() as rows:
             found = self._find(rows, name) or self._new(rows, name)
             if access is not None:
-                _set_access(rows, found, name, access)
+                profiles.set_access(rows, found, name, access)
             pictures = [faces.keep_portrait(rows, found, portrait) for portrait in portraits] or [b""] * len(embeddings)
             for embedding, portrait in zip(embeddings, pictures, strict=True):
                 faces.keep_template(rows, found, model, embedding, portrait=portrait)
@@ -120,7 +119,7 @@ class Store:
         """Replace the rules for `name`. Raises Usage for some that cannot be."""
         check(access)
         with self._writing() as rows:
-            _set_access(rows, self._known(rows, name), name, access)
+            profiles.set_access(rows, self._known(rows, name), name, access)
 
     def rename(self, name: str, new: str) -> None:
         """Call `name` by another name. Raises Failed where somebody else has that one."""
@@ -129,8 +128,8 @@ class Store:
             if self._find(rows, new):
                 raise Failed(f"somebody called {new!r} is enrolled already: choose another name")
             (sealed,) = rows.execute("SELECT sealed FROM people WHERE id = ?", (person,)).fetchone()
-            access = _profile((person, key), sealed).access
-            change = (self._tag(rows, new), _sealed((person, key), new, access), person)
+            access = profiles.opened((person, key), sealed).access
+            change = (self._tag(rows, new), profiles.packed((person, key), new, access), person)
             rows.execute("UPDATE people SET tag = ?, sealed = ? WHERE id = ?", change)
 
     def portraits(self, name: str, *, negative: bool = False) -> dict[bytes, Portrait]:
@@ -236,7 +235,7 @@ class Store:
     def _new(self, rows: Connection, name: str) -> Owner:
         person = secrets.token_bytes(ID_BYTES)
         owner = person, self._database.keys(rows).new(person)
-        row = (person, self._tag(rows, name), _sealed(owner, name, Access()))
+        row = (person, self._tag(rows, name), profiles.packed(owner, name, Access()))
         rows.execute("INSERT INTO people VALUES (?, ?, ?)", row)
         return owner
 
@@ -283,27 +282,6 @@ def _any(rows: Connection) -> bool:
 def _mark(tags: bytes, person: bytes) -> bytes:
     """By what hosts know somebody who is forgotten: whoever does not have the id cannot tell whom."""
     return hmac.digest(tags, b"forgotten\0" + person, "sha256")
-
-
-def _person(owner: Owner, sealed: bytes, templates: Sequence[Sequence[Any]]) -> Person:
-    """Out of what a row of people has, and `templates` (id, model, sealed)."""
-    profile, kept = _profile(owner, sealed), faces.opened(owner, templates)
-    own, others = (tuple(one.template(of) for of, one in kept if one.negative is kind) for kind in (False, True))
-    return Person(owner[0], profile.name, profile.access, own, others)
-
-
-def _profile(owner: Owner, sealed: bytes) -> Profile:
-    person, key = owner
-    return msgspec.json.decode(unseal(key, sealed, b"people", person), type=Profile)
-
-
-def _sealed(owner: Owner, name: str, access: Access) -> bytes:
-    person, key = owner
-    return seal(key, Profile(name, access).pack(), b"people", person)
-
-
-def _set_access(rows: Connection, owner: Owner, name: str, access: Access) -> None:
-    rows.execute("UPDATE people SET sealed = ? WHERE id = ?", (_sealed(owner, name, access), owner[0]))
 
 
 def _nobody(name: str) -> Failed:

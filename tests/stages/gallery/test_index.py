@@ -112,7 +112,6 @@ def crowd(people: int, templates_each: int) -> tuple[list[Person], NDArray[np.fl
 
 
 def test_faiss_finds_whom_the_exact_index_finds() -> None:
-    pytest.importorskip("faiss")
     people, faces = crowd(15_000, 2)
     strangers = unit(np.random.default_rng(8).normal(size=(100, 128)))
     for queries in (faces, strangers):
@@ -125,7 +124,6 @@ def test_faiss_finds_whom_the_exact_index_finds() -> None:
 
 
 def test_faiss_heeds_negatives() -> None:
-    pytest.importorskip("faiss")
     people, faces = crowd(12_000, 1)
     people[0] = msgspec.structs.replace(people[0], negatives=templates(faces[:1]))
     exact, fast = Gallery(people, "m"), Gallery(people, "m", "faiss")
@@ -136,7 +134,6 @@ def test_faiss_heeds_negatives() -> None:
 
 
 def test_who_is_forgotten_is_not_in_the_index_of_faiss_either(tmp_path: Path) -> None:
-    pytest.importorskip("faiss")
     store = Store(tmp_path / "home", tmp_path / "keys")
     people, faces = crowd(12_000, 1)
     store.add("Crowd", "m", np.concatenate([one.templates[0].embedding[None] for one in people[1:]]))
