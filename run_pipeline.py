@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to finish: what follows takes a second
@@ -31,7 +30,7 @@ from pipeline.model import Provider
 from pipeline.supervise import Supervisor
 from pipeline.terminal import guarded
 from pipeline.view import Snapshot, View
-from pipeline.watch import Watch
+from pipeline.watch import follow, heard
 
 try:
     from stages.act.act import Act
@@ -140,12 +139,12 @@ def run(
     settings = _settings(config, provider, out, realtime, sources)
     graph = (fuse if fuse_ else spread if spread_ else list)(_graph(settings))
     log = _prepare(Path(settings.record.out), sources)
-    signals = _heard()
+    signals = heard()
     with (
         Supervisor(graph, sources, settings.by_stage(), settings.engine, log) as supervisor,
         View(Console(), quiet=as_json) as view,
     ):
-        last = _follow(supervisor, view, seconds, signals)
+        last = follow(supervisor, masked, view.show, seconds, signals)
     _report(settings.record, last, supervisor, as_json)
 
 
@@ -172,11 +171,11 @@ def gate(
     _shut(settings)  # before anything that may fail or take its time
     log = home() / "gate.log"
     log_to(log, "supervisor")
-    signals = _heard()
+    signals = heard()
     report = gate_commands.Announcer(settings, as_json)
     try:
         with Supervisor(GATE, sources, settings.by_stage(), settings.engine, log) as supervisor:
-            _follow(supervisor, report, seconds, signals)
+            follow(supervisor, masked, report.show, seconds, signals)
     finally:
         _shut(settings)
     report.end()
@@ -247,32 +246,6 @@ def _shut(settings: GateSettings) -> None:
         shut(settings.act.outputs)
     finally:
         os.close(lock)
-
-
-def _heard() -> list[int]:
-    """The signals to stop that come from now on: as soon as there is something to clean up."""
-    signals: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: signals.append(number))
-    return signals
-
-
-def _follow(
-    supervisor: Supervisor, view: View | gate_commands.Announcer, seconds: float | None, signals: Sequence[int]
-) -> Snapshot:
-    """Show the run until it ends; the first of the signals finishes it, a second one aborts it. The last numbers."""
-    watch = Watch(supervisor, masked)
-    ends = float("inf")
-    while supervisor.step(0.05):
-        if seconds is not None and ends == float("inf") and supervisor.is_under_way():
-            ends = time.monotonic() + seconds
-        if len(signals) > 1:
-            supervisor.abort()
-        elif signals or time.monotonic() > ends:
-            supervisor.finish()
-        view.show(watch.snapshot)
-    view.show(watch.snapshot, last=True)
-    return watch.snapshot()
 
 
 def _report(record: RecordConfig, last: Snapshot, run: Supervisor, as_json: bool) -> None:

@@ -1,12 +1,14 @@
-"""A run's numbers at one moment, read from its processes' pages and from /proc."""
+"""A run, followed to its end; its numbers at one moment, read from its processes' pages and from /proc."""
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from pipeline.child import Child
 from pipeline.metrics import Counter, Page, State, quantile
@@ -17,6 +19,42 @@ LATELY_S = 2.0  # the span that rates are taken over
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 QUANTILES = (0.5, 0.95, 0.99)
+
+
+class Shows(Protocol):
+    """What shows a run's numbers, and asks for them only as often as it does."""
+
+    def __call__(self, snapshot: Callable[[], Snapshot], /, *, last: bool = False) -> None:
+        """Show them; the `last` ones stay."""
+
+
+def heard() -> list[int]:
+    """The signals to stop that come from now on: as soon as there is something to clean up."""
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: signals.append(number))
+    return signals
+
+
+def follow(
+    run: Supervisor, shown: Callable[[str], str], show: Shows, seconds: float | None, signals: Sequence[int]
+) -> Snapshot:
+    """Show a run until it ends; the first of the signals finishes it, a second one aborts it. The last numbers.
+
+    It is finished `seconds` after all has loaded; `shown` is as in Watch.
+    """
+    watch = Watch(run, shown)
+    ends = float("inf")
+    while run.step(0.05):
+        if seconds is not None and ends == float("inf") and run.is_under_way():
+            ends = time.monotonic() + seconds
+        if len(signals) > 1:
+            run.abort()
+        elif signals or time.monotonic() > ends:
+            run.finish()
+        show(watch.snapshot)
+    show(watch.snapshot, last=True)
+    return watch.snapshot()
 
 
 class Watch:
