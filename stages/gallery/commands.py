@@ -189,7 +189,7 @@ def _rows(person: Person) -> list[Row]:
 
 def warn(store: Store) -> None:
     """Say what enrolling has changed for the gate: more people than its threshold was calibrated for."""
-    if text := warning(home(), store.people()):
+    if text := warning(home(), store.people):
         Console(stderr=True).print(Text(text), soft_wrap=True)
 
 

@@ -156,6 +156,7 @@ class LiveGallery:
         people = self._store.people()
         self.now = Gallery(people, self._model, self._index)
         self.rules: dict[str, tuple[str, Access]] = {person.id.hex(): (person.name, person.access) for person in people}
+        self.holders = {badge: person.id.hex() for person in reversed(people) for badge in person.access.badges}
         if self._remembers and (gone := self._store.forgotten(self._generation, self._remembers.owners())):
             self._remembers.erase(*gone)
         if self._reader:

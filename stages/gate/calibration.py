@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -96,12 +96,15 @@ def compared_with(photos: Sequence[int] | NDArray[np.intp], mode: Mode) -> int:
     return int(np.sum(photos) if mode == "1:N" else np.max(photos, initial=0))
 
 
-def warning(home: Path, people: Iterable[Person]) -> str:
-    """What to say to who has just enrolled one of `people`: a sentence where the photos have become too many; or ""."""
+def warning(home: Path, everybody: Callable[[], Iterable[Person]]) -> str:
+    """What to say to who has just enrolled somebody: a sentence where the photos have become too many; or "".
+
+    `everybody` who is enrolled is only asked for where something was calibrated, as that decrypts the whole gallery.
+    """
     found = load(home)
     if found is None:
         return ""
-    photos = [sum(template.model == found.model for template in person.templates) for person in people]
+    photos = [sum(template.model == found.model for template in person.templates) for person in everybody()]
     outgrown = found.outgrown(photos)
     return f"{outgrown}; until then a gate opens no real door" if outgrown else ""
 

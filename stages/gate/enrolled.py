@@ -42,6 +42,11 @@ class Enrolled:
         return self._gallery.rules if self._gallery else {}
 
     @property
+    def holders(self) -> Mapping[str, str]:
+        """Whose each badge (its HMAC) is, by id."""
+        return self._gallery.holders if self._gallery else {}
+
+    @property
     def faces(self) -> Gallery:
         """Everybody's faces."""
         assert self._gallery is not None

@@ -99,7 +99,7 @@ class Data:
             raise Failed(doubt)
         access = Access(watch=True) if given.watch else None
         photos_kept = store.add(name, enrol.identity, embeddings, portraits, access)
-        return Enrolled(name, photos_kept, calibration.warning(home(), store.people()))
+        return Enrolled(name, photos_kept, calibration.warning(home(), store.people))
 
     def look(self, pictures: Sequence[bytes]) -> Advice:
         """What somebody at a webcam should do before the last of `pictures` is as good as those before it."""
@@ -157,7 +157,7 @@ class Data:
         """Enroll the person of an export. Raises Failed and Usage."""
         with self._enrolling() as enrol:
             name, photos = taken_in(store := _store(), enrol, what, force=force)
-        return Enrolled(name, photos, calibration.warning(home(), store.people()))
+        return Enrolled(name, photos, calibration.warning(home(), store.people))
 
     def calibration(self) -> Calibration | None:
         """The numbers and the curve; None where nothing was calibrated."""
