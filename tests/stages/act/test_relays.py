@@ -308,7 +308,7 @@ def left_on(*_):
 import run_pipeline
 
 left_on()
-run_pipeline._follow = left_on
+run_pipeline.follow = left_on
 try:
     run_pipeline.app()
 finally:
@@ -348,7 +348,9 @@ def test_what_a_killed_gate_left_on_is_switched_off_before_all_else_and_in_the_e
 
 
 def test_a_gate_that_fails_switches_off_in_the_end(tmp_path: Path) -> None:
-    done = left_on(User(tmp_path), KILLED.replace("_follow = left_on", "_follow = lambda *_: left_on() or 1 / 0"))
+    fails = KILLED.replace("follow = left_on", "follow = lambda *_: left_on() or 1 / 0")
+    assert fails != KILLED
+    done = left_on(User(tmp_path), fails)
     assert "in the end False input" in done.stdout, done.stderr
 
 

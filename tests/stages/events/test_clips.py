@@ -117,7 +117,8 @@ def test_an_audit_finds_what_somebody_did_to_a_clip(office: Office, harm: str) -
     one, other = files(office)
     match harm:
         case "changed":
-            one.write_bytes(one.read_bytes()[:-1] + b"\0")
+            *rest, last = one.read_bytes()
+            one.write_bytes(bytes([*rest, last ^ 1]))
             told = f"the clip of row {first} was changed"
         case "deleted":
             one.unlink()
