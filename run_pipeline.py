@@ -40,9 +40,9 @@ try:
     from stages.crop import Crop, CropConfig
     from stages.detect import Detect, DetectConfig
     from stages.draw import Draw, DrawConfig
+    from stages.enrolment import management
+    from stages.enrolment.commands import enroll, forget, people
     from stages.events import schema
-    from stages.gallery import management
-    from stages.gallery.commands import enroll, forget, people
     from stages.gate import commands as gate_commands
     from stages.gate.gate import Gate
     from stages.gate.settings import GateSettings, completed

@@ -18,7 +18,7 @@ import pytest
 from pipeline.graph import Source
 from pipeline.supervise import Supervisor
 from run_pipeline import LIVE_VIEW_ON_GPU, Settings
-from stages.gallery.enrol import EnrolConfig
+from stages.enrolment.settings import EnrolmentSettings
 from stages.gate.settings import GateSettings
 from stages.record import RecordConfig
 from tests.command import GATE, ROOT, Done, User, alive, named, read_rows
@@ -502,7 +502,7 @@ def test_a_config_with_a_table_nobody_knows(user: User, wrong: Wrong, command: l
 
 def test_enrolment_takes_the_config_of_a_run() -> None:
     tables = {*Settings.__struct_fields__, *GateSettings.__struct_fields__}
-    assert set(EnrolConfig.__struct_fields__) == tables, "a table of one is known to the others"
+    assert set(EnrolmentSettings.__struct_fields__) == tables, "a table of one is known to the others"
 
 
 def test_not_enough_memory_for_the_ring(user: User, wrong: Wrong) -> None:

@@ -1,1 +1,1 @@
-"""Who is enrolled: the encrypted store, the index over it, enrolment from photos, and their commands."""
+"""Who is enrolled: the encrypted store, the index over it, and how a photo becomes a template."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import cv2
 import msgspec
@@ -18,14 +17,12 @@ from pipeline.config import Config
 from pipeline.errors import Failed, Usage
 from pipeline.frames import Overwritten
 from pipeline.types import Crops, Detections, Frame
-from stages.capture import CaptureConfig
 from stages.crop import TEMPLATES, Crop, CropConfig, cut
 from stages.detect import Detect, DetectConfig
 from stages.embed import Embedder
 from stages.gallery.guidance import Seen
 from stages.gallery.index import Gallery
 from stages.gallery.people import Person, Portrait
-from stages.gate.config import GateConfig
 from stages.match import MatchConfig
 from stages.nms import Nms, NmsConfig
 from stages.quality import pose, rate
@@ -43,24 +40,11 @@ ANIMATED = (b"GIF8", b"RIFF", b"\x89PNG")  # how files begin that may hold sever
 
 
 class EnrolConfig(Config, frozen=True):
-    """The tables of a config file that enrolment needs; those of other stages may stand beside them, unread."""
+    """The stages that a photo goes through."""
 
-    capture: CaptureConfig = CaptureConfig()
     detect: DetectConfig = DetectConfig()
     nms: NmsConfig = NmsConfig()
     match: MatchConfig = MatchConfig()
-    gate: GateConfig = GateConfig()
-    engine: dict[str, Any] | None = None
-    crop: dict[str, Any] | None = None
-    draw: dict[str, Any] | None = None
-    record: dict[str, Any] | None = None
-    source: tuple[str, ...] = ()
-    track: dict[str, Any] | None = None
-    pick: dict[str, Any] | None = None
-    liveness: dict[str, Any] | None = None
-    act: dict[str, Any] | None = None
-    clips: dict[str, Any] | None = None
-    show: dict[str, Any] | None = None
 
 
 class Enrol:

@@ -29,7 +29,7 @@ from stages.gallery.keyfile import ID_BYTES
 from stages.gallery.people import TAGS, Access, Person, Portrait, Template, checked_name
 from stages.gallery.rows import delete_person
 from stages.gallery.sealing import Unreadable
-from stages.gate.rules import check
+from stages.gallery.windows import check
 
 if TYPE_CHECKING:
     from stages.gallery.postgres.presence import Moves

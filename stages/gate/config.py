@@ -11,7 +11,7 @@ from msgspec import Meta
 from pipeline.config import DERIVED, Config
 from pipeline.errors import Usage
 from stages.events.retention import RetentionConfig
-from stages.gate.rules import Window, window
+from stages.gallery.windows import Window, window
 
 Name = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,40}$")]
 Mode = Literal["1:N", "1:1"]

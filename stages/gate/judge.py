@@ -11,9 +11,10 @@ import numpy as np
 
 from stages.events.records import Outcome
 from stages.gallery.people import Access
+from stages.gallery.windows import Window
 from stages.gate.config import ACTIVE, PASSIVE, DoorConfig, GateConfig
 from stages.gate.passage import NEEDED, Passage, Vote, is_recent, near
-from stages.gate.rules import Window, depends_on_time, refusal
+from stages.gate.rules import depends_on_time, refusal
 
 
 class Verdict(NamedTuple):

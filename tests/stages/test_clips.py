@@ -22,11 +22,11 @@ from stages.capture import Capture, CaptureConfig
 from stages.clips.clips import Clips, ClipsConfig, blur_out
 from stages.clips.film import blurred, muxed
 from stages.clips.memory import Memory
+from stages.enrolment.forgetting import forgotten
 from stages.events import clips
 from stages.events.audit import audit
 from stages.events.ledger import Ledger
 from stages.events.records import Sighting
-from stages.gallery.commands import forgotten
 from stages.gallery.store import Store
 from stages.mosaic import cover
 from tests.stages.clips import Rings, film, number

@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stages.enrolment.portable import Exported
 from stages.events.records import Event
-from stages.gallery.portable import Exported
 from stages.gate.calibration import Calibration
 from stages.gate.mistaken import Mistaken
 from stages.show.web import bodies

@@ -15,14 +15,15 @@ from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from stages.act.act import claim
 from stages.act.simulated import DoorState
+from stages.enrolment.commands import DIGITS
+from stages.enrolment.forgetting import forgotten
+from stages.enrolment.portable import Exported, exported, taken_in
 from stages.events import clips
 from stages.events.ledger import Ledger
 from stages.events.records import Event
-from stages.gallery.commands import DIGITS, forgotten
 from stages.gallery.enrol import Enrol, EnrolConfig, decoded
 from stages.gallery.guidance import SIDES, advice
 from stages.gallery.people import Access, Person, Portrait, checked_name
-from stages.gallery.portable import Exported, exported, taken_in
 from stages.gallery.poses import Poses
 from stages.gallery.store import Store
 from stages.gate import calibration

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.enrolment.forgetting import forgotten
 from stages.events.audit import audit
 from stages.events.retention import DAY_NS, RetentionConfig, retain
 from stages.events.snapshots import Noted
-from stages.gallery.commands import forgotten
 from stages.gallery.store import Store
 from tests.stages.events.conftest import BACK_TO_1, SNAPSHOT, Office
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Failed
 from pipeline.home import home, keys
-from stages.gallery.commands import forgotten
+from stages.enrolment.forgetting import forgotten
 from stages.gallery.keyfile import MAGIC
 from stages.gallery.store import Store
 

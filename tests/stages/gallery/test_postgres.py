@@ -26,7 +26,7 @@ from stages.gallery.postgres.readers import LOST_S
 from stages.gallery.store import Store
 from tests.command import ROOT
 from tests.postgres import PASSWORD, PostgresServer
-from tests.stages.gallery.test_management import call, store
+from tests.stages.enrolment.test_management import call, store
 
 FACE = np.eye(1, 16, dtype=np.float32)
 NEVER = 1 << 62

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.home import home, keys
+from stages.enrolment.forgetting import forgotten
 from stages.events import snapshots
 from stages.events.audit import audit
-from stages.gallery.commands import forgotten
 from stages.gallery.store import Store
 from tests.stages.gate.door import Door, reader
 from tests.stages.gate.scene import Seen, embedding

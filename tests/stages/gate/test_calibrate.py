@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from stages.detect import DetectConfig
-from stages.gallery.commands import enroll
+from stages.enrolment.commands import enroll
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.store import Store
 from stages.gate import calibration

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.errors import Usage
 from stages.gallery.store import Access
-from stages.gate.rules import Refusal, depends_on_time, refusal, window
+from stages.gallery.windows import window
+from stages.gate.rules import Refusal, depends_on_time, refusal
 
 BERLIN = ZoneInfo("Europe/Berlin")
 STAFF = {"staff": (window("Mon-Fri 07:00-19:00"),)}

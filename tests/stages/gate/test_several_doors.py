@@ -15,10 +15,10 @@ import pytest
 from pipeline.errors import Failed
 from pipeline.home import home, keys
 from stages.clips.clips import Clips, ClipsConfig
+from stages.enrolment.forgetting import forgotten
 from stages.events import clips, snapshots
 from stages.events.audit import audit
 from stages.events.records import Clip, Face, Sighting
-from stages.gallery.commands import forgotten
 from stages.gallery.database import ROWS
 from stages.gallery.master import master_path
 from stages.gallery.postgres.address import parsed
@@ -61,7 +61,7 @@ def test_a_gate_erases_whom_another_host_forgets_before_forget_ends(
     assert noted_of(ada) == noted_of(bob) == [1, 1, 1]
     done: list[tuple[list[str], list[str]]] = []
     with monkeypatch.context() as host:
-        host.setattr("stages.gallery.commands.home", lambda: tmp_path / "other")
+        host.setattr("stages.enrolment.forgetting.home", lambda: tmp_path / "other")
         command = threading.Thread(target=lambda: done.append(forgotten(Store(home(), keys()), "Ada")))
         command.start()
         while command.is_alive():

@@ -10,9 +10,9 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from pipeline.home import home, keys
+from stages.enrolment.forgetting import forgotten
 from stages.events.ledger import Ledger
 from stages.events.records import Housekeeping
-from stages.gallery.commands import forgotten
 from stages.gallery.store import Store
 from tests.stages.events.conftest import decision
 from tests.stages.gate.scene import embedding

@@ -16,11 +16,11 @@ import pytest
 
 from pipeline.errors import Failed
 from pipeline.home import home, keys
+from stages.enrolment.forgetting import forgotten
 from stages.events import clips, snapshots
 from stages.events.audit import audit
 from stages.events.ledger import Ledger
 from stages.events.records import Clip, Face, Sighting
-from stages.gallery.commands import forgotten
 from stages.gallery.index import LiveGallery
 from stages.gallery.store import Store
 from tests.command import ROOT
@@ -34,7 +34,7 @@ BOX = (20.0, 20.0, 60.0, 60.0)
 KILLED = """
 import os, pkgutil, signal, sys
 from pipeline.home import home, keys
-from stages.gallery.commands import forgotten
+from stages.enrolment.forgetting import forgotten
 from stages.gallery.store import Store
 where, name, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
 owner = pkgutil.resolve_name(where)
@@ -93,11 +93,11 @@ def content() -> bytes:
         ("stages.events.commit:Commit", "cover", 1),
         ("stages.events.commit:Commit", "keep_clip", 1),
         ("stages.events.clips", "put", 1),
-        ("stages.gallery.commands", "blur_out", 1),
+        ("stages.enrolment.forgetting", "blur_out", 1),
         ("stages.gallery.files:Files", "mark", 1),
         ("stages.gallery.store:Store", "disown", 1),
         ("stages.gallery.files:Files", "wait_for", 1),
-        ("stages.gallery.commands", "blur_out", 2),
+        ("stages.enrolment.forgetting", "blur_out", 2),
         ("stages.gallery.keyfile:Keys", "destroy", 3),  # that of the gallery
         ("stages.gallery.store", "delete_person", 1),
     ],

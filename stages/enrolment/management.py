@@ -20,12 +20,13 @@ from rich.text import Text
 from pipeline.errors import Failed, Usage
 from pipeline.files import sync
 from pipeline.home import home, keys
-from stages.gallery.commands import ConfigFile, settings_of, store_of, warn
+from stages.enrolment.commands import warn
+from stages.enrolment.portable import Exported, exported, taken_in
+from stages.enrolment.settings import ConfigFile, settings_of, store_of
 from stages.gallery.enrol import Enrol
 from stages.gallery.keyfile import Keys
 from stages.gallery.master import Master, make_master, master_path
 from stages.gallery.people import Access
-from stages.gallery.portable import Exported, exported, taken_in
 from stages.gallery.store import Store, checked_name
 from stages.sources.images import is_image
 

@@ -19,11 +19,11 @@ from typer.testing import CliRunner, Result
 
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
+from stages.enrolment import management
+from stages.enrolment.commands import enroll, forget, people
 from stages.events import clips
 from stages.events.ledger import Ledger
 from stages.events.records import Clip, Face, Sighting
-from stages.gallery import management
-from stages.gallery.commands import enroll, forget, people
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.master import Master, master_path
 from stages.gallery.people import Access

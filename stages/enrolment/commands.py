@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated
@@ -15,22 +13,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import config as toml
 from pipeline.errors import Failed, Usage
-from pipeline.home import home, keys
+from pipeline.home import home
 from stages.capture import from_environment
-from stages.clips.clips import blur_out
-from stages.events import clips, snapshots
-from stages.events.ledger import Ledger
+from stages.enrolment.forgetting import forgotten
+from stages.enrolment.settings import ConfigFile, settings_of, store_of
 from stages.gallery.camera import Sitting
-from stages.gallery.enrol import Enrol, EnrolConfig
-from stages.gallery.store import Access, Forgotten, Person, Store, checked_name
+from stages.gallery.enrol import Enrol
+from stages.gallery.store import Access, Person, Store, checked_name
 from stages.gate.calibration import warning
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="The TOML file that `run` is given too.")]
 Name = Annotated[str, typer.Argument(help="Whom the photos show, as it shall stand in the picture.")]
 CAMERA_HELP = "In place of photos: camera index, rtsp/http address, or a file. [default: $FRAMEWIRE_SOURCE]"
-FOLLOW_S = 30.0  # how long `forget` waits for running pipelines
 DIGITS = 12  # of a model's identity, as the table shows it
 
 
@@ -118,60 +112,6 @@ def forget(name: Annotated[str, typer.Argument(help="Whom to forget.")], config:
         raise typer.Exit(1)
 
 
-def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
-    """Destroy all that is kept of a person: the receipt, and what of it is not done yet. Raises Failed.
-
-    The events first, before running processes erase what they have noted, so that all are counted; and once more when
-    no process is left that could have written another. The key goes last: until then the name can be said again after a
-    crash. Those forgotten before, of whom something was left, are erased, too.
-    """
-    known = [one.id for one in store.people() if one.name == name]
-    ledger = Ledger(home(), keys()) if (home() / "gate.sqlite").exists() else None
-    copies: list[Path] = []
-    counts = Counter(events=0, blurred=0, covered=0, removed=0)
-    if ledger:
-        copies = ledger.remove_copies()
-        for one in (*known, *store.forgotten(-1, ledger.owners())):
-            counts.update(_erased(ledger, one))
-    person = store.disown(name)
-    late = store.wait_for(store.generation(), FOLLOW_S)
-    if ledger:
-        counts.update(_erased(ledger, person))
-        ledger.close()
-    gone = store.forget(name)
-    gone = gone._replace(counts=gone.counts | counts, copies=[*copies, *gone.copies])
-    return receipt(name, gone, late, store.beyond), [*gone.left, *late]
-
-
-def _erased(ledger: Ledger, person: bytes) -> dict[str, int]:
-    """Erase somebody's events and cover their face in the clips and snapshots of others; how many."""
-    events = len(ledger.erase(person))
-    covered, without = snapshots.blur_out(ledger, person)
-    blurred, removed = blur_out(ledger, person)
-    clips.sweep(ledger)  # a crash may have come between the row of a clip that was blurred and the file from before
-    return {"events": events, "blurred": blurred, "covered": covered, "removed": without + removed}
-
-
-def receipt(name: str, gone: Forgotten, late: list[str], beyond: Sequence[str]) -> list[str]:
-    """What was destroyed, and what is out of reach; `late` are the processes that still know the person."""
-    counts = gone.counts
-    return [
-        f"{name} is forgotten at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        f"destroyed: the data key, {counts['templates']} templates, {counts['portraits']} portraits; "
-        f"{counts['events']} events of the gate, with snapshots and clips, are erased and marked so in its log; "
-        f"in {counts['blurred']} clips and {counts['covered']} snapshots of others the face is covered, "
-        f"and {counts['removed']} were removed",
-        *(f"removed, a copy of everybody from before an update: {path}" for path in gone.copies),
-        *(f"NOT YET: {sentence}" for sentence in gone.left),
-        *(f"NOT YET: {who} still has the old gallery in memory: stop it" for who in late),
-        *([] if late else ["in memory: no running process holds this person any more"]),
-        f"out of reach: {', '.join(beyond)}, exports made of this person, notifications that were sent, "
-        "what `gate` printed with names (on a terminal, or with --json), results of `run` (NAME.jsonl and NAME.mp4 "
-        "in its --out), faces of this person that were kept as not another's (`gate wrong`), and clips and snapshots "
-        "of others in which this person was not recognized (see gate.retention)",
-    ]
-
-
 class Row(msgspec.Struct, frozen=True):
     """What `people` tells of a person and one model."""
 
@@ -191,13 +131,3 @@ def warn(store: Store) -> None:
     """Say what enrolling has changed for the gate: more people than its threshold was calibrated for."""
     if text := warning(home(), store.people):
         Console(stderr=True).print(Text(text), soft_wrap=True)
-
-
-def settings_of(path: Path | None) -> EnrolConfig:
-    """What the config file says of enrolment. Raises Usage."""
-    return toml.load(path, EnrolConfig) if path else EnrolConfig()
-
-
-def store_of(settings: EnrolConfig) -> Store:
-    """The gallery that the config names, or the user's."""
-    return Store(Path(settings.match.gallery) if settings.match.gallery else home(), keys())

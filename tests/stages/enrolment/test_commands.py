@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from pipeline.errors import Failed, Usage
-from stages.gallery.commands import enroll, forget, people
+from stages.enrolment.commands import enroll, forget, people
 from stages.gallery.store import Store
 
 SAMPLE = next((Path(__file__).parents[3] / "samples" / "enrol").glob("*.jpg"))
