@@ -220,8 +220,13 @@ class _Door:
 
 
 def _answer(scores: list[float]) -> float | None:
+    """The highest threshold with which the gate, which asks after each face, would at some time have said: live.
+
+    See stages.gate.judge.is_live: the median of the faces so far, and the newest by itself.
+    """
     told = [score for score in scores if not isnan(score)]
-    return median(told) if len(told) >= NEEDED else None
+    after = range(NEEDED, len(told) + 1)
+    return max((min(median(told[:count]), told[count - 1]) for count in after), default=None)
 
 
 class _Screen:

@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 from pipeline.errors import Failed, Usage
 from pipeline.registry import SHIPPED
-from stages.gate.pad import bounds, evaluate, evaluate_pad
+from stages.gate.pad import _answer, bounds, evaluate, evaluate_pad
 from stages.gate.settings import GateSettings
 from tests.pipeline.tiny_onnx import FLOAT, tiny
+from tests.stages.gate.door import Door
 from tests.stages.seeing import SAMPLES
 
 PHOTO = SAMPLES / "enrol" / "Eileen Collins.jpg"
@@ -153,3 +154,26 @@ def test_a_file_that_cannot_be_read_is_named(folder: Path, brightness: Path, nam
     (folder / "print" / name).write_bytes(content)
     with pytest.raises(Failed, match=name):
         evaluate(folder, settings(brightness))
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.15, 0.25, 0.5])
+@pytest.mark.parametrize(
+    ("scores", "answer"),
+    [
+        ([0.9, 0.9, 0.1, 0.1, 0.1, 0.1], 0.9),  # a door would have opened at the second face
+        ([0.1, 0.1, 0.9, 0.9, 0.9, 0.1], 0.9),
+        ([0.9, 0.1, 0.1, 0.1], 0.1),
+        ([0.1, 0.3, 0.2], 0.2),
+        ([0.9], None),
+    ],
+)
+def test_a_presentation_is_judged_as_the_gate_does_after_each_face(
+    places: Path, scores: list[float], answer: float | None, threshold: float
+) -> None:
+    assert _answer(scores) == (answer if answer is None else pytest.approx(answer))
+    door = Door(liveness="passive")
+    door.camera.live_threshold = threshold
+    for score in scores:
+        door.gate(door.camera(door.seen("Ada", 0.8, live=score)))
+    assert (door.ordered() > 0) == (answer is not None and answer >= threshold)
+    door.gate.close()
