@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from pipeline.config import Config
+from pipeline.config import DERIVED, Config
 from pipeline.copying import Copier
 from pipeline.frames import Mark, RingWriter
 from pipeline.graph import Source
@@ -36,6 +36,7 @@ class CaptureConfig(Config, frozen=True):
     repeat_seconds: Annotated[float, Meta(ge=0)] = 0.0
     threads: Annotated[int, Meta(ge=1, le=64)] = 1  # of the decoder
     options: dict[str, str] = field(default_factory=dict)  # ffmpeg's, for live sources; see stages/sources/address.py
+    prompt: Annotated[bool, DERIVED] = False  # who decides by the pictures needs them as they are taken
 
 
 class Capture:
@@ -108,7 +109,7 @@ def reader(
     check_options(config.options)
     path = Path(source.address)
     if source.live:
-        return Live(source.address, config.options, config.threads, after, packets)
+        return Live(source.address, config.options, config.threads, after, packets, prompt=config.prompt)
     if path.is_dir() or is_image(path):
         return Images(path, after)
     if config.realtime and config.repeat_seconds:

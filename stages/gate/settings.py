@@ -65,7 +65,7 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
     given.show.check()
     changed = replace(
         given,
-        capture=replace(given.capture, realtime=True),
+        capture=replace(given.capture, realtime=True, prompt=True),
         pick=replace(given.pick, turns=gate.liveness in ACTIVE),
         match=replace(given.match, threshold=threshold),
         gate=replace(

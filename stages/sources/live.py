@@ -49,9 +49,18 @@ class Live:
     """Pictures as they come. Only the first connection of a run may fail; later ones are tried again for ever."""
 
     def __init__(
-        self, address: str, options: Mapping[str, str], threads: int, after: Mark | None, packets: Packets | None = None
+        self,
+        address: str,
+        options: Mapping[str, str],
+        threads: int,
+        after: Mark | None,
+        packets: Packets | None = None,
+        *,
+        prompt: bool = False,
     ) -> None:
+        """`prompt`: Failed for a stream whose pictures are some seconds old by the way that it is sent."""
         self.state: State = "connecting"
+        self._prompt = prompt
         self._address = address
         self._options = options
         self._threads = threads
@@ -147,6 +156,11 @@ class Live:
 
     def _follow(self, container: InputContainer, stream: VideoStream) -> bool:
         paced = _comes_in_pieces(container)
+        if self._prompt and paced and container.duration is None:
+            raise Failed(
+                f"{masked(self._address)} comes in pieces, each some seconds old before it is sent, and nothing tells "
+                "how old: give the camera's RTSP address"
+            )
         self._clock.reconnect()
         self._backlog = None if paced else Backlog()
         self._lateness = Lateness() if not paced and self._tells_times(container) else None

@@ -233,6 +233,17 @@ def test_a_recording_over_http_runs_at_its_own_speed_and_ends(
     assert last.captured_ns - first.captured_ns >= last.pts_ns - first.pts_ns
 
 
+def test_who_decides_by_the_pictures_takes_no_stream_that_comes_in_pieces(
+    tmp_path: Path, web: str, live: Callable[..., Capture]
+) -> None:
+    playlist = tmp_path / "clip.m3u8"
+    with av.open(str(playlist), "w", format="hls", options={"hls_time": "1", "hls_list_size": "0"}) as out:
+        remux(film(tmp_path / "source.mp4", frames=60), out)
+    playlist.write_text(playlist.read_text().replace("#EXT-X-ENDLIST", ""))  # it goes on
+    assert "give the camera's RTSP address" in refused(live(f"{web}/clip.m3u8", prompt=True))
+    assert until(iter(live(f"{web}/clip.m3u8")), bool)
+
+
 def remux(path: Path, out: av.container.OutputContainer) -> None:
     with av.open(str(path)) as container:
         stream = out.add_stream_from_template(container.streams.video[0])
