@@ -13,7 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stages.events.chain import Row, link, order_bytes, signed
-from stages.events.records import Command, Decision, Face, Housekeeping, Kept, Order
+from stages.events.records import Command, Decision, Face, Housekeeping, Kept, Order, Since
 from stages.gallery.keyfile import Keys
 from stages.gallery.sealing import seal
 
@@ -24,8 +24,9 @@ GIVEN = (
 )
 
 MOVE = (
-    "INSERT INTO presence(person, inside, at_ns, seq) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET was = inside,"
-    " inside = excluded.inside, at_ns = max(excluded.at_ns, at_ns + 1), seq = excluded.seq, given = 0"
+    "INSERT INTO presence(person, inside, at_ns, seq, since) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+    " was = inside, was_since = since, inside = excluded.inside, since = excluded.since,"
+    " at_ns = max(excluded.at_ns, at_ns + 1), seq = excluded.seq, given = 0"
 )
 
 
@@ -205,7 +206,7 @@ class Commit:
         if state != "done":
             self.note("command", door=command.door, decision=command.seq, state=state, detail=detail)
         if state in ("failed", "expired"):
-            query = "UPDATE presence SET inside = was, at_ns = at_ns + 1, given = 0 WHERE seq = ?"
+            query = "UPDATE presence SET inside = was, since = was_since, at_ns = at_ns + 1, given = 0 WHERE seq = ?"
             self._rows.execute(query, (command.seq,))
 
     def claim(self, door: str, badge: str, expires_ns: int) -> None:
@@ -225,7 +226,8 @@ class Commit:
 
         It counts as later than what was known, whatever the clocks of this host and the others say.
         """
-        self._rows.execute(MOVE, (bytes.fromhex(person), inside, at_ns, seq))
+        since = msgspec.msgpack.encode(Since(at_ns, self._boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME)))
+        self._rows.execute(MOVE, (bytes.fromhex(person), inside, at_ns, seq, since))
 
     def erase(self, owners: Sequence[bytes]) -> list[int]:
         """Delete what belongs to some owners, and say in the chain which rows; these. Their keys go afterwards."""

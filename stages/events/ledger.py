@@ -21,7 +21,7 @@ from pipeline.errors import Failed, Usage
 from stages.events import schema
 from stages.events.chain import Row
 from stages.events.commit import Commit
-from stages.events.records import Decision, Event, Head, Kept, Kind
+from stages.events.records import Decision, Event, Head, Kept, Kind, Since
 from stages.gallery.keyfile import Keys
 from stages.gallery.master import Master
 from stages.gallery.rows import Rows
@@ -37,7 +37,7 @@ NAMED = (  # outside of what keys seal; whoever is not recognized yet is x''
 )
 TAKEN = (
     "INSERT INTO presence(person, inside, at_ns, given) VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE"
-    " SET inside = excluded.inside, at_ns = excluded.at_ns, seq = NULL"
+    " SET inside = excluded.inside, at_ns = excluded.at_ns, since = x'', seq = NULL"
     " WHERE given AND (inside, at_ns) != (excluded.inside, excluded.at_ns)"
 )
 
@@ -179,6 +179,19 @@ class Ledger:
         """Whether somebody (by id) came in last, and when by the wall clock; None where they have done neither."""
         row = self.one("SELECT inside, at_ns FROM presence WHERE person = ?", (bytes.fromhex(person),))
         return (bool(row[0]), row[1]) if row else None
+
+    def stayed_ns(self, person: str) -> int | None:
+        """How long ago somebody (by id) came in or went out, ns; None where they have done neither.
+
+        By the clock of this boot, if it was in it and seen here: the one on the wall may have been set meanwhile.
+        """
+        row = self.one("SELECT at_ns, since FROM presence WHERE person = ?", (bytes.fromhex(person),))
+        if row is None:
+            return None
+        since = msgspec.msgpack.decode(row[1], type=Since) if row[1] else Since(row[0], "", 0)
+        if since.boot == self.boot:
+            return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - since.boot_ns
+        return time.time_ns() - since.at_ns
 
     def own_moves(self) -> list[tuple[bytes, bool, int]]:
         """Who was let in or out here (id, in, wall time in ns) of what the other hosts were not given yet."""

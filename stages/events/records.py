@@ -48,6 +48,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     track: int | None = None  # whose face in the snapshot it is about; None where that is not known
 
 
+class Since(msgspec.Struct, frozen=True, array_like=True):
+    """When somebody came in or went out."""
+
+    at_ns: int  # wall clock, ns since the epoch
+    boot: str  # in which the host was then
+    boot_ns: int  # since that
+
+
 class Order(msgspec.Struct, frozen=True):
     """That a door shall open; becomes a command with the decision that it belongs to."""
 

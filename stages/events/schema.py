@@ -52,6 +52,9 @@ SINCE_2 = (
     "ALTER TABLE presence ADD COLUMN seq INTEGER",
     # what was known before that decision
     "ALTER TABLE presence ADD COLUMN was INTEGER NOT NULL DEFAULT 0",
+    # when they came in or went out, as `Since`; empty where only `at_ns` tells. And what was known before that decision
+    "ALTER TABLE presence ADD COLUMN since BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE presence ADD COLUMN was_since BLOB NOT NULL DEFAULT x''",
     # who stands where in whose snapshot; person: empty in one row of each face, for who is recognized later
     "CREATE TABLE faces(seq INTEGER NOT NULL, track INTEGER NOT NULL, person BLOB NOT NULL, box BLOB NOT NULL,"
     " PRIMARY KEY(seq, track, person)) STRICT, WITHOUT ROWID",
