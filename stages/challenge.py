@@ -43,9 +43,12 @@ class Challenge:
     begins again; `track` is whose it is now, and in the end who passed.
     """
 
-    def __init__(self, now_ns: int, seconds: float) -> None:
-        """Asked at `now_ns`, by any clock that only rises and all calls go by; `seconds` are given for it."""
-        self.side: Side = secrets.choice(SIDES)
+    def __init__(self, now_ns: int, seconds: float, side: Side | None = None) -> None:
+        """Asked at `now_ns`, by any clock that only rises and all calls go by; `seconds` are given for it.
+
+        `side`: that another camera has asked for already.
+        """
+        self.side: Side = side if side else secrets.choice(SIDES)
         self.state: State = "waiting"
         self.reason: Literal["", "late", "other-side"] = ""
         self.track = -1

@@ -35,7 +35,7 @@ class PickConfig(Config, frozen=True):
 
     align: Align = "dlib"  # how the embedder's faces were aligned; its file says so
     min_face: Annotated[int, Meta(ge=1)] = 48  # pixels, shorter side
-    most: Annotated[int, Meta(ge=1, le=100)] = 8  # faces of a passage that vote on who it is
+    most: Annotated[int, Meta(ge=2, le=100)] = 8  # faces of a passage that vote on who it is: two have to agree
     # Quality, 0..1. In samples/gate.mp4 dlib_face's cosine to the enrolment photo is 0.87 on average over the faces
     # from 0.2 on, and 0.62 over those below. What stays below: profiles, blur, small faces with another fault.
     floor: Annotated[float, Meta(ge=0, le=1)] = 0.2

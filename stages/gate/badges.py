@@ -11,12 +11,21 @@ from stages.gate.enrolled import Enrolled
 from stages.gate.passage import BADGES, Passage
 
 
-def claim(passage: Passage, enrolled: Enrolled) -> Passage | None:
-    """A passage with all its votes on the holder of its badge; None where there is no holder, or nothing to compare."""
+def claim(passage: Passage, enrolled: Enrolled, most: int) -> Passage | None:
+    """A passage with its votes on the holder of its badge; None where there is no holder, or nothing to compare.
+
+    `most` faces of a passage are compared with each holder, however often the badge is shown.
+    """
     holder = whose(passage.badge, enrolled)
-    if holder not in enrolled.rules or not passage.votes:
+    tried = passage.holders.get(holder)
+    if tried is None or holder not in enrolled.rules:
         return None
-    seen = [*passage.votes, passage.newest or passage.votes[-1]]
+    fresh = [vote.captured_ns for vote in passage.votes if vote.captured_ns not in tried]
+    tried += fresh[: max(0, most - len(tried))]
+    compared = [vote for vote in passage.votes if vote.captured_ns in tried]
+    if not compared:
+        return None
+    seen = [*compared, passage.newest or compared[-1]]
     likeness = enrolled.faces.similarity(holder, np.stack([vote.face for vote in seen]))
     *votes, newest = [
         msgspec.structs.replace(vote, person=holder, similarity=None if math.isnan(near) else near)

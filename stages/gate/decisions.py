@@ -17,7 +17,7 @@ from stages.gate.config import DoorConfig, GateConfig
 from stages.gate.enrolled import Enrolled
 from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, barred, judge, passback, watched
 from stages.gate.pairs import Pairs
-from stages.gate.passage import NEEDED, Passage
+from stages.gate.passage import NEEDED, Passage, near
 from stages.gate.passages import Passages
 from stages.gate.turns import Turns
 
@@ -55,11 +55,12 @@ class Decisions:
         if passage is None or door is None:
             return ""
         if passage.decided:
-            self._pairs.seen(door.name, passage.person)
+            if (seen := passage.newest) and seen.person == passage.person and near(seen, self._enrolled.threshold):
+                self._pairs.seen(door.name, passage.person, seen.captured_ns)
             return passage.said
         self._turns.see(passage, faces, row, track)
         if self._config.mode == "1:1":
-            self._see_badge(passage, door, faces.frame.captured_ns, now)
+            self._see_badge(passage, door, now)
         found = self._found(passage, faces.frame.captured_ns)
         rule = self._enrolled.rules.get(found.person) if found else None
         if found is None or rule is None:
@@ -69,18 +70,18 @@ class Decisions:
             passage.decided, passage.person, passage.said = True, found.person, other.said
             self.forget(passage)
             return passage.said
-        around = self._surroundings(passage, door, found.person)
+        around = self._surroundings(passage, door, found)
         verdict = judge(found, *rule, self._config, self._groups, around)
         if verdict == "live?":
             refused = Verdict("refused", "not-live", f"a face like {rule[0]}'s was not found to be live")
             return self._wait(passage, door, now, "look at the camera", refused)
         if verdict == "turn?":
-            passage.said = self._turns.ask(passage, found)
+            passage.said = self._turns.ask(passage, door.name, found)
             return passage.said
         age_ms = (time.monotonic_ns() - found.newest_ns) / 1e6
-        if verdict.outcome == "opened" and age_ms > self._config.deadline_ms:
+        if verdict.outcome in ("opened", "held") and age_ms > self._config.deadline_ms:
             self._late[passage.id] = found
-            return ""  # too old to open anything; the next face that is compared may be in time
+            return ""  # too old to let anybody in; the next face that is compared may be in time
         return self._decide(passage, door, verdict, found, age_ms)
 
     def settle(self, passage: Passage) -> None:
@@ -113,15 +114,15 @@ class Decisions:
         self._late.pop(passage.id, None)
         self._turns.forget(passage)
 
-    def _see_badge(self, passage: Passage, door: DoorConfig, captured_ns: int, now: int) -> None:
+    def _see_badge(self, passage: Passage, door: DoorConfig, now: int) -> None:
         """Which badge counts for a passage, and whom that compares its faces with."""
         shown = self._ledger.claimed(door.name, now) or ""
         badge = shown if counts(shown, passage, self._enrolled) else ""
         if badge != passage.badge:
             passage.badge, passage.badge_ns = badge, now
         holder = whose(badge, self._enrolled)
-        if badge and holder not in passage.holders and len(passage.recent(captured_ns)) >= NEEDED:
-            passage.holders.append(holder)
+        if badge and holder not in passage.holders and len(passage.recent(time.monotonic_ns())) >= NEEDED:
+            passage.holders[holder] = []
 
     def _found(self, passage: Passage, captured_ns: int) -> Accepted | None:
         """Whom the votes are for: 1:N whoever is nearest, 1:1 the holder of the badge that was shown.
@@ -131,7 +132,7 @@ class Decisions:
         nearest = accepted(passage, self._enrolled.threshold, captured_ns)
         if self._config.mode == "1:N" or (nearest and self._enrolled.watched(nearest.person)):
             return nearest
-        claimed = claim(passage, self._enrolled)
+        claimed = claim(passage, self._enrolled, self._config.most)
         return accepted(claimed, self._enrolled.threshold, captured_ns) if claimed else None
 
     def _elsewhere(self, passage: Passage, door: DoorConfig, person: str) -> Passage | None:
@@ -171,29 +172,41 @@ class Decisions:
         passage.snapshot, passage.faces = self._bystanders.shown(passage, self._enrolled.rules)
         decision = self._decision(passage, door, verdict, found, age_ms)
         opens = verdict.outcome == "opened"
-        companion = self._companion(door, found.person) if found and door.two_person_seconds else ""
+        companion = self._companion(door, found) if found and door.two_person_seconds else ""
         fails, badge = verdict is NOT_THE_HOLDER, passage.badge
         if fails:
             passage.failed.append(badge)
             passage.badge = ""
-        passage.decided = not fails or passage.over
+        passage.decided, passage.settled = not fails or passage.over, passage.settled or verdict.reason == "late"
         passage.person, passage.said = decision.person, SAID[verdict.outcome]
+        same = [] if passage.settled or not found else self._same(passage, door)
         orders = [Order(door.name, door.seconds, COMMAND_NS)] if opens else []
         with self._ledger.commit() as commit:
             seq = commit.decide(decision, passage.snapshot, self._config.notify, orders, passage.faces)
-            commit.keep(passage.kept(wall_ns(), self._ledger.boot))
-            passage.stored_ns = passage.seen_ns
+            for one in (passage, *same):
+                commit.keep(one.kept(wall_ns(), self._ledger.boot))
+                one.stored_ns = one.seen_ns
             if opens and found:
                 for person in filter(None, (found.person, companion)):
                     commit.move(person, door.direction == "in", decision.at_ns, seq)
-            if found or (fails and self._alone(passage, door)):  # who passes by uses up nobody else's badge
+            its = found.person == whose(badge, self._enrolled) if found else fails and self._alone(passage, door)
+            if its:  # who passes by uses up nobody else's badge
                 commit.spend(door.name, badge)
-        if verdict.outcome == "held":
-            self._pairs.held(door.name, decision.person)
+        if verdict.outcome == "held" and found:
+            self._pairs.held(door.name, found.person, found.newest_ns)
         elif opens:
             self._pairs.opened(door.name)
-        self.forget(passage)
+        for one in (passage, *same):
+            self.forget(one)
         return passage.said
+
+    def _same(self, passage: Passage, door: DoorConfig) -> list[Passage]:
+        """The person's passages before other cameras of the door, for which the decision counts as well."""
+        there = [one for one in self._passages.open if one.camera != passage.camera and door.has(one.camera)]
+        same = [one for one in there if not one.decided and one.leader(self._enrolled.threshold) == passage.person]
+        for one in same:
+            one.decided, one.person, one.said = True, passage.person, passage.said
+        return same
 
     def _alone(self, passage: Passage, door: DoorConfig) -> bool:
         """Whether nobody else who waits for a decision stands at the door."""
@@ -230,31 +243,31 @@ class Decisions:
             track=own_track(passage),
         )
 
-    def _surroundings(self, passage: Passage, door: DoorConfig, person: str) -> Surroundings:
+    def _surroundings(self, passage: Passage, door: DoorConfig, found: Accepted) -> Surroundings:
         return Surroundings(
             door=door,
             calibrated=not self._enrolled.objection,
             moment=self._clock.moment(),
             clock_believed=self._clock.believed(),
             live_threshold=self._enrolled.live_threshold,
-            presence=self._presence(door, person),
-            companion=self._companion(door, person),
+            presence=self._presence(door, found.person),
+            companion=self._companion(door, found),
             turned_ns=self._turns.passed_ns(passage),
             turn_failed=self._turns.failed(passage),
         )
 
-    def _companion(self, door: DoorConfig, person: str) -> str:
-        """Who waits for `person` as their second, and might come in at this moment, too."""
+    def _companion(self, door: DoorConfig, found: Accepted) -> str:
+        """Who waits for a second person, and might come in at this moment, too."""
 
         def may(other: str) -> bool:
             rule = self._enrolled.rules.get(other)
             return rule is not None and self._barred(door, other, *rule) is None
 
-        return self._pairs.companion(door.name, door.two_person_seconds, person, may)
+        return self._pairs.companion(door.name, door.two_person_seconds, found.person, found.newest_ns, may)
 
     def _presence(self, door: DoorConfig, person: str) -> tuple[bool, float] | None:
         was = self._ledger.presence(person) if door.passback != "off" else None
-        return (was[0], (wall_ns() - was[1]) / (60 * SECOND)) if was else None
+        return (was[0], (self._ledger.stayed_ns(person) or 0) / (60 * SECOND)) if was else None
 
     def _barred(self, door: DoorConfig, person: str, name: str, access: Access) -> Verdict | None:
         believed = self._clock.believed()

@@ -14,6 +14,8 @@ from stages.gallery.people import Access
 from stages.gate import calibration
 from stages.gate.config import GateConfig
 
+UNCALIBRATED = "nothing was calibrated: run gate calibrate"
+
 
 class Enrolled:
     """The gallery of the model that the faces were embedded with: nobody before there were any, or are from before.
@@ -27,7 +29,7 @@ class Enrolled:
         self._gallery: LiveGallery | None = None
         self._model = ""
         self._calibration: calibration.Calibration | None = None
-        self.objection = "nothing was calibrated: run gate calibrate"
+        self.objection = UNCALIBRATED
         self.threshold = math.inf  # cosine
         self.live_threshold = math.nan
 
@@ -80,6 +82,7 @@ class Enrolled:
         self._model = model
         self._gallery.exchange(self._ledger)  # before the first decision
         self._calibration = calibration.load(home())
+        self.objection = UNCALIBRATED  # until it is looked at, with the first faces
         return True
 
     def refresh(self) -> bool:

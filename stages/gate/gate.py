@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from typing import Any
+
+import msgspec
 
 from pipeline.home import home, keys
 from pipeline.types import Faces, Judged
@@ -15,16 +18,18 @@ from stages.events.queues import stranded
 from stages.events.records import Kept
 from stages.events.retention import retain
 from stages.gate.bystanders import Bystanders
-from stages.gate.clock import Clock, boot_ns, wall_ns
+from stages.gate.clock import SETTLE_NS, Clock, boot_ns, wall_ns
 from stages.gate.config import GateConfig
 from stages.gate.decisions import Decisions
 from stages.gate.enrolled import Enrolled
 from stages.gate.health import Pulse
-from stages.gate.passage import Passage
+from stages.gate.passage import EVIDENCE_NS, Passage
 from stages.gate.passages import GAP_NS, Passages
 
 SECOND = 1_000_000_000
 STORED_NS = SECOND  # how far the database may be behind in when a passage was seen last
+STILL_NS = 2 * SECOND  # it looks four times a second, so after so long it stood still, as without its database
+LONG_AGO_NS = -EVIDENCE_NS
 LOOK_S = 0.25
 DAY_S = 86_400.0
 
@@ -45,15 +50,19 @@ class Gate:
         self._clock = Clock(self._ledger.newest_ns(), zone, self._ledger.newest_ns("clock"))
         self._jumped_ns = 0
         restored = [self._restored(kept) for kept in self._ledger.passages()]
-        self._passages = Passages(config.most, math.inf, restored, with_badges=config.mode == "1:1")
-        self._bystanders = Bystanders()
         self._gallery = Enrolled(config, self._ledger)
+        badges = config.mode == "1:1"
+        self._passages = Passages(config.most, math.inf, restored, with_badges=badges, watched=self._gallery.watched)
+        self._bystanders = Bystanders()
         for passage in restored:
             if passage.model:  # whoever of them has gone is decided about before there are faces that say it
                 self._gallery.open(passage.model, passage.threshold)
                 self._passages.forget_all_but(self._gallery.rules)
         self._decisions = Decisions(config, self._ledger, self._clock, self._gallery, self._passages, self._bystanders)
-        self._looked = self._retained = -math.inf
+        self._looked = -math.inf
+        # A clock that is ahead would make all too old, and nobody knows that it is until it is put right.
+        self._retained = time.monotonic() + SETTLE_NS / SECOND - DAY_S
+        self._passed_ns = boot_ns()
         waiting = stranded(self._ledger, config.notify)
         if waiting:
             log.warning("notices wait for outputs that are not in gate.notify", extra={"waiting": waiting})
@@ -65,7 +74,7 @@ class Gate:
             self._passages.forget_all_but(self._gallery.rules)
         self._passages.threshold = faces.threshold
         self._pulse.see(faces.frame)
-        now = boot_ns()
+        now = self._pass_time()
         voted, merged = self._passages.see(faces, now)
         recognized = self._bystanders.see(self._passages, self._gallery.rules)
         verdicts = [self._decisions.consider(faces, row, now) for row in range(len(faces.names))]
@@ -102,13 +111,7 @@ class Gate:
         self._watch_clock()
         if self._gallery.refresh():
             self._passages.forget_all_but(self._gallery.rules)
-        boot = boot_ns()
-        for passage in list(self._passages.open):
-            quiet = boot - passage.seen_ns
-            if not passage.decided and quiet >= self._config.settle_seconds * SECOND:
-                self._decisions.settle(passage)
-            if quiet >= GAP_NS:
-                self._close(passage)
+        self._pass_time()
         if now - self._retained >= DAY_S and self._clock.believed():  # a clock that is wrong would make all too old
             self._retained = now
             retain(self._ledger, self._config.retention)
@@ -118,6 +121,22 @@ class Gate:
         self._gallery.close()
         self._ledger.close()
         os.close(self._lock)
+
+    def _pass_time(self) -> int:
+        """Decide about those who have gone, forget passages that are over; boot time now.
+
+        While the gate stood still nobody could be seen: no time goes by for who stood there before.
+        """
+        now = boot_ns()
+        stood_ns, self._passed_ns = now - self._passed_ns, now
+        for passage in list(self._passages.open):
+            passage.seen_ns += stood_ns if stood_ns >= STILL_NS else 0
+            quiet = now - passage.seen_ns
+            if not passage.decided and quiet >= self._config.settle_seconds * SECOND:
+                self._decisions.settle(passage)
+            if quiet >= GAP_NS:
+                self._close(passage)
+        return now
 
     def _close(self, passage: Passage) -> None:
         self._passages.close(passage)
@@ -135,10 +154,10 @@ class Gate:
     def _restored(self, kept: Kept) -> Passage:
         """A passage from before this start; after a reboot only the wall clock knows how long ago it was.
 
-        And nothing knows how old its votes are then: they open nothing any more.
+        And nothing knows how old its votes are then: they open nothing any more, and say only who it was.
         """
         now, same = boot_ns(), kept.boot == self._ledger.boot
         passage = Passage.of(kept, now - max(0, now - kept.seen_ns if same else wall_ns() - kept.at_ns))
-        if not same and not passage.decided:
-            passage.votes = []
+        if not same:
+            passage.votes = [msgspec.structs.replace(vote, captured_ns=LONG_AGO_NS) for vote in passage.votes]
         return passage

@@ -30,7 +30,12 @@ class Accepted(NamedTuple):
 
     person: str
     votes: tuple[Vote, ...]
-    newest_ns: int  # when the face was captured that was the last to be like them, a vote or not; monotonic
+    newest: Vote  # of the face that was the last to be like them, a vote or not
+
+    @property
+    def newest_ns(self) -> int:
+        """When that face was captured, on this host's monotonic clock."""
+        return self.newest.captured_ns
 
     @property
     def score(self) -> float:
@@ -71,8 +76,8 @@ def accepted(passage: Passage, threshold: float, captured_ns: int) -> Accepted |
     votes = tuple(filter(counts, passage.votes))
     if not person or len(votes) < NEEDED:
         return None
-    newest = votes if passage.newest is None else (*votes, *filter(counts, [passage.newest]))
-    return Accepted(person, votes, max(vote.captured_ns for vote in newest))
+    seen = votes if passage.newest is None else (*votes, *filter(counts, [passage.newest]))
+    return Accepted(person, votes, max(seen, key=lambda vote: vote.captured_ns))
 
 
 def judge(
@@ -122,8 +127,12 @@ def watched(name: str) -> Verdict:
 
 
 def is_live(found: Accepted, threshold: float) -> bool:
-    """Whether the network that tells live faces lets this one pass; without one, or without scores, no."""
-    return found.live is not None and not math.isnan(threshold) and found.live >= threshold
+    """Whether the network that tells live faces lets this one pass; without one, or without scores, no.
+
+    The newest face has to pass by itself, too: it may be a photo of whom the others showed.
+    """
+    scores = found.live, found.newest.live
+    return not math.isnan(threshold) and all(score is not None and score >= threshold for score in scores)
 
 
 def passback(door: DoorConfig, presence: tuple[bool, float] | None, clock_believed: bool, name: str) -> Verdict | None:

@@ -41,11 +41,12 @@ class Passage(msgspec.Struct, eq=False):
     id: str = msgspec.field(default_factory=lambda: secrets.token_hex(16))
     person: str = ""  # once decided: whom it was decided about, "" for a stranger
     decided: bool = False
-    settled: bool = False  # decided once they had gone: before another camera they may still be let in
+    settled: bool = False  # decided as gone, or late: before another camera they may still be let in
     # The same face has a decision already: this one counts only if it finds out who it is, with the faces that the
     # other has left. Else whoever is refused would get as many tries as they like, and no rate would hold.
     after_another: bool = False
-    spent: int = 0
+    taken: int = 0  # faces that were compared, those of the decision before included
+    unlike: int = 0  # once decided: faces in a row that are not like its own
     first_seen_ns: int = 0  # boot clock
     seen_ns: int = 0  # boot clock
     stored_ns: int = 0  # `seen_ns` as the database has it
@@ -60,7 +61,8 @@ class Passage(msgspec.Struct, eq=False):
     faces: list[Face] = []  # all that are tracked in it, this passage's among them
     badge: str = ""  # 1:1: the one (its HMAC) that the faces are compared with its holder's for
     badge_ns: int = 0  # boot clock, when it began to count for this passage
-    holders: list[str] = []  # ids of those whom the faces were compared with; of a badge that is nobody's, itself
+    # Whom faces were compared with, by id (a badge that is nobody's: itself), and when these were captured.
+    holders: dict[str, list[int]] = {}
     failed: list[str] = []  # badges whose holder it is not
     said: str = ""  # to the person in front of the camera
 
@@ -102,10 +104,6 @@ class Passage(msgspec.Struct, eq=False):
     def recent(self, captured_ns: int) -> list[Vote]:
         """The votes that say who stands there at `captured_ns`, on this host's monotonic clock."""
         return [vote for vote in self.votes if is_recent(vote, captured_ns)]
-
-    def used(self) -> int:
-        """How many faces were compared, the decision before this one included."""
-        return self.spent + len(self.votes)
 
     def leader(self, threshold: float) -> str:
         """The person that most votes are for, near enough; once decided, whom it was decided about."""

@@ -7,7 +7,7 @@ other. A passage ends once nobody of it has been seen for `GAP_NS`.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.types import Faces
 from stages.events.records import Face
-from stages.gate.passage import Passage, Vote, near
+from stages.gate.passage import NEEDED, Passage, Vote, near
 
 GAP_NS = 10_000_000_000
 # Below the threshold of a match, cosine: strangers of one camera within seconds are one and the same rather than two.
@@ -49,13 +49,19 @@ class Passages:
     """The open passages of all cameras."""
 
     def __init__(
-        self, most: int, threshold: float, passages: Iterable[Passage] = (), with_badges: bool = False
+        self,
+        most: int,
+        threshold: float,
+        passages: Iterable[Passage] = (),
+        with_badges: bool = False,
+        watched: Callable[[str], bool] = lambda person: False,
     ) -> None:
         """`most` embeddings of a passage count, `threshold` is cosine; `passages` are those before a restart.
 
-        `with_badges`: they count from when a badge does, so until then the newest take the place of the first.
+        `with_badges`: each holder of a badge is compared with so many, so the newest take the place of the first.
+        `watched` says who (by id) is on the watch list.
         """
-        self._most, self._with_badges = most, with_badges
+        self._most, self._with_badges, self._watched = most, with_badges, watched
         self.threshold = threshold
         self.open: list[Passage] = list(passages)
         self._of_track = {track: passage for passage in self.open for track in passage.tracks}
@@ -76,11 +82,12 @@ class Passages:
             told = any((old.captured_ns, old.track) == (vote.captured_ns, vote.track) for old in passage.votes)
             passage.newest = vote
             if passage.decided:
-                passage.spent += 1  # else who was refused could stay until a face of theirs is like somebody else's
-            elif not told and self._room(passage):  # told: a message sent again
+                passage.taken += 1  # else who was refused could stay until a face of theirs is like somebody else's
+            elif not told and self._room(passage, vote):  # told: a message sent again
                 if not passage.votes or vote.quality >= max(old.quality for old in passage.votes):
                     passage.snapshot, passage.faces = faces.snapshot, _faces(faces, tracks)
-                passage.votes.append(vote)
+                passage.votes = [*passage.votes, vote][-self._most :]
+                passage.taken += 1
                 passage.model, passage.threshold = faces.model, faces.threshold
                 voted.append(passage)
         for track, box in zip(tracks, faces.found.boxes.tolist(), strict=True):
@@ -108,13 +115,10 @@ class Passages:
         for track in passage.tracks:
             self._of_track.pop(track, None)
 
-    def _room(self, passage: Passage) -> bool:
-        """Whether another vote of a passage counts."""
-        full = passage.used() >= self._most
-        if full and self._with_badges and passage.votes and not passage.badge:
-            passage.votes.pop(0)  # it was compared with no holder, or with one whose badge is over
-            return True
-        return not full
+    def _room(self, passage: Passage, vote: Vote) -> bool:
+        """Whether another vote of a passage counts. An alarm opens nothing, so for it there are always tries left."""
+        alarming = near(vote, self.threshold) and self._watched(vote.person)
+        return self._with_badges or alarming or passage.taken < self._most
 
     def _place(self, face: _Face, now_ns: int) -> tuple[Passage, list[Passage]]:
         """The passage that a face belongs to, and what was merged into it."""
@@ -122,24 +126,53 @@ class Passages:
         person = face.vote.person if near(face.vote, self.threshold) else ""
         theirs = self._led_by(face, person) if person else None
         merged = []
-        if theirs is not None and (mine is None or not mine.decided):
-            if mine is not None and mine is not theirs:
+        if theirs is not None and self._joins(mine, theirs, person):
+            if mine is not None and mine is not theirs and not mine.decided:
                 merged = [self._merge(mine, theirs)]
-            passage = theirs
+            passage, passage.unlike = theirs, 0
         else:
             found = mine or self._alike(face, now_ns)
-            decided = found is not None and found.decided and not found.over
-            other = found is None or (decided and bool(person) and found.person != person)
-            passage = self._begin(face.camera, now_ns, found) if other or found is None else found
+            passage = self._after(found, face, person, now_ns) if found else self._begin(face.camera, now_ns)
+        if mine is not None:
+            mine.tracks.discard(face.track)
         passage.tracks.add(face.track)
         self._of_track[face.track] = passage
         return passage, merged
 
-    def _begin(self, camera: str, now_ns: int, before: Passage | None) -> Passage:
+    def _joins(self, mine: Passage | None, theirs: Passage, person: str) -> bool:
+        """Whether a face near to `person`, whom the passage `theirs` is about, on the track of `mine` belongs there.
+
+        Where a decision was made one face is not enough to make nothing of all that were nobody's before it.
+        """
+        if mine is None or mine is theirs:
+            return True
+        if mine.decided or not theirs.decided:
+            return theirs.decided or not mine.decided
+        theirs_too = sum(vote.person == person and near(vote, self.threshold) for vote in mine.votes)
+        return not mine.votes or theirs_too + 1 >= NEEDED
+
+    def _after(self, found: Passage, face: _Face, person: str, now_ns: int) -> Passage:
+        """Where a face goes that would belong to `found`: once that is decided, perhaps to a new passage.
+
+        A face that is unlike all of `found` is somebody else's, who came upon its track: they have all tries, and a
+        decision of their own. One that is near to another person decides it; of nobody's it takes some in a row, as one
+        may be a blur.
+        """
+        if not found.decided:
+            return found
+        another = bool(person) and person != found.person
+        if found.likeness(face.vote.face) < self.threshold - JOIN_BELOW:
+            found.unlike += 1
+            return self._begin(face.camera, now_ns) if another or found.unlike >= NEEDED else found
+        found.unlike = 0
+        return self._begin(face.camera, now_ns, found) if another and not found.over else found
+
+    def _begin(self, camera: str, now_ns: int, before: Passage | None = None) -> Passage:
         """A new passage, after the decision about `before` where that is the same face's."""
         passage = Passage(camera, after_another=bool(before), first_seen_ns=now_ns, seen_ns=now_ns)
         if before:
-            passage.spent, passage.failed = before.used(), list(before.failed)
+            passage.taken, passage.failed = before.taken, list(before.failed)
+            passage.holders = {holder: list(faces) for holder, faces in before.holders.items()}
         self.open.append(passage)
         return passage
 
@@ -148,8 +181,10 @@ class Passages:
         return [one for one in self.open if one.camera == face.camera and not one.tracks & face.others]
 
     def _led_by(self, face: _Face, person: str) -> Passage | None:
-        found = (one for one in self._candidates(face) if one.leader(self.threshold) == person)
-        return next(found, None)
+        """The passage of `person`. One that is decided may be in the picture: then two have exchanged their tracks."""
+        free = self._candidates(face)
+        there = [one for one in self.open if one.camera == face.camera and one.leader(self.threshold) == person]
+        return next((one for one in there if one.decided), next((one for one in there if one in free), None))
 
     def _alike(self, face: _Face, now_ns: int) -> Passage | None:
         found = [(one.likeness(face.vote.face), one) for one in self._candidates(face)]
@@ -163,9 +198,10 @@ class Passages:
         self.open.remove(old)
         into.tracks |= old.tracks
         into.first_seen_ns = min(into.first_seen_ns, old.first_seen_ns)
-        into.spent = max(into.spent, old.spent)
+        into.taken += old.taken
         into.failed = list(dict.fromkeys([*old.failed, *into.failed]))
-        into.holders = list(dict.fromkeys([*old.holders, *into.holders]))
+        for holder, faces in old.holders.items():
+            into.holders[holder] = [*faces, *into.holders.get(holder, [])]
         into.after_another &= old.after_another
         if not into.decided:
             into.votes = (old.votes + into.votes)[-self._most :]

@@ -21,6 +21,7 @@ OTHERS = 2  # faces of somebody else that end it: one may be a blur, or who walk
 class _Asked(NamedTuple):
     """Of whom a turn was asked."""
 
+    whom: tuple[str, str]  # door, and person
     challenge: Challenge
     faces: NDArray[np.float32]  # (V, D) of unit length: those that they were recognized by
 
@@ -35,11 +36,15 @@ class Turns:
         self._passed: dict[str, int] = {}
         self._others: Counter[str] = Counter()  # by passage, somebody else's faces that were seen meanwhile
 
-    def ask(self, passage: Passage, found: Accepted) -> str:
-        """Ask for a turn, if it was not asked yet; what to say to the person now."""
+    def ask(self, passage: Passage, door: str, found: Accepted) -> str:
+        """Ask for a turn, if it was not asked yet; what to say to the person now.
+
+        Two cameras of a door ask somebody for the same side.
+        """
         if passage.id not in self._asked:
-            faces = np.stack([vote.face for vote in found.votes])
-            self._asked[passage.id] = _Asked(Challenge(boot_ns(), self._seconds), faces)
+            whom, faces = (door, found.person), np.stack([vote.face for vote in found.votes])
+            side = next((one.challenge.side for one in self._asked.values() if one.whom == whom), None)
+            self._asked[passage.id] = _Asked(whom, Challenge(boot_ns(), self._seconds, side), faces)
         return self._asked[passage.id].challenge.request or "look at the camera"
 
     def see(self, passage: Passage, faces: Faces, row: int, track: int) -> None:

@@ -64,6 +64,8 @@ class Door:
             passage.badge_ns -= int(seconds * SECOND)
             passage.votes = [_older(vote, seconds) for vote in passage.votes]
             passage.newest = passage.newest and _older(passage.newest, seconds)
+            for holder, faces in passage.holders.items():
+                passage.holders[holder] = [captured_ns - int(seconds * SECOND) for captured_ns in faces]
 
     def events(self) -> list[Event]:
         return [event for event in reader().events() if event.kind not in ("started",)][::-1]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stages.gallery.people import Access
 from stages.gate import clock
 from tests.stages.gate.door import SECOND, Door, reader
-from tests.stages.gate.scene import MODEL, Seen, embedding, turned
+from tests.stages.gate.scene import MODEL, Camera, Seen, embedding, turned
 
 
 @pytest.fixture(autouse=True)
@@ -241,4 +243,92 @@ def test_a_badge_says_whose_face_it_has_to_be() -> None:
     door.comes("Ada")
     door.goes()
     assert door.told() == [("opened", ""), ("refused", "not-the-holder"), ("refused", "no-badge")]
+    door.gate.close()
+
+
+def like(face: NDArray[np.float32], cosine: float, own: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """One of somebody's faces, which are all like `own`: so near to `face`."""
+    across = own - (own @ face) * face
+    noise = embedding(seed)
+    noise -= (noise @ face) * face + (noise @ across) * across / (across @ across)
+    mixed = 0.95 * across / np.linalg.norm(across) + np.sqrt(1 - 0.95**2) * noise / np.linalg.norm(noise)
+    row: NDArray[np.float32] = cosine * face + np.sqrt(1 - cosine**2) * mixed
+    return row.astype(np.float32)
+
+
+def test_so_many_faces_are_compared_with_each_holder_however_often_badges_are_changed() -> None:
+    door = Door(mode="1:1")
+    victims, *others = badges(door, 4)
+    victim, seeds = door.people["Ada"], iter(range(1000, 2000))
+    door.tracks = 1
+
+    def frame(cosine: float) -> str:
+        face = like(embedding(100), cosine, embedding(500), next(seeds))
+        said = door.gate(door.camera(Seen(1, face, victim, cosine))).verdicts[0]
+        door.waits(0.7)
+        return said
+
+    for _ in range(8):
+        frame(0.5)
+    for number in (*others[:2], victims):  # each is compared with these, and no row is written for it
+        reader().claim("door", number, clock.boot_ns() + 15 * SECOND)
+        frame(0.5)
+    for _ in range(4):
+        reader().claim("door", others[2], clock.boot_ns() + 15 * SECOND)  # one too many: it does not count
+        for place in range(8):
+            frame(0.65 if place >= 6 else 0.5)
+        reader().claim("door", victims, clock.boot_ns() + 15 * SECOND)
+        frame(0.5)
+    assert door.ordered() == 0
+    assert all(len(faces) <= 8 for one in door.gate._passages.open for faces in one.holders.values())
+    door.gate.close()
+
+
+def test_an_alarm_uses_up_nobodys_badge() -> None:
+    door = one_to_one()
+    door.store.set_access("Bob", Access(watch=True))
+    badge = shows(door, "a")
+    bob = dataclasses.replace(door.seen("Bob"), track=4)
+    for _ in range(2):
+        door.gate(door.camera(bob))
+    assert (door.told(), reader().claimed("door", clock.boot_ns())) == ([("alarm", "watch-list")], badge)
+    assert door.comes("Ada") == "come in"
+    door.gate.close()
+
+
+def test_a_badge_is_not_refused_for_faces_in_pictures_of_long_ago() -> None:
+    door = one_to_one()
+    badge = shows(door, "a")
+    door.comes("Bob", frames=3, age_ms=60_000)
+    door.waits(8)
+    door.gate(door.camera(door.seen("Bob", picked=False), age_ms=60_000))
+    assert (door.told(), reader().claimed("door", clock.boot_ns())) == ([], badge)
+    door.gate.close()
+
+
+def test_before_another_camera_of_the_door_a_badge_counts_once() -> None:
+    door, other = one_to_one(), Camera("cam1")
+    there = dataclasses.replace(door.seen(), track=9)
+    for _ in range(2):
+        door.gate(other(there))
+    shows(door, "a")
+    assert door.comes("Ada") == "come in"
+    first = next(one for one in door.gate._passages.open if one.camera == "cam0")
+    first.seen_ns -= 11 * SECOND  # she stays before the other camera only
+    door.gate(other(there))
+    door.goes()
+    assert door.told() == [("opened", "")]
+    door.gate.close()
+
+
+def test_a_photo_shown_after_its_owner_opens_nothing() -> None:
+    """The holder stood there, live, and has gone; somebody shows her badge and her photo."""
+    door = one_to_one(liveness="passive")
+    door.camera.live_threshold = 0.5
+    door.comes("Ada", frames=8, live=0.95)
+    door.goes(3)
+    shows(door, "a")
+    assert door.comes("Ada", frames=3, live=0.01) == "look at the camera"
+    door.goes(5)
+    assert (door.told()[0][0], door.ordered()) == ("refused", 0)
     door.gate.close()

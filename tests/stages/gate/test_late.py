@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from tests.stages.gate.door import Door
+from tests.stages.gate.scene import Camera
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +71,18 @@ def test_pictures_that_are_late_for_long_are_told_of_once(
     door.comes("Ada")
     door.comes("Ada", age_ms=1500)
     assert caplog.text.count("cam0: its pictures are 1.5 s old") == 2
+
+
+def test_who_came_late_before_one_camera_is_let_in_before_the_other() -> None:
+    door = Door()
+    door.tracks = 1
+    for _ in range(12):
+        door.gate(door.camera(door.seen("Ada"), age_ms=1500))
+        door.waits(1)
+    for _ in range(3):  # she turns away, and is still there
+        door.gate(door.camera(dataclasses.replace(door.seen("nobody", 0.3), track=1), age_ms=1500))
+        door.waits(4)
+    assert door.told() == [("refused", "late")]
+    door.camera = Camera("cam1")
+    assert door.comes("Ada") == "come in"
+    door.gate.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from stages.events.queues import Commands
 from stages.gallery.people import Access
 from stages.gate import clock
 from tests.stages.gate.door import SECOND, Door, jump, reader
@@ -103,15 +105,87 @@ def test_the_first_of_two_has_still_to_be_allowed_in_when_the_second_comes(
     door.gate.close()
 
 
-def test_the_first_of_two_may_stand_there_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    door = Door(doors=[{"name": "vault", "two_person_seconds": 5}])
-    door.comes("Ada")
-    ada, boot_ns = door.seen(), clock.boot_ns
-    for seconds in (4, 8):
-        monkeypatch.setattr("stages.gate.pairs.boot_ns", lambda ahead=seconds: boot_ns() + ahead * SECOND)
-        door.gate(door.camera(ada))
+@pytest.mark.parametrize(
+    ("who", "picked", "told"),
+    [
+        ("Ada", True, ("opened", "")),
+        ("Ada", False, ("held", "second-person")),  # nobody knows whose face it is
+        ("nobody", True, ("held", "second-person")),  # somebody has come upon her track
+    ],
+)
+def test_the_first_of_two_may_stand_there_for_as_long_as_it_takes(
+    who: str, picked: bool, told: tuple[str, str]
+) -> None:
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 5}], deadline_ms=20_000)
+    door.comes("Ada", age_ms=9000)
+    for _ in range(2):
+        door.gate(door.camera(door.seen(who, 0.8 if who == "Ada" else 0.05, picked=picked), age_ms=4500))
     door.comes("Bob")
-    assert door.told() == [("held", "second-person"), ("opened", "")]
+    assert door.told() == [("held", "second-person"), told]
+    door.gate.close()
+
+
+def test_who_is_seen_in_pictures_that_come_late_is_no_first_of_two() -> None:
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 60}])
+    assert door.comes("Ada", age_ms=1500) == ""
+    door.comes("Bob")
+    assert (door.told(), door.ordered()) == ([("held", "second-person")], 0)
+    door.goes()
+    assert door.told()[1:] == [("refused", "late")]
+    door.gate.close()
+
+
+def test_who_waits_in_vain_again_and_again_is_kept_once() -> None:
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 1}])
+    for _ in range(3):
+        door.comes("Ada")
+        door.goes()
+    assert [*door.gate._decisions._pairs._waiting["vault"]] == [door.people["Ada"]]
+    door.gate.close()
+
+
+def opens(door: Door, detail: str = "") -> None:
+    """Ada comes, and her door does as it is ordered, or says why not."""
+    door.comes("Ada")
+    commands = Commands(reader(), "in")
+    if command := commands.take():
+        commands.finish(command, detail)
+    door.goes()
+
+
+def test_a_door_that_fails_leaves_the_time_when_somebody_came_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door(doors=[{"name": "in", "passback": "timed", "passback_minutes": 10}])
+    opens(door)
+    wall, since_boot, passed = time.time_ns, time.clock_gettime_ns, 20 * 60 * SECOND
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda which: since_boot(which) + passed)
+    monkeypatch.setattr(time, "time_ns", lambda: wall() + passed)
+    opens(door, "the relay does not answer")
+    opens(door)
+    opens(door)
+    assert door.told() == [("opened", "")] * 3 + [("refused", "passback")]
+    door.gate.close()
+
+
+@pytest.mark.parametrize(("ahead_s", "minutes", "told"), [(86_400, 25, "opened"), (86_400, 5, "refused")])
+def test_passback_goes_by_the_time_since_boot(
+    monkeypatch: pytest.MonkeyPatch, ahead_s: int, minutes: int, told: str
+) -> None:
+    """The clock on the wall was ahead when she came in, and has been put right."""
+    door = Door(doors=[{"name": "in", "passback": "timed", "passback_minutes": 10}])
+    wall, since_boot = time.time_ns, time.clock_gettime_ns
+    with monkeypatch.context() as wrong:
+        wrong.setattr(time, "time_ns", lambda: wall() + ahead_s * SECOND)
+        door.gate._clock = clock.Clock(0)
+        door.gate._decisions._clock = door.gate._clock
+        door.comes("Ada")
+    door.goes()
+    passed = minutes * 60 * SECOND
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda which: since_boot(which) + passed)
+    monkeypatch.setattr(time, "time_ns", lambda: wall() + passed)
+    door.gate._decisions._clock = clock.Clock(0)  # it has settled since
+    door.comes("Ada")
+    assert door.told()[-1][0] == told
+    assert "-" not in door.decisions()[-1].why
     door.gate.close()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 
 import msgspec
 import pytest
@@ -10,8 +12,9 @@ import pytest
 from stages.events.audit import audit
 from stages.events.queues import Outbox
 from stages.events.retention import RetentionConfig, retain
-from stages.gate.gate import Gate
-from tests.stages.gate.door import SECOND, Door, reader
+from stages.gate import clock
+from stages.gate.gate import DAY_S, Gate
+from tests.stages.gate.door import SECOND, Door, jump, reader
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +106,56 @@ def test_notices_for_an_output_that_stays_away_go_with_their_decisions() -> None
     retain(reader(), RetentionConfig())
     assert reader().all("SELECT 1 FROM outbox") == []
     gate.close()
+
+
+@pytest.mark.parametrize(("who", "like", "told"), [("nobody", 0.2, "unknown"), ("Ada", 0.8, "gone")])
+def test_a_reboot_loses_nobody_who_was_seen_before_it(who: str, like: float, told: str) -> None:
+    door = Door()
+    door.comes(who, similarity=like, age_ms=1500)
+    reboots(door, 1)
+    door.goes()
+    assert door.told() == [("refused", told)]
+    assert reader().snapshot(door.events()[0].seq)
+    door.gate.close()
+
+
+def test_for_who_stands_there_no_time_goes_by_while_the_gate_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door()
+    door.comes("Ada")
+    real = clock.boot_ns
+    monkeypatch.setattr("stages.gate.gate.boot_ns", lambda: real() + 11 * SECOND)  # its database has hung so long
+    door.gate._looked = -math.inf
+    door.gate.tick(time.monotonic())
+    door.gate(door.camera(door.seen()))  # from before
+    assert door.told() == [("opened", "")]
+    door.gate.close()
+
+
+def test_a_passage_that_was_over_before_a_restart_is_not_taken_up() -> None:
+    door = Door()
+    door.comes("Ada")
+    with reader().transaction() as rows:
+        rows.execute("UPDATE passages SET seen_ns = seen_ns - ?", (60 * SECOND,))
+    door.restart()
+    door.comes("Ada")
+    assert door.told() == [("opened", "")] * 2
+    door.gate.close()
+
+
+def test_a_clock_that_may_be_ahead_makes_nothing_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door()
+    door.comes("Ada")
+    jump(monkeypatch, 4000 * 86_400)
+    door.restart()  # it finds a clock that has not jumped since
+    door.goes()
+    assert door.told() == [("opened", "")]
+    due, real = door.gate._retained + DAY_S, clock.boot_ns
+    door.gate.tick(due)
+    assert door.told() == []  # it was not put right for ten minutes
+    door.comes("Bob")
+    door.gate._retained = -math.inf
+    monkeypatch.setattr("stages.gate.clock.boot_ns", lambda: real() - 5000 * 86_400 * SECOND)  # now it is seen to jump
+    door.gate._looked = -math.inf
+    door.gate.tick(due + 1)
+    assert door.told() == [("opened", "")]
+    door.gate.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from stages.match import Match, MatchConfig
 from stages.pick import Pick, PickConfig
 from stages.track import Track, TrackConfig
 from tests.stages.gate.door import Door, reader
-from tests.stages.gate.scene import Seen, embedding, turned
+from tests.stages.gate.scene import Camera, Seen, embedding, turned
 from tests.stages.seeing import OneFrame
 
 
@@ -141,3 +142,22 @@ def test_a_real_head_that_turns_is_known_by_its_turned_face(
     assert turns == 1
     outcomes = [event.decision.outcome for event in reader().events() if event.decision]
     assert outcomes == (["opened"] if who == "her own" else [])
+
+
+def test_two_cameras_of_a_door_ask_for_the_same_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = iter(["left", "right"])
+    monkeypatch.setattr("stages.challenge.secrets.choice", lambda _: next(sides))
+    door, other = Door(liveness="active"), Camera("cam1")
+
+    def both(yaw: str) -> set[str]:
+        here = dataclasses.replace(door.seen("Ada"), track=1, points=turned(yaw))
+        there = dataclasses.replace(here, track=2)
+        return {*door.gate(door.camera(here)).verdicts, *door.gate(other(there)).verdicts}
+
+    for _ in range(3):
+        said = both("ahead")
+    assert said == {"turn your head to your left"}
+    for yaw in ("left", "left", "ahead", "ahead", "ahead"):
+        both(yaw)
+    assert door.told() == [("opened", "")]
+    door.gate.close()
