@@ -186,7 +186,7 @@ def test_pixels_that_are_gone_use_up_no_pick(portrait: Portrait) -> None:
             if frame.pts_ns == 0:
                 raise Overwritten
 
-    pick = picker(Gone(), most=1)
+    pick = picker(Gone(), most=2)
     with pytest.raises(Overwritten):
         pick(later(portrait.found, 0))
     assert len(pick(later(portrait.found, 1)).rows) == 1
