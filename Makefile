@@ -22,8 +22,9 @@ gate: .venv/runtime  # until Ctrl-C, then the log is audited
 soak: .venv/dev  # fifty kills, each back in time: on a machine with nothing else to do; needs an RTSP server
 	FRAMEWIRE_KILLS=50 $(BIN)/python -m pytest tests/test_gate.py -k kills -s
 
-test: .venv/dev
-	$(BIN)/python -m pytest --ignore=tests/export
+test: .venv/dev  # on all cores, and then those that measure themselves against a clock
+	$(BIN)/python -m pytest --ignore=tests/export -n auto -m "not alone"
+	$(BIN)/python -m pytest --ignore=tests/export -m alone
 
 test-export: .venv/export
 	$(BIN)/python -m pytest tests/export

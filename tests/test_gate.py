@@ -37,6 +37,8 @@ from stages.show.web.show import announced
 from tests.command import GATE, ROOT, User, alive
 from tests.rtsp import coded, serving
 
+pytestmark = pytest.mark.alone
+
 EILEEN = "Eileen Collins"
 SOAK = "FRAMEWIRE_KILLS" in os.environ  # make soak, on a machine that has nothing else to do: there times are checked
 KILLS = int(os.environ.get("FRAMEWIRE_KILLS", "5"))

@@ -12,6 +12,8 @@ from bench.command import enrolled
 from tests import rtsp
 from tests.command import GATE
 
+pytestmark = pytest.mark.alone
+
 PICTURES = 40
 
 

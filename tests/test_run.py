@@ -24,6 +24,8 @@ from stages.record import RecordConfig
 from tests.command import GATE, ROOT, Done, User, alive, named, read_rows
 from tests.rtsp import RtspServer, clip, missing
 
+pytestmark = pytest.mark.alone
+
 EILEEN = "Eileen Collins"
 
 

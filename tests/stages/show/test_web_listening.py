@@ -105,6 +105,7 @@ def test_who_does_not_come_to_an_end_is_let_go(port: int, begun: bytes, monkeypa
         wait_for(let_go)
 
 
+@pytest.mark.alone  # it limits the files of its whole process
 def test_where_no_more_files_may_be_open_who_comes_is_refused_and_it_is_said_once(
     port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
