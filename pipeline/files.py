@@ -1,9 +1,12 @@
-"""Files that are there whole or not at all: written beside, synced, and renamed."""
+"""Files that are there whole or not at all: written beside, synced, and renamed; or removed so that nothing is left."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+
+CHUNK = 1 << 20
 
 
 def sync(path: Path) -> None:
@@ -31,3 +34,17 @@ def replace_file(path: Path, content: bytes, *, synced: bool) -> None:
     os.replace(beside, path)
     if synced:
         sync(path.parent)
+
+
+def shred(path: Path) -> None:
+    """Remove a file, zeros in its place first: what is only unlinked stays in free blocks. Raises OSError.
+
+    An SSD, or a file system that copies on write, may keep what was there all the same.
+    """
+    with suppress(FileNotFoundError):  # somebody else was faster
+        with path.open("r+b", buffering=0) as file:
+            left = os.fstat(file.fileno()).st_size
+            while left > 0:
+                left -= file.write(bytes(min(left, CHUNK)))
+            os.fsync(file.fileno())
+        path.unlink()

@@ -63,7 +63,8 @@ def receipt(name: str, gone: Forgotten, late: list[str], beyond: Sequence[str]) 
         *(f"NOT YET: {sentence}" for sentence in gone.left),
         *(f"NOT YET: {who} still has the old gallery in memory: stop it" for who in late),
         *([] if late else ["in memory: no running process holds this person any more"]),
-        f"out of reach: {', '.join(beyond)}, exports made of this person, notifications that were sent, "
+        f"out of reach: {', '.join(beyond)}, what an SSD or a file system that copies on write keeps of blocks that "
+        "were written over, exports made of this person, notifications that were sent, "
         "what `gate` printed with names (on a terminal, or with --json), results of `run` (NAME.jsonl and NAME.mp4 "
         "in its --out), faces of this person that were kept as not another's (`gate wrong`), and clips and snapshots "
         "of others in which this person was not recognized (see gate.retention)",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from pipeline.errors import Failed
-from pipeline.files import replace_file
+from pipeline.files import replace_file, shred
 from stages.events import schema
 from stages.events.commit import clip_name
 from stages.events.ledger import Ledger
@@ -96,7 +96,7 @@ def sweep(ledger: Ledger) -> None:
         there = {path.name for path in found if abs(now - path.stat().st_mtime) > YOUNG_S}
         named = {clip_name(seq, digest) for seq, digest in ledger.all("SELECT seq, digest FROM clips")}
         for name in there - named:
-            (ledger.clips / name).unlink(missing_ok=True)
+            shred(ledger.clips / name)
 
 
 def doubts(ledger: Ledger) -> list[str]:

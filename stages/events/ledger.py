@@ -18,6 +18,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pipeline.errors import Failed, Usage
+from pipeline.files import shred
 from stages.events import schema
 from stages.events.chain import Row
 from stages.events.commit import Commit
@@ -86,7 +87,7 @@ class Ledger:
             self._let_go(commit.let_go)
         with schema.told(self.clips):
             for name in commit.gone:
-                (self.clips / name).unlink(missing_ok=True)
+                shred(self.clips / name)
 
     @contextmanager
     def transaction(self, kind: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[sqlite3.Connection]:

@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pipeline.errors import Failed
-from pipeline.files import sync
+from pipeline.files import shred, sync
 from stages.gallery.keyfile import ID_BYTES, MAGIC, Keys
 from stages.gallery.master import Master
 from stages.gallery.people import TAGS, Access, Profile, Sealed
@@ -66,13 +66,8 @@ def remove_copies(rows: Path, keys: Path) -> list[Path]:
     old_rows, old_keys = _copies(rows, keys)
     try:
         removed = [path for path in (old_keys, old_rows) if path.exists()]
-        if old_keys in removed:
-            with old_keys.open("r+b") as file:  # zeros first: a file that is removed is still in free blocks
-                file.write(bytes(old_keys.stat().st_size))
-                file.flush()
-                os.fsync(file.fileno())
         for path in removed:
-            path.unlink()
+            shred(path)
             sync(path.parent)
     except OSError as error:
         raise Failed(f"cannot remove {error.filename}: {error.strerror}; delete it, and say this again") from error

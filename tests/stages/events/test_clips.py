@@ -51,10 +51,13 @@ def test_a_clip_that_is_put_again_replaces_the_file(office: Office) -> None:
     seq = office.decide("opened", ADA)
     clips.put(office.ledger, seq, of(ADA, BOB))
     (before,) = files(office)
+    blocks = office.home / "blocks"
+    blocks.hardlink_to(before)
 
     clips.put(office.ledger, seq, of(ADA, mp4=b"blurred"))
 
     assert not before.exists()
+    assert not any(blocks.read_bytes()), "its key is still there"
     assert clips.get(office.ledger, seq) == of(ADA, mp4=b"blurred")
     assert clips.showing(office.ledger, bytes.fromhex(BOB)) == []
     assert findings(office) == ()
