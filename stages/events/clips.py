@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -18,6 +19,7 @@ from stages.gallery.sealing import Unreadable, seal, unseal
 
 YOUNG_S = 60.0
 SAYINGS = "SELECT kind, body FROM chain JOIN notes USING (seq) WHERE kind IN ('clip', 'tombstone') ORDER BY seq"
+NAMED = "SELECT body FROM chain JOIN notes USING (seq) WHERE kind = 'clip'"
 NEWEST = "SELECT max(seq) FROM chain WHERE kind IN ('clip', 'tombstone', 'checkpoint')"
 
 ROWS = "SELECT seq, clips.digest, clips.owner, sealed.owner FROM clips LEFT JOIN sealed USING (seq) ORDER BY seq"
@@ -90,13 +92,40 @@ def remove(ledger: Ledger, seqs: Sequence[int]) -> None:
 
 
 def sweep(ledger: Ledger) -> None:
-    """Remove files that no row names: a crash came between the two. What is young may be about to get its row."""
+    """Remove files that no row names: a crash came between the two.
+
+    What the chain has named was replaced or removed; of the rest what is young may be about to get its row.
+    """
+    unnamed = _unnamed(ledger)
+    gone = _named_once(ledger) if unnamed else set()
     with schema.told(ledger.clips):
-        now, found = time.time(), list(ledger.clips.iterdir()) if ledger.clips.exists() else []
-        there = {path.name for path in found if abs(now - path.stat().st_mtime) > YOUNG_S}
-        named = {clip_name(seq, digest) for seq, digest in ledger.all("SELECT seq, digest FROM clips")}
-        for name in there - named:
-            shred(ledger.clips / name)
+        for name, old in unnamed.items():
+            if old or name in gone:
+                shred(ledger.clips / name)
+
+
+def _unnamed(ledger: Ledger) -> dict[str, bool]:
+    """The names of files that no row names, and whether each is older than one that is being written."""
+    with schema.told(ledger.clips):
+        now, there = time.time(), {}
+        for path in ledger.clips.iterdir() if ledger.clips.exists() else ():
+            with suppress(FileNotFoundError):  # it was replaced, or removed
+                there[path.name] = abs(now - path.stat().st_mtime) > YOUNG_S
+    named = {clip_name(seq, digest) for seq, digest in ledger.all("SELECT seq, digest FROM clips")}
+    return {name: old for name, old in there.items() if name not in named}
+
+
+def _named_once(ledger: Ledger) -> set[str]:
+    """The names of the files that the chain has named and no row names any more."""
+    with ledger.transaction("DEFERRED") as rows:  # as of one moment: a file is named by both at once
+        bodies = rows.execute(NAMED).fetchall()
+        named = {clip_name(*row) for row in rows.execute("SELECT seq, digest FROM clips")}
+    said = set()
+    for (body,) in bodies:
+        with suppress(ValueError):  # somebody has changed it, which an audit finds
+            one = msgspec.json.decode(body, type=_Said)
+            said.add(clip_name(one.of, bytes.fromhex(one.sha256)))
+    return said - named
 
 
 def doubts(ledger: Ledger) -> list[str]:
@@ -132,6 +161,8 @@ def _doubts(ledger: Ledger) -> Iterator[str]:
         elif not _people_fit(ledger, seq, owner, content):
             yield f"who is to be seen in the clip of row {seq} was changed"
     yield from (f"there is a clip of row {seq}, and no row says so" for seq in rows if seq not in said)
+    for name in sorted(name for name, old in _unnamed(ledger).items() if old):
+        yield f"no row names the file {ledger.clips / name}: a crash left it, and the next start of the gate removes it"
 
 
 def _people_fit(ledger: Ledger, seq: int, owner: bytes, content: bytes) -> bool:

@@ -182,6 +182,42 @@ def test_a_file_that_a_crash_left_without_a_row_is_swept_out(office: Office) -> 
     assert files(office) == [path]
 
 
+def test_a_file_whose_row_is_replaced_or_gone_is_swept_out_however_young_it_is(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hers, his = office.decide("opened", ADA), office.decide("opened", BOB)
+    for seq in (hers, his):
+        clips.put(office.ledger, seq, of(ADA))
+    left = files(office)
+    with monkeypatch.context() as crash:
+        crash.setattr(Path, "unlink", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            clips.put(office.ledger, his, of(mp4=b"blurred"))
+        with pytest.raises(ZeroDivisionError):
+            office.ledger.erase(bytes.fromhex(ADA))
+    about_to_be_named = left[0].with_name("2-0123456789abcdef.clip")
+    about_to_be_named.write_bytes(b"")
+
+    clips.sweep(office.ledger)
+
+    assert not set(left) & set(files(office))
+    assert about_to_be_named in files(office)
+    assert clips.get(office.ledger, his) == of(mp4=b"blurred")
+    assert findings(office) == ()
+
+
+def test_an_audit_names_files_that_no_row_names(office: Office) -> None:
+    seq = office.decide("refused")
+    clips.put(office.ledger, seq, of())
+    stray = office.ledger.clips / "9-0123456789abcdef.clip"
+    stray.write_bytes(b"somebody's face")
+    assert findings(office) == (), "its row may be about to be written"
+    os.utime(stray, (0, 0))
+    assert findings(office) == (
+        f"no row names the file {stray}: a crash left it, and the next start of the gate removes it",
+    )
+
+
 def test_a_ledger_of_the_first_schema_is_brought_up_to_date_and_a_copy_kept(office: Office) -> None:
     seq = office.decide("opened", ADA)
     office.tamper(*BACK_TO_1)
