@@ -40,8 +40,8 @@ class Match:
         folder = Path(config.gallery) if config.gallery else home()
         self._gallery = LiveGallery(folder, self._embed.identity, "a pipeline's match", config.index)
         self._looked = time.monotonic()
-        if self._gallery.now.note:
-            log.warning(self._gallery.now.note)
+        for note in filter(None, (self._gallery.now.note, self._gallery.unread)):
+            log.warning(note)
         self._threshold = self._embed.threshold if config.threshold is None else config.threshold
 
     def __call__(self, messages: list[Crops]) -> list[Matches]:

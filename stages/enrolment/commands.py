@@ -85,7 +85,10 @@ def people(
 
     [bold]Example[/bold]: python run_pipeline.py people --json
     """
-    rows = [row for person in store_of(settings_of(config)).people() for row in _rows(person)]
+    store = store_of(settings_of(config))
+    rows = [row for person in store.people() for row in _rows(person)]
+    if store.unread:
+        Console(stderr=True).print(store.unread, soft_wrap=True)
     if as_json:
         typer.echo(msgspec.json.encode(rows))
         return

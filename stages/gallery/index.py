@@ -164,6 +164,11 @@ class LiveGallery:
         self._generation = generation  # now that all of it is done
         return True
 
+    @property
+    def unread(self) -> str:
+        """One sentence on who is enrolled and has no key here, or ""."""
+        return self._store.unread
+
     def close(self) -> None:
         """Follow it no longer."""
         if self._reader:

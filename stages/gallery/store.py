@@ -3,7 +3,8 @@
 Rows and keys lie apart (database.py says where), the keys wrapped by the master key, so a copy of either alone reveals
 nobody. To forget a person is to mark them as forgotten, from when on they are in the gallery of nobody who reads it;
 then to destroy the key, then the rows. A crash in between leaves a name for which it can be said again, and, at worst,
-rows that nobody can read; the next change sweeps them out. Table, row, person and model are authenticated with each
+rows that nobody can read; the next change sweeps them out. Who has no key and is not marked stays: an older copy of the
+keys does not have them. Table, row, person and model are authenticated with each
 ciphertext, so that no row can pass for another's.
 """
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["Access", "Person", "Portrait", "Store", "Template", "checked_name"]
 
 
+NO_KEY = "no key in this copy of the keys: put back the newest copy, or forget them and enroll them again"
+
+
 class Forgotten(NamedTuple):
     """What was destroyed."""
 
@@ -54,6 +58,7 @@ class Store:
         self._database = database(home, keys)
         self.beyond = self._database.beyond  # what of a forgotten person is out of reach
         self.reader, self.wait_for = self._database.reader, self._database.wait_for
+        self.unread = ""  # one sentence on whom `people` could not read when it was called last, or ""
 
     def people(self) -> list[Person]:
         """Everybody, by name; nobody where no gallery has been made yet."""
@@ -75,6 +80,9 @@ class Store:
                 for id_, sealed in people
                 if id_ in keys and not (marks and _mark(tags, id_) in marks)
             ]
+        lost = {id_ for id_, _ in people} - keys.keys()
+        lost -= set(self.forgotten(-1, lost) if lost else ())  # meanwhile, too
+        self.unread = f"{len(lost)} of {len(people)} people have {NO_KEY}" if lost else ""
         return sorted(found, key=lambda person: person.name)
 
     def generation(self) -> int:
@@ -224,7 +232,9 @@ class Store:
         if self._is_marked(rows, person):
             raise Failed(f"a `forget` of {name!r} was stopped half-way: run it again first")
         key = self._database.keys(rows).get(person)
-        return (person, key) if key else None
+        if key is None:
+            raise Failed(f"{name!r} has {NO_KEY}")
+        return person, key
 
     def _known(self, rows: Connection, name: str) -> Owner:
         found = self._find(rows, name)
@@ -268,10 +278,11 @@ class Store:
             yield rows
 
     def _sweep(self, rows: Connection) -> None:
-        """Delete the rows of those whose key is destroyed: a crash came before the rows were deleted."""
-        kept = self._database.keys(rows).owners()
-        for (person,) in rows.execute("SELECT id FROM people").fetchall():
-            if person not in kept:
+        """Delete the rows of who was forgotten and whose key is destroyed: a crash came before they were deleted."""
+        keys, marks = self._database.keys(rows), self._database.marks(rows, since=-1)
+        kept, tags = (keys.owners(), self._tags(rows)) if marks else (set(), b"")
+        for (person,) in rows.execute("SELECT id FROM people").fetchall() if marks else ():
+            if person not in kept and _mark(tags, person) in marks:
                 delete_person(rows, person)
 
 

@@ -54,6 +54,23 @@ def test_enroll_people_forget(place: Path) -> None:
         call("forget", "Zoë [red]")
 
 
+def test_who_has_no_key_in_an_older_copy_of_the_keys_is_told_of(place: Path) -> None:
+    call("enroll", "Ada", SAMPLE)
+    (key_file,) = (place / "keys").iterdir()
+    older = key_file.read_bytes()
+    call("enroll", "Bob", SAMPLE, "--force")
+    newer = key_file.read_bytes()
+    key_file.write_bytes(older)
+
+    call("enroll", "Cid", SAMPLE, "--force")
+    done = call("people", "--json")
+
+    assert [row["name"] for row in json.loads(done.stdout)] == ["Ada", "Cid"]
+    assert done.stderr.startswith("1 of 3 people have no key in this copy of the keys: put back the newest copy")
+    key_file.write_bytes(newer)
+    assert "Bob" in call("people").output
+
+
 def test_who_is_to_be_watched_is_so_from_the_first_moment(place: Path) -> None:
     call("enroll", "Eve", SAMPLE, "--watch")
     (eve,) = Store(place / "home", place / "keys").people()

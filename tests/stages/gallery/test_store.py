@@ -196,15 +196,37 @@ def test_the_slot_of_a_forgotten_person_is_used_again(files: FilesPlace) -> None
 def test_a_person_whose_key_is_gone_is_forgotten_and_swept_out_by_the_next_change(place: Place) -> None:
     place.store.add("Ada", MODEL, embeddings(1))
     place.store.add("Bob", MODEL, embeddings(1))
+    ada = place.store.disown("Ada")
     keys = place.store.key_file()
     assert keys
-    keys.destroy(place.store.people()[0].id)  # a crash after the key, before the rows
+    keys.destroy(ada)  # a crash after the key, before the rows
 
     assert names(place.store) == ["Bob"]
     place.store.add("Cid", MODEL, embeddings(1))
 
     assert place.query("SELECT count(*) FROM people") == [(2,)]
     assert place.query("SELECT count(*) FROM templates") == [(2,)]
+
+
+def test_who_has_no_key_in_an_older_copy_of_the_keys_stays_and_that_is_said(place: Place) -> None:
+    place.store.add("Ada", MODEL, embeddings(1))
+    place.store.add("Bob", MODEL, embeddings(1))
+    keys, (ada, _) = place.store.key_file(), place.store.people()
+    assert keys
+    keys.destroy(ada.id)
+
+    place.store.add("Cid", MODEL, embeddings(1))
+
+    said = "no key in this copy of the keys: put back the newest copy, or forget them and enroll them again"
+    assert names(place.store) == ["Bob", "Cid"]
+    assert place.store.unread == f"1 of 3 people have {said}"
+    assert place.query("SELECT count(*) FROM people") == [(3,)]
+    for change in (lambda: place.store.add("Ada", MODEL, embeddings(1)), lambda: place.store.portraits("Ada")):
+        with pytest.raises(Failed, match=f"'Ada' has {said}"):
+            change()
+    place.store.forget("Ada")
+    assert names(place.store) == ["Bob", "Cid"]
+    assert (place.store.unread, place.query("SELECT count(*) FROM people")) == ("", [(2,)])
 
 
 def test_a_row_cannot_pass_for_another_persons_or_models(place: Place) -> None:
