@@ -44,7 +44,7 @@ class Commit:
         """`begun_ns` (boot clock) is from before the wait for other writers: a door's order runs from then on."""
         self._rows, self._keys, self._signer, self._boot, self._begun_ns = rows, keys, signer, boot, begun_ns
         self.gone: list[str] = []  # files of clips that go once this is committed
-        self.let_go: list[bytes] = []  # owners whose keys may seal nothing any more once this is committed
+        self.let_go: list[bytes] = []  # owners whose keys are destroyed once this is committed, if they seal nothing
 
     def decide(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -83,8 +83,9 @@ class Ledger:
         with self.transaction() as rows:
             commit = Commit(rows, self.keys, self._signer, self.boot, begun_ns)
             yield commit
+            rows.executemany("INSERT OR IGNORE INTO let_go VALUES (?)", [(owner,) for owner in commit.let_go])
         if commit.let_go:
-            self._let_go(commit.let_go)
+            self.tidy()
         with schema.told(self.clips):
             for name in commit.gone:
                 shred(self.clips / name)
@@ -255,13 +256,16 @@ class Ledger:
                     commit.drop(id_.hex())
 
     def tidy(self) -> None:
-        """Destroy keys that seal nothing: a crash came between them and the rows."""
-        self._let_go(self.keys.owners() - {SIGNER})
+        """Destroy the keys that were let go of and seal nothing; those, too, between which and the rows a crash came.
 
-    def _let_go(self, owners: Iterable[bytes]) -> None:
-        """Destroy the keys that seal nothing. Nobody else makes or needs one meanwhile: that takes a transaction."""
+        No others: what is not in this log may be in a newer one, in whose place an older copy was put.
+        Nobody else makes or needs a key meanwhile: that takes a transaction.
+        """
         with self.transaction() as rows:
-            self.keys.destroy(*(owner for owner in owners if not rows.execute(SEALS, (owner,)).fetchone()[0]))
+            owners = [owner for (owner,) in rows.execute("SELECT owner FROM let_go")]
+            if owners:
+                self.keys.destroy(*(owner for owner in owners if not rows.execute(SEALS, (owner,)).fetchone()[0]))
+                rows.execute("DELETE FROM let_go")
 
     def _version(self) -> int:
         return int(self.all("PRAGMA user_version")[0][0])

@@ -15,7 +15,7 @@ from pipeline.errors import Failed
 from pipeline.files import sync
 from stages.gallery.rows import write_ahead
 
-SCHEMA = 2
+SCHEMA = 3
 BUSY_S = 10.0  # how long to wait for another writer
 TABLES = (
     "CREATE TABLE ledger(id BLOB NOT NULL, public_key BLOB NOT NULL) STRICT",
@@ -52,9 +52,6 @@ SINCE_2 = (
     "ALTER TABLE presence ADD COLUMN seq INTEGER",
     # what was known before that decision
     "ALTER TABLE presence ADD COLUMN was INTEGER NOT NULL DEFAULT 0",
-    # when they came in or went out, as `Since`; empty where only `at_ns` tells. And what was known before that decision
-    "ALTER TABLE presence ADD COLUMN since BLOB NOT NULL DEFAULT x''",
-    "ALTER TABLE presence ADD COLUMN was_since BLOB NOT NULL DEFAULT x''",
     # who stands where in whose snapshot; person: empty in one row of each face, for who is recognized later
     "CREATE TABLE faces(seq INTEGER NOT NULL, track INTEGER NOT NULL, person BLOB NOT NULL, box BLOB NOT NULL,"
     " PRIMARY KEY(seq, track, person)) STRICT, WITHOUT ROWID",
@@ -63,6 +60,13 @@ SINCE_2 = (
     # by the gate's key; orders from before had none, and are over
     "DELETE FROM commands",
     "ALTER TABLE commands ADD COLUMN signature BLOB NOT NULL DEFAULT x''",
+)
+SINCE_3 = (
+    # owners whose keys are to be destroyed, until they are
+    "CREATE TABLE let_go(owner BLOB PRIMARY KEY) STRICT, WITHOUT ROWID",
+    # when they came in or went out, as `Since`; empty where only `at_ns` tells. And what was known before that decision
+    "ALTER TABLE presence ADD COLUMN since BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE presence ADD COLUMN was_since BLOB NOT NULL DEFAULT x''",
 )
 COLUMNS = "SELECT made.name, held.name FROM sqlite_schema AS made, pragma_table_info(made.name) AS held"
 
@@ -93,8 +97,9 @@ def connect(path: Path) -> sqlite3.Connection:
 def create(rows: sqlite3.Connection) -> None:
     """Make the tables of an empty database, or bring them up to date, within the caller's transaction."""
     version = rows.execute("PRAGMA user_version").fetchone()[0]
-    for table in (*(TABLES if version < 1 else ()), *(SINCE_2 if version < 2 else ())):
-        rows.execute(table)
+    for since, statements in enumerate((TABLES, SINCE_2, SINCE_3), 1):
+        for statement in statements if version < since else ():
+            rows.execute(statement)
     rows.execute(f"PRAGMA user_version = {SCHEMA}")
 
 

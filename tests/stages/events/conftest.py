@@ -15,7 +15,7 @@ from stages.events.ledger import Ledger
 from stages.events.records import Ballot, Decision
 
 BACK_TO_1 = (  # what makes a ledger of the first schema out of one of today
-    *(f"DROP TABLE {name}" for name in ("clips", "shown", "faces")),
+    *(f"DROP TABLE {name}" for name in ("clips", "shown", "faces", "let_go")),
     *(f"ALTER TABLE presence DROP COLUMN {name}" for name in ("given", "seq", "was", "since", "was_since")),
     "ALTER TABLE commands DROP COLUMN signature",
     "PRAGMA user_version = 1",
