@@ -7,6 +7,7 @@ import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Annotated
 
 import msgspec
@@ -157,11 +158,11 @@ def export_(
 
 
 def _write(what: Exported, folder: Path) -> None:
-    """All of it or nothing: what is left half-way is not encrypted either, so it goes, at the next try if need be."""
-    beside = folder.with_name(f"{folder.name}.part")
-    if beside.exists():
-        shutil.rmtree(beside)
-    beside.mkdir(mode=0o700)
+    """All of it or nothing: what is left half-way is not encrypted either, so it goes.
+
+    Only a kill leaves it, in a folder NAME.xxxxxxxx.part that nobody takes for their own.
+    """
+    beside = Path(mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         (beside / "person.json").write_bytes(msgspec.json.format(msgspec.json.encode(what)))
         for number, photo in enumerate(what.photos):

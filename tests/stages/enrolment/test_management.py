@@ -269,13 +269,8 @@ def test_one_persons_data_go_out_and_come_in(photos: Path, tmp_path: Path) -> No
             assert old.embedding @ new.embedding > 0.97
 
 
-def test_an_export_that_was_cut_short_is_not_in_the_way_and_not_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_export_that_was_cut_short_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call("enroll", "Eileen", SAMPLE)
-    killed = tmp_path / "out.part"
-    killed.mkdir()
-    (killed / "portrait-7.png").write_bytes(b"not encrypted")
     real = Path.write_bytes
 
     def full(path: Path, content: bytes) -> int:
@@ -289,11 +284,15 @@ def test_an_export_that_was_cut_short_is_not_in_the_way_and_not_left(
             call("gallery", "export", "Eileen", tmp_path / "out")
     assert not list(tmp_path.glob("out*"))
 
-    killed.mkdir()
-    (killed / "portrait-7.png").write_bytes(b"not encrypted")
+
+def test_an_export_takes_no_folder_of_the_users_for_its_own(tmp_path: Path) -> None:
+    call("enroll", "Eileen", SAMPLE)
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "thesis.txt").touch()
     call("gallery", "export", "Eileen", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["person.json", "portrait-0.png"]
-    assert not killed.exists()
+    assert sorted(path.name for path in tmp_path.glob("out*/*.txt")) == ["thesis.txt"]
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out", "out.part"]
 
 
 def test_an_import_of_what_is_no_export(tmp_path: Path) -> None:
