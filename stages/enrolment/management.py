@@ -207,6 +207,8 @@ def rotate() -> None:
 
     [bold]Example[/bold]: python run_pipeline.py gallery rotate
     """
+    if os.environ.get("FRAMEWIRE_MASTER_KEY"):
+        raise Usage("the master key comes from $FRAMEWIRE_MASTER_KEY, which would stay the old one: unset it to rotate")
     path = master_path()
     if path != keys().parent / "master.key" and os.environ.get("FRAMEWIRE_MASTER") is None:
         raise Usage("the master key is a credential of systemd: set $FRAMEWIRE_MASTER to the file and rotate there")
@@ -218,7 +220,7 @@ def rotate() -> None:
     old, fresh = Master.load(home()), path.with_name(f"{path.name}.new")
     if not fresh.exists():
         make_master(fresh)
-    new = Master(fresh.read_bytes())
+    new = Master.of(fresh)
     count = wrapped.rewrap(new) if wrapped else 0
     for file in sorted(keys().glob("*.keys")):
         count += Keys(file, old).rewrap(new)

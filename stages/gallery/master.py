@@ -45,6 +45,11 @@ class Master:
             )
         if create and not path.exists():
             make_master(path)
+        return cls.of(path)
+
+    @classmethod
+    def of(cls, path: Path) -> Master:
+        """The master key in a file. Raises Failed where it is missing, damaged or open to others."""
         return cls(_read(path))
 
     def wrap(self, key: bytes, *bound: bytes) -> bytes:

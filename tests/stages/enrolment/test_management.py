@@ -361,6 +361,26 @@ def test_a_rotation_waits_for_nobody_but_says_who_runs() -> None:
     assert Master.load(home()).fingerprint != fingerprint
 
 
+@pytest.mark.parametrize("size", [0, 24, 33])
+def test_a_new_master_key_that_is_none_is_refused(size: int) -> None:
+    call("enroll", "Eileen", SAMPLE)
+    old, fresh = master_path().read_bytes(), master_path().with_name("master.key.new")
+    fresh.write_bytes(bytes(size))
+    fresh.chmod(0o400)
+    with pytest.raises(Failed, match=r"master\.key\.new is damaged: it has to be 32 bytes; put back a copy"):
+        call("gallery", "rotate")
+    assert master_path().read_bytes() == old
+    assert [person.name for person in store().people()] == ["Eileen"]
+
+
+def test_a_master_key_out_of_the_environment_is_not_rotated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAMEWIRE_MASTER_KEY", "ab" * 32)
+    store().add("Eileen", "m", np.eye(1, 128, dtype=np.float32))
+    with pytest.raises(Usage, match=r"comes from \$FRAMEWIRE_MASTER_KEY, which would stay the old one: unset it"):
+        call("gallery", "rotate")
+    assert [person.name for person in store().people()] == ["Eileen"]
+
+
 @pytest.mark.parametrize("name", ["enroll-all", "access", "re-embed", "export", "import", "rotate"])
 def test_help_has_an_example(name: str) -> None:
     assert f"Example: python run_pipeline.py gallery {name}" in call("gallery", name, "--help").output
