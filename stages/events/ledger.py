@@ -6,7 +6,6 @@ for a stranger, under that of the passage. So erasing a person leaves the chain 
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -276,15 +275,19 @@ class Ledger:
         if self._version():
             schema.copy(self.path)
         with self.transaction() as rows:
+            schema.begin(rows)
+        with self.transaction() as rows:
             if self._version():  # an older one, or another process was faster
                 schema.create(rows)
                 return
-            id_, seed = secrets.token_bytes(8), secrets.token_bytes(32)
+            ((id_,),) = rows.execute("SELECT id FROM ledger")
+            path = self._folder / _key_file(id_.hex())
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            Keys(self._folder / _key_file(id_.hex()), master).add(SIGNER, seed)
+            keys = Keys(path, master)
+            seed = (keys.get(SIGNER) if path.exists() else None) or keys.new(SIGNER)
             public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
             schema.create(rows)
-            rows.execute("INSERT INTO ledger VALUES (?, ?)", (id_, public))
+            rows.execute("UPDATE ledger SET public_key = ?", (public,))
 
     def _opened(self, seq: int, owner: bytes, body: bytes) -> Decision | None:
         """The decision of a row; None where it has lost its key, or is damaged."""

@@ -18,7 +18,7 @@ from stages.gallery.rows import write_ahead
 SCHEMA = 3
 BUSY_S = 10.0  # how long to wait for another writer
 TABLES = (
-    "CREATE TABLE ledger(id BLOB NOT NULL, public_key BLOB NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS ledger(id BLOB NOT NULL, public_key BLOB NOT NULL) STRICT",
     "CREATE TABLE chain(seq INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, camera TEXT NOT NULL, kind TEXT NOT NULL,"
     " digest BLOB NOT NULL, hash BLOB NOT NULL, signature BLOB NOT NULL) STRICT",
     # owner: whose key opens it, a person's id or a passage's
@@ -101,6 +101,12 @@ def create(rows: sqlite3.Connection) -> None:
         for statement in statements if version < since else ():
             rows.execute(statement)
     rows.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def begin(rows: sqlite3.Connection) -> None:
+    """Give an empty database its id: whoever is killed after the key file was made finds that again by it."""
+    rows.execute(TABLES[0])
+    rows.execute("INSERT INTO ledger SELECT randomblob(8), x'' WHERE NOT EXISTS (SELECT 1 FROM ledger)")
 
 
 def _complete(rows: sqlite3.Connection) -> bool:

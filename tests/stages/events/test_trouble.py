@@ -44,6 +44,38 @@ def test_several_start_a_ledger_at_once(places: Path) -> None:
         assert commit.note("started") == 1
 
 
+FIRST = """
+import os, pkgutil, signal, sys
+from pathlib import Path
+from stages.events.ledger import Ledger
+home, keys, where, name = Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]
+owner = pkgutil.resolve_name(where)
+real = getattr(owner, name)
+def last(*given):
+    real(*given)
+    if list(keys.glob("*")):
+        os.kill(os.getpid(), signal.SIGKILL)
+setattr(owner, name, last)
+Ledger(home, keys, create=True)
+"""
+
+
+@pytest.mark.parametrize(("where", "name"), [("os", "pwrite"), ("os", "fsync"), ("stages.events.schema", "create")])
+def test_a_first_start_that_was_killed_leaves_no_key_file_of_another_log(places: Path, where: str, name: str) -> None:
+    home, keys = places / "home", places / "keys"
+    command = [sys.executable, "-c", FIRST, str(home), str(keys), where, name]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    (made,) = keys.iterdir()
+
+    ledger = Ledger(home, keys, create=True)
+
+    with ledger.commit() as commit:
+        commit.note("started")
+    assert audit(ledger, []).findings == ()
+    assert list(keys.iterdir()) == [made]
+    ledger.close()
+
+
 def test_who_begins_a_write_ahead_log_waits_for_another_who_does(tmp_path: Path) -> None:
     """SQLite says at once that the database is locked, whatever time-out it was given; here it was given none."""
     path = tmp_path / "rows.sqlite"
