@@ -194,8 +194,10 @@ def import_(
         raise Failed(f"{path} is none that `export` wrote: {error}") from error
     settings = settings_of(config)
     store = store_of(settings)
-    name, photos = taken_in(store, Enrol(settings), what, force=force)
-    Console().print(Text(f"{name} is enrolled with {photos} photos"), soft_wrap=True)
+    done = taken_in(store, Enrol(settings), what, force=force)
+    Console().print(Text(f"{done.name} is enrolled with {done.photos} photos"), soft_wrap=True)
+    if done.note:
+        Console(stderr=True).print(Text(done.note), soft_wrap=True)
     warn(store)
 
 

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import structs
 
 from pipeline.errors import Failed
 from pipeline.home import home, keys
@@ -20,6 +22,7 @@ from stages.gallery.people import LONGEST, Access, Person, Portrait, checked_nam
 from stages.gallery.store import Store
 
 BADGE = re.compile(r"[0-9a-f]{64}")  # as Store.badge gives it
+NO_BADGE = "\0"  # no badge has this number: what a gallery keeps of it tells that gallery from others
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -40,6 +43,7 @@ class Exported(msgspec.Struct, frozen=True):
     decisions: tuple[Decision, ...]  # of the gate, about this person, the newest first
     seen: tuple[Seen, ...] = ()  # in pictures that are others', and stay
     negatives: tuple[Portrait, ...] = ()  # faces of others who were taken for this person
+    gallery: str = ""  # whose badges these are: each gallery keeps them under a key of its own
 
 
 def exported(store: Store, name: str) -> Exported:
@@ -55,11 +59,20 @@ def exported(store: Store, name: str) -> Exported:
         decisions=tuple(_decisions(person)),
         seen=tuple(_seen(person)),
         negatives=tuple(store.portraits(person.name, negative=True).values()),
+        gallery=store.badge(NO_BADGE) or "",
     )
 
 
-def taken_in(store: Store, enrol: Enrol, what: Exported, *, force: bool) -> tuple[str, int]:
-    """Enroll the person of an export, from the photos, with their rules; the name, and how many photos.
+class TakenIn(NamedTuple):
+    """Who was enrolled out of an export."""
+
+    name: str
+    photos: int
+    note: str  # one sentence on what was left out, or ""
+
+
+def taken_in(store: Store, enrol: Enrol, what: Exported, *, force: bool) -> TakenIn:
+    """Enroll the person of an export, from the photos, with their rules, but not with badges of another gallery.
 
     An export may come from anywhere: raises Failed and Usage for what cannot have been kept of somebody, and Failed
     where it may be somebody else, unless `force` takes that.
@@ -80,7 +93,16 @@ def taken_in(store: Store, enrol: Enrol, what: Exported, *, force: bool) -> tupl
     if not force and (doubt := enrol.doubt(people, name, faces)):
         raise Failed(f"{doubt} With force it is taken anyway")
     negatives = list(zip(others, what.negatives, strict=True))
-    return name, store.add(name, enrol.identity, embeddings, what.photos, what.access, negatives)
+    access, note = _rules(store, what)
+    return TakenIn(name, store.add(name, enrol.identity, embeddings, what.photos, access, negatives), note)
+
+
+def _rules(store: Store, what: Exported) -> tuple[Access, str]:
+    """The rules of an export as they hold here, and what to say of them."""
+    if not what.access.badges or what.gallery == store.badge(NO_BADGE):
+        return what.access, ""
+    note = "the badges are of another gallery, and their numbers are not known: set them again (gallery access --badge)"
+    return structs.replace(what.access, badges=()), note
 
 
 def _check(photo: Portrait, called: str) -> None:

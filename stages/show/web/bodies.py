@@ -168,7 +168,7 @@ class Enrolled(msgspec.Struct, frozen=True):
 
     name: str
     photos: int
-    warning: str  # what it has changed for the gate; "" for nothing
+    warning: str  # what it has changed for the gate, and what of an import was left out; "" for nothing
 
 
 class Advice(msgspec.Struct, frozen=True):

@@ -157,8 +157,9 @@ class Data:
     def take_in(self, what: Exported, *, force: bool) -> Enrolled:
         """Enroll the person of an export. Raises Failed and Usage."""
         with self._enrolling() as enrol:
-            name, photos = taken_in(store := _store(), enrol, what, force=force)
-        return Enrolled(name, photos, calibration.warning(home(), store.people))
+            done = taken_in(store := _store(), enrol, what, force=force)
+        said = filter(None, (done.note, calibration.warning(home(), store.people)))
+        return Enrolled(done.name, done.photos, "; ".join(said))
 
     def calibration(self) -> Calibration | None:
         """The numbers and the curve; None where nothing was calibrated."""

@@ -269,6 +269,25 @@ def test_one_persons_data_go_out_and_come_in(photos: Path, tmp_path: Path) -> No
             assert old.embedding @ new.embedding > 0.97
 
 
+def test_badges_of_another_gallery_are_left_out_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a gallery keeps of a badge no other can tell a number from."""
+    call("enroll", "Eileen", SAMPLE)
+    call("gallery", "access", "Eileen", "--group", "staff", "--badge", "4711")
+    call("gallery", "export", "Eileen", tmp_path / "out")
+    call("forget", "Eileen")
+    same = call("gallery", "import", tmp_path / "out")
+    assert store().people()[0].access.badges == (store().badge("4711"),)
+    assert same.stderr == ""
+
+    monkeypatch.setenv("FRAMEWIRE_HOME", str(tmp_path / "another"))
+    other = call("gallery", "import", tmp_path / "out")
+
+    assert store().people()[0].access == Access(groups=("staff",))
+    assert other.stderr.startswith("the badges are of another gallery, and their numbers are not known: set them again")
+
+
 def test_an_export_that_was_cut_short_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call("enroll", "Eileen", SAMPLE)
     real = Path.write_bytes

@@ -23,6 +23,10 @@ def test_one_persons_data_go_out_and_come_in(site: Site) -> None:
     assert site.ask("POST", "/api/people/import", json=what).json() == {"name": EILEEN, "photos": 1, "warning": ""}
     (after,) = Store(home(), keys()).people()
     assert (after.name, after.access) == (EILEEN, before.access)
+    site.ask("DELETE", f"/api/people/{EILEEN}")
+    elsewhere = site.ask("POST", "/api/people/import", json=what | {"gallery": "another"}).json()
+    assert elsewhere["warning"].startswith("the badges are of another gallery")
+    assert Store(home(), keys()).people()[0].access.badges == ()
     assert after.templates[0].embedding @ before.templates[0].embedding > 0.97
 
 
