@@ -27,7 +27,7 @@ from stages.enrolment.settings import ConfigFile, settings_of, store_of
 from stages.gallery.enrol import Enrol
 from stages.gallery.keyfile import Keys
 from stages.gallery.master import Master, make_master, master_path
-from stages.gallery.people import Access
+from stages.gallery.people import Access, Person, Template
 from stages.gallery.store import Store, checked_name
 from stages.sources.images import is_image
 
@@ -69,7 +69,8 @@ def enroll_all(
             store.add(name, enrol.identity, embeddings, portraits)
             taken = faces
             added += 1
-        known = store.people()
+        templates = tuple(Template(enrol.identity, datetime.now(UTC), face) for face in taken.values())
+        known.append(Person(b"", name, Access(), templates, ()))  # all of them anew would be read for each
     for problem in problems:
         Console().print(Text(problem), soft_wrap=True)
     Console().print(f"{added} photos of {len(people)} people enrolled, {len(problems)} not")
@@ -233,11 +234,10 @@ def rotate() -> None:
 
 def _folders(source: Path) -> dict[str, list[Path]]:
     """Name -> photos."""
-    found = {
-        checked_name(folder.name): [path for path in sorted(folder.iterdir()) if is_image(path)]
-        for folder in sorted(source.iterdir())
-        if folder.is_dir()
-    }
+    found: dict[str, list[Path]] = {}
+    for folder in sorted(source.iterdir()):
+        if folder.is_dir():  # two may be one name, which is written in two ways
+            found.setdefault(checked_name(folder.name), []).extend(filter(is_image, sorted(folder.iterdir())))
     if not found:
         raise Usage(f"{source} holds no folders: put each person's photos into one that has their name")
     return found

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import time
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,6 +83,23 @@ def test_a_folder_of_people_is_enrolled_and_what_cannot_be_is_told(photos: Path,
     assert re.search(r"twin: \S+1\.jpg looks like obama \(1\.00\): is it the same person\?", done.output)
     assert re.search(r"biden: \S+other\.jpg does not look like \S+biden.jpg \(-?0\.\d\d\): is it biden\?", done.output)
     assert "9 photos of 6 people enrolled, 3 not" in done.output
+
+
+def test_two_folders_that_are_one_name_are_one_person(photos: Path, tmp_path: Path) -> None:
+    for form, photo in (("NFC", "obama.jpg"), ("NFD", "train/obama/obama2.jpg")):
+        folder = tmp_path / "staff" / unicodedata.normalize(form, "Zoë")
+        folder.mkdir(parents=True)
+        shutil.copy(photos / photo, folder / "1.jpg")
+    assert call("gallery", "enroll-all", tmp_path / "staff").exit_code == 0
+    assert [(person.name, len(person.templates)) for person in store().people()] == [("Zoë", 2)]
+
+
+def test_who_is_enrolled_is_read_once_for_all(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That decrypts everybody: with each of many people it would take ever longer."""
+    real, read = Store.people, []
+    monkeypatch.setattr(Store, "people", lambda store: read.append(store) or real(store))
+    call("gallery", "enroll-all", photos / "train")
+    assert len(read) == 1
 
 
 def test_a_list_of_people_is_enrolled(photos: Path, tmp_path: Path) -> None:
