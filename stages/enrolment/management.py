@@ -142,9 +142,10 @@ def re_embed(config: ConfigFile = None) -> None:
 def export_(
     name: Name, folder: Annotated[Path, typer.Argument(help="A new folder.")], config: ConfigFile = None
 ) -> None:
-    """Write all that is kept of one person, readable by anybody who has the folder: person.json, and the photos to see.
+    """Write what is kept of one person, readable by anybody who has the folder: person.json, and the photos to see.
 
-    In person.json are also the faces of others who were taken for this person, as `import` needs them.
+    In person.json are also the faces of others who were taken for this person, as `import` needs them. Not in it are
+    pictures and clips of decisions, which the page and `gate clip` give out, and whether the person is inside.
 
     [bold]Example[/bold]: python run_pipeline.py gallery export "Ada Lovelace" ada/
     """

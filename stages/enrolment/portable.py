@@ -1,4 +1,7 @@
-"""One person's data, out and in again: all that is kept of them, readable by whoever has it."""
+"""One person's data, out and in again, readable by whoever has it.
+
+Not in it: the pictures and clips of decisions, and whether the person is inside.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,14 @@ from msgspec import structs
 from pipeline.errors import Failed
 from pipeline.home import home, keys
 from stages.events import clips, snapshots
+from stages.events.chain import Row
 from stages.events.ledger import Ledger
 from stages.events.records import Decision
 from stages.gallery.enrol import Enrol, decoded
 from stages.gallery.people import LONGEST, Access, Person, Portrait, checked_name
 from stages.gallery.store import Store
 
+ABOUT = "SELECT chain.* FROM sealed JOIN chain USING (seq) WHERE owner = ? ORDER BY seq DESC"
 BADGE = re.compile(r"[0-9a-f]{64}")  # as Store.badge gives it
 NO_BADGE = "\0"  # no badge has this number: what a gallery keeps of it tells that gallery from others
 
@@ -34,7 +39,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Exported(msgspec.Struct, frozen=True):
-    """A person."""
+    """A person; without the pictures and clips of decisions, and whether they are inside."""
 
     name: str
     access: Access
@@ -47,7 +52,7 @@ class Exported(msgspec.Struct, frozen=True):
 
 
 def exported(store: Store, name: str) -> Exported:
-    """All that is kept of `name`. Raises Failed where nobody is called so."""
+    """What is kept of `name`. Raises Failed where nobody is called so."""
     person = next((one for one in store.people() if one.name == checked_name(name)), None)
     if person is None:
         raise Failed(f"nobody called {name!r} is enrolled: `people` lists who is")
@@ -117,10 +122,9 @@ def _decisions(person: Person) -> Iterator[Decision]:
     if not (home() / "gate.sqlite").exists():
         return
     with closing(Ledger(home(), keys())) as ledger:
-        before, who = None, person.id.hex()
-        while events := ledger.events(before=before, limit=500):
-            before = events[-1].seq
-            yield from (event.decision for event in events if event.decision and event.decision.person == who)
+        for row in ledger.all(ABOUT, (person.id,)):
+            if decision := ledger.event(Row(*row)).decision:
+                yield decision
 
 
 def _seen(person: Person) -> Iterator[Seen]:

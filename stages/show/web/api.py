@@ -122,7 +122,7 @@ class Api:
         return self.data.rename(name, body.name)
 
     def export(self, name: str) -> Exported:
-        """All that is kept of a person, photos and embeddings as well, readable by whoever has it."""
+        """What is kept of a person, with photos and embeddings, readable by whoever has it; no clips and snapshots."""
         return self.data.exported(name)
 
     def take_in(self, body: Exported, query: bodies.Import) -> bodies.Enrolled:

@@ -151,7 +151,7 @@ class Data:
         return Called(new)
 
     def exported(self, name: str) -> Exported:
-        """All that is kept of a person. Raises Failed and Usage."""
+        """What is kept of a person. Raises Failed and Usage."""
         return exported(_store(), name)
 
     def take_in(self, what: Exported, *, force: bool) -> Enrolled:

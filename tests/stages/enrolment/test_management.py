@@ -247,7 +247,7 @@ def test_somebody_without_a_kept_face_is_told_of(shared: Path, tmp_path: Path) -
     assert "Old: no face is kept" in done.output
 
 
-def test_one_persons_data_go_out_and_come_in(photos: Path, tmp_path: Path) -> None:
+def test_one_persons_data_go_out_and_come_in(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call("enroll", "Obama", photos / "obama.jpg", photos / "train" / "obama" / "obama2.jpg")
     call("gallery", "access", "Obama", "--group", "staff")
     enrol = Enrol(EnrolConfig())
@@ -263,10 +263,13 @@ def test_one_persons_data_go_out_and_come_in(photos: Path, tmp_path: Path) -> No
     clips.put(ledger, others, Clip(b"moving pictures", (Sighting(before.id.hex(), 0, (1, 2, 3, 4)),)))
     ledger.close()
 
+    read: list[object] = []
+    monkeypatch.setattr(Ledger, "events", lambda *given, **_: read.append(given) or [])  # those of everybody
     call("gallery", "export", "Obama", tmp_path / "out")
 
     what = json.loads((tmp_path / "out" / "person.json").read_text())
     assert [len(what[part]) for part in ("photos", "embeddings", "decisions")] == [2, 2, 1]
+    assert read == []
     assert what["seen"] == [{"event": others, "at_ns": decision().at_ns, "camera": "cam0"}]
     assert len(list((tmp_path / "out").glob("portrait-*.png"))) == 2
     with pytest.raises(Usage, match="is there already"):
