@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from pipeline.errors import Failed, Usage
 from stages.gallery.database import Connection
 from stages.gallery.keyfile import Keys
 from stages.gallery.master import Master
-from stages.gallery.migrate import migrate, remove_copies
+from stages.gallery.migrate import keep_rows, migrate, remove_copies
 from stages.gallery.people import TAGS
 from stages.gallery.readers import Reader, wait_for
 from stages.gallery.rows import SCHEMA, Rows
+
+log = logging.getLogger(__name__)
 
 
 class Files:
@@ -60,7 +63,9 @@ class Files:
             elif version == 1:
                 migrate(self._rows, rows, self._folder, Master.load(self._home, create=True))
             elif version < SCHEMA:
+                copy = keep_rows(self._rows.path, version)
                 self._rows.extend(rows)
+                log.warning("the gallery was brought up to date; a copy from before is %s, until the next forget", copy)
             yield rows
 
     def keys(self, rows: Connection) -> Keys:

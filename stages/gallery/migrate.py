@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pipeline.errors import Failed
-from pipeline.files import shred, sync
+from pipeline.files import replace_file, shred, sync
 from stages.gallery.keyfile import ID_BYTES, MAGIC, Keys
 from stages.gallery.master import Master
 from stages.gallery.people import TAGS, Access, Profile, Sealed
@@ -42,8 +42,7 @@ def migrate(file: Rows, rows: sqlite3.Connection, folder: Path, master: Master) 
     """
     gallery: bytes = rows.execute("SELECT id FROM gallery").fetchone()[0]
     path = folder / f"gallery-{gallery.hex()}.keys"
-    copies = _copies(file.path, path)
-    _copy_rows(file.path, copies[0])
+    copies = keep_rows(file.path, 1), _copy(path, 1)
     keys = _new_keys(path, copies[1], master)
     people = rows.execute("SELECT id, name FROM people").fetchall()
     templates = rows.execute("SELECT person, model, enrolled_at, embedding FROM templates ORDER BY rowid").fetchall()
@@ -63,9 +62,8 @@ def migrate(file: Rows, rows: sqlite3.Connection, folder: Path, master: Master) 
 
 def remove_copies(rows: Path, keys: Path) -> list[Path]:
     """Remove what an update of the gallery in `rows` and `keys` has left; which files. Raises Failed."""
-    old_rows, old_keys = _copies(rows, keys)
     try:
-        removed = [path for path in (old_keys, old_rows) if path.exists()]
+        removed = [path for path in (_copy(keys, 1), _copy(rows, 1), _copy(rows, 2)) if path.exists()]
         for path in removed:
             shred(path)
             sync(path.parent)
@@ -74,8 +72,22 @@ def remove_copies(rows: Path, keys: Path) -> list[Path]:
     return removed
 
 
-def _copies(rows: Path, keys: Path) -> tuple[Path, Path]:
-    return rows.with_name(f"{rows.name}.v1"), keys.with_name(f"{keys.name}.v1")
+def keep_rows(path: Path, version: int) -> Path:
+    """Copy the rows of a gallery that is about to be brought up to date; the copy. Raises Failed."""
+    copy = _copy(path, version)
+    try:
+        _copy_rows(path, copy)
+    except OSError as error:
+        raise _no_room(copy, error) from error
+    return copy
+
+
+def _copy(path: Path, version: int) -> Path:
+    return path.with_name(f"{path.name}.v{version}")
+
+
+def _no_room(copy: Path, error: OSError) -> Failed:
+    return Failed(f"cannot keep a copy from before the update in {copy}: {error.strerror}; make room for it")
 
 
 def _write(
@@ -114,6 +126,7 @@ def _copy_rows(path: Path, copy: Path) -> None:
         closing(sqlite3.connect(beside)) as target,
     ):
         source.backup(target)
+    sync(beside)
     os.replace(beside, copy)
 
 
@@ -127,7 +140,10 @@ def _new_keys(path: Path, copy: Path, master: Master) -> dict[bytes, bytes]:
         return Keys(path, master).read()
     plain = _plain_keys(path, content) | {TAGS: new_key()}
     if not copy.exists():
-        shutil.copy2(path, copy)
+        try:
+            replace_file(copy, content, synced=True)
+        except OSError as error:
+            raise _no_room(copy, error) from error
     folder = path.with_name(f"{path.name}.part")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)

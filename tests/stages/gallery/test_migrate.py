@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import secrets
+import signal
 import sqlite3
 from contextlib import closing
 from hashlib import blake2b
@@ -135,9 +137,32 @@ def test_one_that_knows_of_nobody_forgotten_learns_it() -> None:
         rows.execute("DROP TABLE forgotten")
         rows.execute("PRAGMA user_version = 2")
     (ada,) = store.people()
-    store.forget("Ada")
+    copy = home() / "gallery.sqlite.v2"
+    with closing(sqlite3.connect(copy)) as rows:
+        assert rows.execute("PRAGMA user_version").fetchone() == (2,)
+        assert rows.execute("SELECT id FROM people").fetchall() == [(ada.id,)]
+    assert copy.stat().st_mode & 0o077 == 0
+    assert store.forget("Ada").copies == [copy]
+    assert not copy.exists()
     assert store.forgotten(-1, [ada.id]) == [ada.id]
     assert store.people() == []
+
+
+def test_keys_are_copied_whole_or_not_at_all(old: Old) -> None:
+    """A limit on the size of files stands in for a full disk, and that for a kill: half of them are written."""
+    old.key_file.write_bytes(old.key_file.read_bytes() + bytes(64) * 5000)
+    plain = old.key_file.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(plain) // 2, hard))
+    try:
+        with pytest.raises(Failed, match=r"cannot keep a copy from before the update in .*keys\.v1: .*; make room"):
+            Store(home(), keys()).people()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    check(Store(home(), keys()))
+    assert old.key_file.with_name(f"{old.key_file.name}.v1").read_bytes() == plain
 
 
 def test_who_is_forgotten_is_in_no_copy_either(old: Old) -> None:
