@@ -86,7 +86,10 @@ class Files:
 
     def scrub(self) -> list[str]:
         """See Database; deleted rows are zeros already, but for the log."""
-        self._rows.truncate_log()
+        try:
+            self._rows.truncate_log()
+        except Failed as error:  # the rows are deleted, and that is to be told
+            return [str(error)]
         return []
 
     def remove_copies(self, rows: Connection) -> list[Path]:

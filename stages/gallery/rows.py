@@ -84,13 +84,18 @@ class Rows:
             raise self.damaged(str(error)) from error
 
     def truncate_log(self) -> None:
-        """Bring what is committed into the file itself and leave nothing in the write-ahead log."""
+        """Bring what is committed into the file itself and leave nothing in the write-ahead log. Raises Failed."""
         ends = time.monotonic() + BUSY_S
-        with closing(sqlite3.connect(self.path, BUSY_S, 0, None)) as rows:
-            while rows.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:  # another process is at it, or reads
-                if time.monotonic() > ends:
-                    raise Failed(f"another process reads {self.path} without end: stop it and say this again")
-                time.sleep(0.01)
+        try:
+            with closing(sqlite3.connect(self.path, BUSY_S, 0, None)) as rows:
+                while rows.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:  # another is at it, or reads
+                    if time.monotonic() > ends:
+                        raise Failed(f"another process reads {self.path} without end: stop it and say this again")
+                    time.sleep(0.01)
+        except sqlite3.OperationalError as error:
+            raise Failed(
+                f"what was deleted is still in the log of {self.path} ({error}): stop who uses it, and say this again"
+            ) from error
 
     def damaged(self, how: str) -> Failed:
         """What to say of a file that is not as it was left."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -144,6 +147,26 @@ def test_once_the_name_is_gone_what_was_written_late_goes_all_the_same(ledger: L
     assert bob.id not in ledger.keys.owners()
     assert audit(ledger, []).findings == ()
     assert bob.id not in content()
+
+
+def test_who_keeps_the_gallery_busy_is_told_of_in_the_receipt(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, real = Store(home(), keys()), Store.forget
+    monkeypatch.setattr("stages.gallery.rows.BUSY_S", 0.1)
+
+    with closing(sqlite3.connect(home() / "gallery.sqlite", 0, 0, None)) as other:
+
+        def forget(*given: Any) -> Any:
+            other.execute("BEGIN")
+            other.execute("SELECT * FROM people").fetchall()
+            return real(*given)
+
+        monkeypatch.setattr(Store, "forget", forget)
+        told, undone = forgotten(store, "Bob")
+
+    said = f"another process reads {home() / 'gallery.sqlite'} without end: stop it and say this again"
+    assert undone == [said]
+    assert f"NOT YET: {said}" in told
+    assert [person.name for person in store.people()] == ["Ada"]
 
 
 def test_whom_a_forget_that_was_stopped_has_marked_is_in_no_gallery(ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from abc import ABC, abstractmethod
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Failed, Usage
 from stages.gallery.keyfile import EMPTY, SLOT_BYTES
 from stages.gallery.people import PADDED_TO, Access, Portrait
+from stages.gallery.rows import Rows
 from stages.gallery.sealing import SEAL_BYTES
 from stages.gallery.store import Store, checked_name
 from tests.postgres import PostgresServer
@@ -265,6 +267,16 @@ def damage_gallery(files: FilesPlace, damage: str) -> str:
         return "chmod 600"
     key_file.unlink()
     return "put that file back"
+
+
+def test_a_log_that_another_locks_is_told(files: FilesPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.store.add("Ada", MODEL, embeddings(1))
+    monkeypatch.setattr("stages.gallery.rows.BUSY_S", 0.1)
+    with closing(sqlite3.connect(files.database, 0, 0, None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Failed, match=r"is still in the log of .*gallery.sqlite \(.*\): stop who uses it, and say"):
+            Rows(files.database).truncate_log()
 
 
 def test_keys_inside_of_the_data_are_refused(tmp_path: Path) -> None:
