@@ -16,13 +16,13 @@ from typing import Any, Literal
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from pipeline.errors import Failed, Usage
+from pipeline.errors import Failed
 from pipeline.files import shred
 from stages.events import schema
 from stages.events.chain import Row
 from stages.events.commit import Commit
 from stages.events.records import Decision, Event, Head, Kept, Kind, Since
-from stages.gallery.keyfile import Keys
+from stages.gallery.keyfile import Keys, check_apart
 from stages.gallery.master import Master
 from stages.gallery.rows import Rows
 from stages.gallery.sealing import Unreadable, unseal
@@ -47,10 +47,7 @@ class Ledger:
 
     def __init__(self, home: Path, folder: Path, *, create: bool = False) -> None:
         """`folder` has the key database. With `create` an empty ledger is made where there is none; else Failed."""
-        if folder.resolve().is_relative_to(home.resolve()):
-            raise Usage(
-                f"the keys ({folder}) may not lie inside of the data they protect ({home}): set $FRAMEWIRE_KEYS"
-            )
+        check_apart(folder, home)
         self.path, self.clips = home / "gate.sqlite", home / "clips"
         if not create and not self.path.exists():
             raise Failed(f"there are no events in {home}: run the gate first, or set $FRAMEWIRE_HOME")

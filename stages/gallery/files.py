@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import Failed, Usage
+from pipeline.errors import Failed
 from stages.gallery.database import Connection
-from stages.gallery.keyfile import Keys
+from stages.gallery.keyfile import Keys, check_apart
 from stages.gallery.master import Master
 from stages.gallery.migrate import keep_rows, migrate, remove_copies
 from stages.gallery.people import TAGS
@@ -29,10 +29,7 @@ class Files:
 
     def __init__(self, home: Path, folder: Path) -> None:
         """`folder` has the key files. Raises Usage where it lies inside of `home`."""
-        if folder.resolve().is_relative_to(home.resolve()):
-            raise Usage(
-                f"the keys ({folder}) may not lie inside of the data they protect ({home}): set $FRAMEWIRE_KEYS"
-            )
+        check_apart(folder, home)
         self._home, self._folder = home, folder
         self._rows = Rows(home / "gallery.sqlite")
         self._keys: Keys | None = None

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.errors import Failed
+from pipeline.errors import Failed, Usage
 from pipeline.files import sync
 from stages.gallery.master import FINGERPRINT_BYTES, Master
 from stages.gallery.sealing import KEY_BYTES, SEAL_BYTES, Unreadable, new_key
@@ -200,6 +200,12 @@ class Keys:
 
     def _damaged(self) -> Failed:
         return Failed(f"the key file {self._path} is damaged: put back a copy, or delete the data and enroll again")
+
+
+def check_apart(folder: Path, home: Path) -> None:
+    """Raises Usage where the keys in `folder` would be in every copy of the data in `home`."""
+    if folder.resolve().is_relative_to(home.resolve()):
+        raise Usage(f"the keys ({folder}) may not lie inside of the data they protect ({home}): set $FRAMEWIRE_KEYS")
 
 
 def _header(counter: int) -> bytes:
