@@ -14,6 +14,7 @@ from pipeline.config import DERIVED, Config
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
 from pipeline.types import Judged
+from stages.act import doors
 from stages.act.gpio import Gpio, GpioConfig
 from stages.act.mqtt import Mqtt, MqttConfig
 from stages.act.osdp import Osdp, OsdpConfig
@@ -127,6 +128,7 @@ class Act:
         """What the thread of a door does; it opens a ledger of its own, as a connection belongs to one thread."""
         commands = Commands(Ledger(home(), keys(), create=True), door)
         commands.recover()
+        doors.begin(door)
 
         def work() -> float:
             while not self._stop.is_set() and (command := commands.take()):
@@ -136,6 +138,7 @@ class Act:
                     commands.finish(command, str(error))
                 else:
                     commands.finish(command)
+                    doors.opened(command)
             return LOOK_S
 
         return work

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import msgspec
 
 from pipeline.errors import Usage
-from pipeline.files import replace_file
 from pipeline.home import home
 from stages.act.output import OutputConfig, OutputFailed, SomePath
 from stages.events.records import Command, Head, Notice
@@ -19,29 +17,14 @@ class SimulatedConfig(OutputConfig, frozen=True, tag="simulated"):
     """A door of this name that only a page shows."""
 
 
-class DoorState(msgspec.Struct, frozen=True):
-    """HOME/doors/NAME.json"""
-
-    door: str
-    opened_ns: int  # wall clock
-    until_ns: int
-    seq: int  # of the decision
-
-
 class Simulated:
-    """Writes when the door was opened last into HOME/doors/NAME.json."""
+    """Moves nothing."""
 
     def __init__(self, config: SimulatedConfig) -> None:
-        self._folder = home() / "doors"
+        """There is nothing to set."""
 
     def open(self, command: Command) -> None:
-        """Write the file beside, and move it into its place."""
-        now = time.time_ns()
-        state = DoorState(command.door, now, now + int(command.seconds * 1e9), command.seq)
-        try:
-            replace_file(self._folder / f"{command.door}.json", msgspec.json.encode(state), synced=False)
-        except OSError as error:
-            raise OutputFailed(f"{self._folder} cannot be written: {error.strerror}") from error
+        """That it was opened is written for every door alike: doors.py."""
 
     def tell(self, notice: Notice) -> None:
         """There is nobody to tell."""

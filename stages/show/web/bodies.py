@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from stages.act.simulated import DoorState
+from stages.act.doors import DoorState
 from stages.gallery.guidance import SIDES
 from stages.gallery.people import Aware
 from stages.gate.health import Health

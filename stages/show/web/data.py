@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
+from stages.act import doors
 from stages.act.act import claim
-from stages.act.simulated import DoorState
 from stages.enrolment.commands import DIGITS
 from stages.enrolment.forgetting import forgotten
 from stages.enrolment.portable import Exported, exported, taken_in
@@ -167,7 +166,7 @@ class Data:
 
     def state(self) -> Gate:
         """Doors and health."""
-        return Gate(_doors(home() / "doors"), health(home()))
+        return Gate([doors.state(door) for door in self._doors], health(home()))
 
     def close(self) -> None:
         """Let go of the events."""
@@ -210,7 +209,3 @@ def _known(person: Person) -> Known:
     models = sorted({template.model[:DIGITS] for template in person.templates})
     rules = KnownRules(**msgspec.structs.asdict(person.access) | {"badges": len(person.access.badges)})
     return Known(person.name, len(person.templates), models, rules)
-
-
-def _doors(folder: Path) -> list[DoorState]:
-    return [msgspec.json.decode(path.read_bytes(), type=DoorState) for path in sorted(folder.glob("*.json"))]

@@ -17,7 +17,9 @@ import pytest
 
 from pipeline.errors import Usage
 from pipeline.home import home
+from stages.act import doors
 from stages.act.act import KINDS, Act, ActConfig
+from stages.act.doors import DoorState
 from stages.act.output import OutputConfig, OutputFailed
 from stages.act.simulated import FileConfig
 from stages.events.audit import audit, read_heads
@@ -63,6 +65,58 @@ def test_a_door_opens_and_heads_go_out_in_order(office: Office, tmp_path: Path) 
     act.close()
     act.tick(0)
     assert Outbox(office.ledger, "heads").waiting() == (0, "")
+
+
+class MuteConfig(OutputConfig, frozen=True, tag="mute"):
+    """A stand-in for an output that knows nothing of HOME/doors."""
+
+
+class FakeMute:
+    """Opens at once, and says nothing."""
+
+    def __init__(self, config: MuteConfig) -> None:
+        pass
+
+    def open(self, command: Command) -> None:
+        pass
+
+    def tell(self, notice: Notice) -> None:
+        pass
+
+    def witness(self, head: Head) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_whatever_opens_a_door_the_page_hears_of_it_and_forgets_it_at_the_next_start(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KINDS, MuteConfig, FakeMute)
+    outputs: Any = (MuteConfig(name="mute"),)
+    act = Act(ActConfig(outputs=outputs, doors={"front": "mute"}))
+    seq = decide(office)
+    act._wake()
+    until(lambda: doors.state("front").seq == seq)
+    act.close()
+    found = doors.state("front")
+    assert found.opened_ns is not None
+    assert found.until_ns == found.opened_ns + 2_000_000_000
+    again = Act(ActConfig(outputs=outputs, doors={"front": "mute"}))
+    until(lambda: doors.state("front") == DoorState("front"))
+    again.close()
+
+
+def test_a_door_that_did_not_open_is_not_said_to_be_open(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, StuckConfig, FakeStuck)
+    outputs: Any = (StuckConfig(name="stuck"),)
+    act = Act(ActConfig(outputs=outputs, doors={"front": "stuck"}))
+    decide(office)
+    act._wake()
+    until(lambda: office.ledger.all("SELECT state FROM commands") == [("failed",)])
+    act.close()
+    assert doors.state("front") == DoorState("front")
 
 
 def test_the_head_of_what_is_no_decision_goes_out_after_those_that_are(office: Office, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from pipeline.errors import Failed, Usage
 from pipeline.home import home
 from stages.act.mqtt import Mqtt, MqttConfig
 from stages.act.output import OutputFailed, secret
-from stages.act.simulated import FileConfig, HeadsFile, Simulated, SimulatedConfig
+from stages.act.simulated import FileConfig, HeadsFile
 from stages.act.webhook import Webhook, WebhookConfig
 from stages.events.audit import read_heads
 from stages.events.records import Command, Head, Notice
@@ -44,13 +44,6 @@ def until(condition: Callable[[], object], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < ends, "it did not come about in time"
         time.sleep(0.01)
-
-
-def test_a_simulated_door_says_when_it_was_opened(places: Path) -> None:
-    Simulated(SimulatedConfig(name="x")).open(COMMAND)
-    state = json.loads((home() / "doors" / "front.json").read_text())
-    assert (state["door"], state["seq"]) == ("front", 3)
-    assert state["until_ns"] - state["opened_ns"] == 2_500_000_000
 
 
 def test_heads_are_written_to_a_file_once_and_whole(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from openapi_spec_validator import validate
 from starlette.routing import Route
 
 from pipeline.home import home, keys
-from stages.act.simulated import Simulated, SimulatedConfig
+from stages.act import doors
 from stages.events.records import Command
 from stages.gallery.store import Store
 from stages.gate.health import Pulse
@@ -58,7 +58,7 @@ def test_all_of_it_is_done_as_described(site: Site) -> None:
     pulse = Pulse(home(), deadline_ms=1000)
     pulse.see(site.camera().frame)
     pulse.beat(1, "")
-    Simulated(SimulatedConfig(name="front")).open(Command("a", "front", 1, 5, 0))
+    doors.opened(Command("a", "front", 1, 5, 0))
     site.frame("Eileen", "come in")
     for path in ("me", "state", "events?limit=3&before=9", "events/1/snapshot", "events/1/clip", "people"):
         assert site.ask("GET", f"/api/{path}").status_code == 200

@@ -9,8 +9,9 @@ from contextlib import closing
 import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 
+from pipeline.files import replace_file
 from pipeline.home import home
-from stages.act.simulated import Simulated, SimulatedConfig
+from stages.act import doors
 from stages.events.records import Command
 from stages.gate.health import Pulse
 from stages.show.web import limits, streams
@@ -29,7 +30,7 @@ def test_in_a_browser_from_the_link_to_the_live_picture(site: Site, page: Page) 
         site.frame("Ada", "come in")
         assert time.monotonic() < ends
         page.wait_for_timeout(50)
-    expect(page.get_by_text("door · come in")).to_be_visible()
+    expect(page.get_by_text("front · come in")).to_be_visible()
     site.decide("opened", person="0a" * 16, name="Ada Lovelace")
     expect(page.get_by_role("complementary").get_by_text("Ada Lovelace")).to_be_visible()
     page.get_by_role("link", name="Events").click()
@@ -47,7 +48,7 @@ def test_in_a_browser_a_camera_that_comes_later_is_shown_and_the_focus_stays(sit
     decided.focus()
     site.frame("Ada", "come in")
     expect(page.get_by_role("img", name="Live picture of cam0")).to_be_visible()
-    expect(page.get_by_text("door · come in").or_(page.get_by_text("front · come in"))).to_be_visible()
+    expect(page.get_by_text("front · come in")).to_be_visible()
     expect(decided).to_be_focused()
 
 
@@ -91,7 +92,7 @@ def test_in_a_browser_a_session_that_has_ended_is_said_to_have(
 
 def test_in_a_browser_a_gate_that_is_gone_is_said_to_be_and_comes_back(site: Site, page: Page) -> None:
     site.frame()
-    Simulated(SimulatedConfig(name="front")).open(Command("a", "front", 1, 3600, 0))
+    doors.opened(Command("a", "front", 1, 3600, 0))
     begin(page, site)
     door, banner = page.get_by_role("region", name="Door front"), page.get_by_text("No connection since")
     expect(door).to_contain_text("Open")
@@ -99,16 +100,30 @@ def test_in_a_browser_a_gate_that_is_gone_is_said_to_be_and_comes_back(site: Sit
     expect(banner).to_be_visible(timeout=15_000)
     expect(door).to_contain_text("Unknown")
     expect(page.get_by_role("img", name="Live picture of cam0")).to_have_css("filter", "grayscale(1)")
-    site.show = Show(ShowConfig(port=int(site.address.rstrip("/").rpartition(":")[2])), site.frames)
+    port = int(site.address.rstrip("/").rpartition(":")[2])
+    site.show = Show(ShowConfig(port=port, doors=("front",)), site.frames)
     site.frame()
     expect(banner).to_be_hidden(timeout=15_000)
     expect(door).to_contain_text("Open")
     expect(page.get_by_role("img", name="Live picture of cam0")).to_have_css("filter", "none")
 
 
+def test_in_a_browser_a_door_is_unknown_until_it_was_opened_whatever_a_damaged_file_says(
+    site: Site, page: Page
+) -> None:
+    replace_file(home() / "doors" / "front.json", b"", synced=False)
+    replace_file(home() / "doors" / "none.json", b'{"door": "none"}', synced=False)
+    begin(page, site)
+    door = page.get_by_role("region", name="Door front")
+    expect(door).to_contain_text("Unknown")
+    expect(page.get_by_role("region", name="Door none")).to_be_hidden()
+    doors.opened(Command("a", "front", 1, 0.5, 0))
+    expect(door).to_contain_text("Closed")
+
+
 def test_in_a_browser_door_and_health_go_by_the_clock_of_the_gate(site: Site, page: Page) -> None:
     page.clock.install(time=time.time() + 7200)
-    Simulated(SimulatedConfig(name="front")).open(Command("a", "front", 1, 3600, 0))
+    doors.opened(Command("a", "front", 1, 3600, 0))
     begin(page, site)
     expect(page.get_by_role("region", name="Door front")).to_contain_text("Open")
     page.get_by_role("link", name="Health").click()
@@ -131,7 +146,7 @@ def test_in_a_browser_a_network_that_is_gone_without_a_word_is_not_waited_for(si
     page.route_web_socket("**/api/push*", dead_at_first)
     page.clock.install()
     begin(page, site)
-    expect(page.get_by_role("complementary")).to_contain_text("Unknown")
+    expect(page.get_by_role("complementary")).to_contain_text("the gate says nothing")
     page.clock.fast_forward(11_000)
-    expect(page.get_by_role("complementary")).to_contain_text("Closed")
+    expect(page.get_by_role("complementary")).to_contain_text("not opened since")
     assert len(sockets) == 2

@@ -57,14 +57,13 @@ function camera(picture) {
 
 function doorStates() {
   const time = now();
-  const last = session.events.find((event) => event.decision)?.decision;
   const said = Object.values(session.faces).flat();
-  const found = session.state.doors.length ? session.state.doors : [{ door: last?.door || "door", until_ns: 0 }];
-  return found.map((door) => {
+  return session.state.doors.map((door) => {
     if (silent() || time === null) return { name: door.door, is: "unknown", who: "the gate says nothing" };
-    const is = door.until_ns / 1e6 > time ? "open" : "closed";
+    const is = door.until_ns === null ? "unknown" : door.until_ns / 1e6 > time ? "open" : "closed";
     const by = session.events.find((event) => event.seq === door.seq)?.decision?.name;
-    const who = is === "open" ? by || "open" : said.map((face) => face.verdict || face.name).filter(Boolean)[0] || "nobody is waiting";
+    const nobody = is === "unknown" ? "not opened since the gate was started" : "nobody is waiting";
+    const who = is === "open" ? by || "open" : said.map((face) => face.verdict || face.name).filter(Boolean)[0] || nobody;
     return { name: door.door, is, who };
   });
 }
