@@ -18,6 +18,7 @@ from stages.events.ledger import Ledger
 from stages.gate.account import account
 from stages.gate.calibrate import calibrate
 from stages.gate.clip import clip
+from stages.gate.health import QUIET_S, health, lost
 from stages.gate.out import out
 from stages.gate.pad import evaluate_pad
 from stages.gate.report import Report, line
@@ -46,6 +47,7 @@ class Announcer:
         self._report = Report(Ledger(home(), keys(), create=True))
         self._console, self._as_json, self._names = Console(), as_json, sys.stdout.isatty()
         self._due, self._began_ns = 0.0, time.time_ns()
+        self._started_ns, self._lost = self._began_ns, set[str]()
         if not as_json:
             for sentence in warnings(settings):
                 self._console.print(Text(f"WARNING: {sentence}", style="bold red"), soft_wrap=True)
@@ -57,6 +59,7 @@ class Announcer:
             return
         self._due = now + LOOK_S
         self._tell_address()
+        self._tell_cameras()
         for event in self._report.news():
             if self._as_json:
                 typer.echo(msgspec.json.encode(event))
@@ -73,6 +76,19 @@ class Announcer:
             if not self._as_json:
                 for sentence in sentences(found):
                     self._console.print(sentence, soft_wrap=True)
+
+    def _tell_cameras(self) -> None:
+        """Which are lost, and which are back, each once."""
+        found = health(home())
+        if found is None or found.at_ns < self._started_ns or self._as_json:
+            return
+        quiet = lost(found)
+        for name in sorted(quiet - self._lost):
+            told = f"{name}: no picture for {QUIET_S:.0f} s; nobody is seen there until it is back"
+            self._console.print(Text(told, style="bold red"), soft_wrap=True)
+        for name in sorted(self._lost - quiet):
+            self._console.print(Text(f"{name}: there are pictures again", style="green"), soft_wrap=True)
+        self._lost = quiet
 
     def end(self) -> None:
         """What the whole run came to."""

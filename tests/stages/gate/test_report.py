@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from pipeline.home import home
+from stages.gate.commands import Announcer
+from stages.gate.health import Pulse
 from stages.gate.report import Report
+from stages.gate.settings import GateSettings
 from tests.command import ROOT
 from tests.stages.gate.door import Door, reader
+from tests.stages.gate.scene import Camera
 
 CHILD = """
 import sys
@@ -67,3 +73,21 @@ def test_a_report_counts_and_keeps_nobody() -> None:
     assert sorted(summary.age_ms.values()) == list(summary.age_ms.values())
     assert "Ada" not in str(vars(report))
     assert Report(reader()).summary().age_ms == {}
+
+
+def test_a_camera_that_is_lost_is_told_of_once_and_once_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    camera, added = Camera(), [0]
+    steady = time.monotonic_ns
+    monkeypatch.setattr("stages.gate.health.time.monotonic_ns", lambda: steady() + added[0])
+    announcer, pulse = Announcer(GateSettings(), as_json=False), Pulse(home(), deadline_ms=1000)
+    for _ in range(2):
+        pulse.see(camera().frame)
+        for later_ns in (1_000_000_000, 2_000_000_000, 2_000_000_000):
+            added[0] += later_ns
+            pulse.beat(0, "")
+            announcer.show(dict, last=True)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("cam0")]
+    lost = "cam0: no picture for 2 s; nobody is seen there until it is back"
+    assert told == [lost, "cam0: there are pictures again", lost]

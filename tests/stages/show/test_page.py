@@ -121,6 +121,34 @@ def test_in_a_browser_a_door_is_unknown_until_it_was_opened_whatever_a_damaged_f
     expect(door).to_contain_text("Closed")
 
 
+def test_in_a_browser_a_camera_that_is_lost_has_no_picture_and_nobody_before_it(
+    site: Site, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulse = Pulse(home(), deadline_ms=1000)
+    site.frame("Ada", "come in")
+    pulse.see(site.camera().frame)
+    pulse.beat(0, "")
+    begin(page, site)
+    picture = page.get_by_role("img", name="Live picture of cam0")
+    expect(page.get_by_text("No picture from cam0 since")).to_be_visible()  # a gate that says nothing more is no better
+    steady = time.monotonic_ns
+    monkeypatch.setattr("stages.gate.health.time.monotonic_ns", lambda: steady() + 3_000_000_000)
+    pulse.beat(0, "")
+    expect(page.get_by_text("No picture from cam0 since")).to_be_visible()
+    expect(picture).to_be_hidden()
+    expect(page.get_by_text("come in")).to_be_hidden()
+    page.get_by_role("link", name="Health").click()
+    expect(page.get_by_text("the last was frame")).to_be_visible()
+    page.get_by_role("link", name="Live").click()
+    ends = time.monotonic() + 15
+    while not picture.is_visible():
+        pulse.see(site.camera().frame)
+        pulse.beat(0, "")
+        assert time.monotonic() < ends
+        page.wait_for_timeout(50)
+    expect(page.get_by_text("come in")).to_be_visible()
+
+
 def test_in_a_browser_door_and_health_go_by_the_clock_of_the_gate(site: Site, page: Page) -> None:
     page.clock.install(time=time.time() + 7200)
     doors.opened(Command("a", "front", 1, 3600, 0))

@@ -1,7 +1,7 @@
 // The live picture, the doors as they are, and the newest decisions.
-import { drawn, el } from "./dom.js";
+import { drawn, el, when } from "./dom.js";
 import { item } from "./events.js";
-import { following, now, silent } from "./news.js";
+import { following, lost, now, quiet, silent } from "./news.js";
 import { session } from "./session.js";
 import { watch } from "./watch.js";
 
@@ -21,6 +21,7 @@ export function live() {
   const update = () => {
     const { cameras } = session.state;
     const chosen = pick.show(cameras);
+    blank(picture, chosen);
     drawTabs(cameras.length < 2 ? [] : cameras.map((name) => ({ name, chosen: name === chosen })));
     drawDoors(doorStates());
     drawRecent(session.events.filter((event) => event.decision || event.erased).slice(0, NEWEST));
@@ -55,9 +56,19 @@ function camera(picture) {
   };
 }
 
+// A camera that is lost has no picture: its last one, with the boxes of who was there then, would pass for the present.
+function blank(picture, name) {
+  const gone = Boolean(name) && !silent() && lost(name);
+  const canvas = picture.querySelector("canvas");
+  if (!canvas || canvas.hidden === gone) return;
+  canvas.hidden = gone;
+  picture.querySelector("p")?.remove();
+  if (gone) picture.append(el("p", { role: "status" }, `No picture from ${name} since ${when(now() - quiet(name))}.`));
+}
+
 function doorStates() {
   const time = now();
-  const said = Object.values(session.faces).flat();
+  const said = Object.entries(session.faces).flatMap(([name, faces]) => (lost(name) ? [] : faces));
   return session.state.doors.map((door) => {
     if (silent() || time === null) return { name: door.door, is: "unknown", who: "the gate says nothing" };
     const is = door.until_ns === null ? "unknown" : door.until_ns / 1e6 > time ? "open" : "closed";

@@ -15,6 +15,16 @@ export const silent = () => performance.now() - heard.at > SILENT_MS;
 // Milliseconds since the epoch by the gate's clock, as the browser's may be wrong; null until the gate has told.
 export const now = () => (heard.gate === null ? null : heard.gate + performance.now() - heard.at);
 
+// Milliseconds since a camera's newest frame came through the gate; 0 where the gate has told of none.
+export function quiet(name) {
+  const [found, time] = [session.state.health, now()];
+  const camera = found?.cameras[name];
+  return camera && time !== null ? camera.quiet_s * 1000 + Math.max(0, time - found.at_ns / 1e6) : 0;
+}
+
+// Whether what is known of a camera is not how it is now.
+export const lost = (name) => quiet(name) > SILENT_MS;
+
 export const lastWord = () => heard.gate;
 
 export function listen() {
