@@ -17,10 +17,11 @@ from pipeline.errors import Failed, Usage
 from pipeline.home import home
 from stages.capture import from_environment
 from stages.enrolment.forgetting import forgotten
+from stages.enrolment.rules import watched
 from stages.enrolment.settings import ConfigFile, settings_of, store_of
 from stages.gallery.camera import Sitting
 from stages.gallery.enrol import Enrol
-from stages.gallery.store import Access, Person, Store, checked_name
+from stages.gallery.store import Person, Store, checked_name
 from stages.gate.calibration import warning
 
 Name = Annotated[str, typer.Argument(help="Whom the photos show, as it shall stand in the picture.")]
@@ -58,9 +59,10 @@ def enroll(
     store = store_of(settings)
     called = [str(photo) for photo in photos or []] or [f"picture {number + 1}" for number in range(len(embeddings))]
     faces = dict(zip(called, embeddings, strict=True))
-    if not force and (doubt := enrol.doubt(store.people(), name, faces)):
+    known = store.people()
+    if not force and (doubt := enrol.doubt(known, name, faces)):
         raise Failed(f"{doubt} --force takes it anyway")
-    count = store.add(name, enrol.identity, embeddings, portraits, Access(watch=True) if watch else None)
+    count = store.add(name, enrol.identity, embeddings, portraits, watched(known, name) if watch else None)
     Console().print(Text(f"{name} is enrolled with {count} photo{'s' if count > 1 else ''}"), soft_wrap=True)
     warn(store)
 

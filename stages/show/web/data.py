@@ -17,6 +17,7 @@ from stages.act.act import claim
 from stages.enrolment.commands import DIGITS
 from stages.enrolment.forgetting import forgotten
 from stages.enrolment.portable import Exported, exported, taken_in
+from stages.enrolment.rules import watched
 from stages.events import clips
 from stages.events.ledger import Ledger
 from stages.events.records import Event
@@ -94,10 +95,11 @@ class Data:
             embeddings = np.concatenate([one for one, _ in found])
             portraits = [portrait for _, some in found for portrait in some]
             faces = dict(zip([*photos, *pictures], embeddings, strict=True))
-            doubt = "" if given.force else enrol.doubt(store.people(), name, faces)
+            people = store.people()
+            doubt = "" if given.force else enrol.doubt(people, name, faces)
         if doubt:
             raise Failed(doubt)
-        access = Access(watch=True) if given.watch else None
+        access = watched(people, name) if given.watch else None
         photos_kept = store.add(name, enrol.identity, embeddings, portraits, access)
         return Enrolled(name, photos_kept, calibration.warning(home(), store.people))
 

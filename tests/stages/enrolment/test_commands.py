@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
 from pipeline.errors import Failed, Usage
 from stages.enrolment.commands import enroll, forget, people
-from stages.gallery.store import Store
+from stages.gallery.store import Access, Store
 
 SAMPLE = next((Path(__file__).parents[3] / "samples" / "enrol").glob("*.jpg"))
 app = typer.Typer()
@@ -75,6 +76,15 @@ def test_who_is_to_be_watched_is_so_from_the_first_moment(place: Path) -> None:
     call("enroll", "Eve", SAMPLE, "--watch")
     (eve,) = Store(place / "home", place / "keys").people()
     assert eve.access.watch
+
+
+def test_who_is_put_on_the_watch_list_with_another_photo_keeps_their_rules(place: Path) -> None:
+    call("enroll", "Eve", SAMPLE)
+    store, rules = Store(place / "home", place / "keys"), Access(groups=("staff",), badges=("ab" * 32,))
+    store.set_access("Eve", rules)
+    call("enroll", "Eve", SAMPLE, "--watch")
+    (eve,) = store.people()
+    assert eve.access == replace(rules, watch=True)
 
 
 def test_one_bad_photo_and_nothing_is_written(place: Path) -> None:

@@ -41,6 +41,18 @@ def test_people_are_enrolled_ruled_and_forgotten(site: Site) -> None:
     assert Store(home(), keys()).people() == []
 
 
+def test_who_is_put_on_the_watch_list_with_another_photo_keeps_their_rules(site: Site) -> None:
+    site.enter()
+    photo = {"photo": ("a.jpg", PHOTO.read_bytes(), "image/jpeg")}
+    site.ask("POST", "/api/people", data={"name": EILEEN}, files=photo)
+    rules = {"groups": ["staff"], "valid_until": "2030-01-01T00:00:00Z", "badges": ["4711"]}
+    site.ask("PUT", f"/api/people/{EILEEN}/access", json=rules)
+    (before,) = site.ask("GET", "/api/people").json()
+    assert site.ask("POST", "/api/people", data={"name": EILEEN, "watch": "true"}, files=photo).status_code == 200
+    (person,) = site.ask("GET", "/api/people").json()
+    assert person["access"] == before["access"] | {"watch": True}
+
+
 def test_a_webcam_is_guided_from_one_picture_to_the_next(site: Site) -> None:
     site.enter()
     shot = ("picture", ("shot.jpg", PHOTO.read_bytes()))
