@@ -23,6 +23,7 @@ from pipeline.files import sync
 from pipeline.home import home, keys
 from stages.enrolment.commands import warn
 from stages.enrolment.portable import Exported, exported, taken_in
+from stages.enrolment.rules import check_dates
 from stages.enrolment.settings import ConfigFile, settings_of, store_of
 from stages.gallery.enrol import Enrol
 from stages.gallery.keyfile import Keys
@@ -100,6 +101,7 @@ def access(
     if badge and no_badges:
         raise Usage("--badge and --no-badges exclude each other: give one of them")
     name, settings = checked_name(name), settings_of(config)
+    check_dates(since, until)
     store, zone = store_of(settings), settings.gate.zone()
     before = next((person.access for person in store.people() if person.name == name), Access())
     rules = Access(

@@ -17,6 +17,7 @@ from msgspec import structs
 
 from pipeline.errors import Failed
 from pipeline.home import home, keys
+from stages.enrolment.rules import check_dates
 from stages.events import clips, snapshots
 from stages.events.chain import Row
 from stages.events.ledger import Ledger
@@ -88,6 +89,7 @@ def taken_in(store: Store, enrol: Enrol, what: Exported, *, force: bool) -> Take
     for called, photos in (("photo", what.photos), ("negative", what.negatives)):
         for number, photo in enumerate(photos, 1):
             _check(photo, f"{called} {number}")
+    check_dates(what.access.valid_from, what.access.valid_until)
     if not all(BADGE.fullmatch(badge) for badge in what.access.badges):
         raise Failed("a badge of this export is none that is kept (64 hexadecimal digits): export it again")
     people = store.people()

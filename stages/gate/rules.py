@@ -51,4 +51,8 @@ def depends_on_time(access: Access, groups: Mapping[str, Sequence[Window]]) -> b
 
 
 def _told(moment: datetime, like: datetime) -> str:
-    return f"{moment.astimezone(like.tzinfo):%Y-%m-%d %H:%M}"
+    try:
+        moment = moment.astimezone(like.tzinfo)
+    except OverflowError:  # an older framewire took dates at the ends of the calendar: as it was written
+        pass
+    return f"{moment:%Y-%m-%d %H:%M}"

@@ -17,7 +17,7 @@ from stages.act.act import claim
 from stages.enrolment.commands import DIGITS
 from stages.enrolment.forgetting import forgotten
 from stages.enrolment.portable import Exported, exported, taken_in
-from stages.enrolment.rules import watched
+from stages.enrolment.rules import check_dates, watched
 from stages.events import clips
 from stages.events.ledger import Ledger
 from stages.events.records import Event
@@ -126,6 +126,7 @@ class Data:
     def set_access(self, name: str, rules: Rules) -> Called:
         """Replace somebody's rules. Raises Usage."""
         name, store = checked_name(name), _store()
+        check_dates(rules.valid_from, rules.valid_until)
         if rules.badges is None:
             badges = next((person.access.badges for person in store.people() if person.name == name), ())
         else:

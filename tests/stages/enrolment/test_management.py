@@ -162,6 +162,9 @@ def test_rules_are_set_and_replaced() -> None:
         call("gallery", "access", "Nobody", "--watch")
     with pytest.raises(Usage, match="weekly time window"):
         call("gallery", "access", "Eileen", "--window", "always")
+    for option, date in (("--until", "9999-12-31"), ("--from", "0001-01-01")):
+        with pytest.raises(Usage, match=f"{date} is no date for a rule: give one of the years 1970 to 9990"):
+            call("gallery", "access", "Eileen", option, date)
 
 
 def test_who_is_watched_and_which_badges_there_are_stays_until_it_is_said() -> None:
@@ -353,6 +356,7 @@ def test_an_import_of_what_is_no_export(tmp_path: Path) -> None:
         ({"points": [[0, 0], [9, 9]]}, "does not say where eyes, nose and mouth are"),
         ({"points": [[1e300, 0]] * 5}, "does not say where eyes, nose and mouth are"),
         ({"access": {"windows": ["always"]}}, "weekly time window"),
+        ({"access": {"valid_from": "9999-12-31T23:59:59-12:00"}}, "9999-12-31 is no date for a rule"),
     ],
 )
 def test_an_export_that_was_tampered_with_enrolls_nobody(

@@ -36,6 +36,9 @@ def test_people_are_enrolled_ruled_and_forgotten(site: Site) -> None:
     assert (person["access"]["groups"], person["access"]["watch"]) == (["staff"], True)
     bad = site.ask("PUT", f"/api/people/{EILEEN}/access", json={"windows": ["always"]})
     assert (bad.status_code, "weekly time window" in bad.json()["error"]) == (400, True)
+    for moment in ("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"):
+        bad = site.ask("PUT", f"/api/people/{EILEEN}/access", json={"valid_until": moment})
+        assert (bad.status_code, "no date for a rule" in bad.json()["error"]) == (400, True)
     receipt = site.ask("DELETE", f"/api/people/{EILEEN}").json()["receipt"]
     assert "destroyed: the data key" in " ".join(receipt)
     assert Store(home(), keys()).people() == []
