@@ -79,12 +79,9 @@ class Api:
             raise HTTPException(404, "there is no snapshot of this event, or none any more")
         return Response(found, media_type="image/jpeg")
 
-    def clip(self, seq: Number) -> Annotated[Response, "video/mp4"]:
+    def clip(self, request: Request, seq: Number) -> Annotated[Response, "video/mp4"]:
         """The moving pictures of a decision."""
-        found = self.data.clip(seq)
-        if found is None:
-            raise HTTPException(404, "there is no clip of this event, not yet, or none any more")
-        return Response(found, media_type="video/mp4")
+        return self.streams.clip(request, seq)
 
     def mistaken(self, seq: Number) -> Mistaken:
         """This was another person: the face in the decision's snapshot is kept as not theirs, and matches them less."""

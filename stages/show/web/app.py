@@ -35,7 +35,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/state", "viewer", Api.state),
     Endpoint("GET", "/api/events", "viewer", Api.events),
     Endpoint("GET", "/api/events/{seq}/snapshot", "viewer", Api.snapshot),
-    Endpoint("GET", "/api/events/{seq}/clip", "viewer", Api.clip),
+    Endpoint("GET", "/api/events/{seq}/clip", "viewer", Api.clip, costly=True),
     Endpoint("POST", "/api/events/{seq}/wrong", "operator", Api.mistaken, costly=True),
     Endpoint("GET", "/api/people", "operator", Api.people),
     Endpoint("POST", "/api/people", "operator", Api.enroll, costly=True, largest=PHOTOS),

@@ -1,6 +1,6 @@
 """How often somebody may ask: a token bucket for each account and token, and for each address that is nobody's yet.
 
-And how many streams may be open at once: live pictures, and what the gate pushes.
+And how many streams may be open at once: live pictures, and what the gate pushes; and how many clips are sent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -32,6 +32,7 @@ KNOWN = Rate(300, 30)  # a page of events or people asks for a picture each
 UNKNOWN = Rate(60, 5)
 COSTLY = Rate(20, 2)  # what runs a network or hashes a password; a webcam's guidance asks 1.4 times a second
 STREAMS, STREAMS_EACH = 200, 40  # in all, and of an account or token; a page has one, and one more for a picture
+CLIPS, CLIPS_EACH = 16, 4  # that are being sent: each is in memory, some 8 MB
 
 
 class Limits:
@@ -39,7 +40,7 @@ class Limits:
 
     def __init__(self) -> None:
         self._buckets: OrderedDict[tuple[str, ...], tuple[float, float]] = OrderedDict()  # tokens, time.monotonic()
-        self._streams: Counter[tuple[str, ...]] = Counter()
+        self._open: dict[str, Counter[tuple[str, ...]]] = {"streams": Counter(), "clips": Counter()}
 
     def check(self, connection: HTTPConnection, who: Who | None, *, costly: bool) -> None:
         """Count a request or the opening of a stream. Raises HTTPException 429 where it is one too many."""
@@ -52,20 +53,28 @@ class Limits:
             sentence = f"too many requests: try again in {seconds} s"
             raise HTTPException(429, sentence, headers={"Retry-After": str(seconds)})
 
-    @contextmanager
-    def stream(self, connection: HTTPConnection, who: Who) -> Iterator[None]:
+    def stream(self, connection: HTTPConnection, who: Who) -> AbstractContextManager[None]:
         """A stream is open. Raises HTTPException 429 where it is one too many."""
-        key = _asker(connection, who)
-        if self._streams[key] >= STREAMS_EACH:
-            raise HTTPException(429, f"{STREAMS_EACH} streams of this account are open: close a page of this gate")
-        if self._streams.total() >= STREAMS:
-            raise HTTPException(429, f"{STREAMS} streams are open, which is all there may be: try again later")
-        self._streams[key] += 1
+        return self._counted("streams", _asker(connection, who), STREAMS_EACH, STREAMS)
+
+    def clip(self, connection: HTTPConnection, who: Who) -> AbstractContextManager[None]:
+        """A clip is sent. Raises HTTPException 429 where it is one too many."""
+        return self._counted("clips", _asker(connection, who), CLIPS_EACH, CLIPS)
+
+    @contextmanager
+    def _counted(self, what: str, key: tuple[str, ...], each: int, most: int) -> Iterator[None]:
+        opened = self._open[what]
+        if opened[key] >= each:
+            raise HTTPException(429, f"{each} {what} of this account are open: close a page of this gate")
+        if opened.total() >= most:
+            raise HTTPException(429, f"{most} {what} are open, which is all there may be: try again later")
+        opened[key] += 1
         try:
             yield
         finally:
-            self._streams[key] -= 1
-            self._streams = +self._streams  # without those who have none
+            opened[key] -= 1
+            if not opened[key]:
+                del opened[key]
 
     def _take(self, key: tuple[str, ...], rate: Rate) -> float:
         """Take a token out of a bucket; seconds until there is one again, 0 where there was one."""

@@ -38,6 +38,7 @@ from stages.show.web.users import Users
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 STOP_S = 2.0
 LOOK_S = 0.25
+WORD = 1024  # bytes of what a browser says to a socket: it answers a picture with nothing at all
 PAGE = "page.json"
 
 log = logging.getLogger(__name__)
@@ -121,6 +122,8 @@ class Show:
                 proxy_headers=bool(config.trusted_proxies),
                 forwarded_allow_ips=[str(network) for network in config.proxies()],
                 timeout_graceful_shutdown=1,
+                ws_max_size=WORD,
+                ws_per_message_deflate=False,  # a JPEG gets no smaller
                 server_header=False,
             )
         )

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stages.show.web.data import Data
@@ -27,6 +27,7 @@ RECHECK_S = 5.0  # how often it is looked whether who watches may still
 LOOK_S = 0.5  # how often, where no picture comes, it is looked whether the other end is still there
 NOT_UNDERSTOOD, TRY_LATER = 1003, 1013  # RFC 6455's registry of close codes
 PART = b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"
+SEND_S, PIECE = 60.0, 64 << 10  # how long a clip may take, and bytes at once
 AHEAD = 2  # pictures on the way to a browser: one is drawn while the next one travels
 
 
@@ -40,6 +41,10 @@ class Streams:
     def motion_jpeg(self, request: Request, camera: str) -> Response:
         """The newest picture again and again, as the parts of a multipart/x-mixed-replace."""
         return MotionJpeg(self._parts(request, camera), self._limits.stream(request, request.state.who))
+
+    def clip(self, request: Request, seq: int) -> Response:
+        """The clip of a decision."""
+        return Film(partial(self._data.clip, seq), self._limits.clip(request, request.state.who))
 
     async def _parts(self, request: Request, camera: str) -> AsyncIterator[bytes]:
         seen = -1
@@ -97,8 +102,18 @@ class Streams:
         newest = await run_in_threadpool(self._data.events, None, 1)
         seen = int(after) if after.isdecimal() and len(after) < 20 else newest[0].seq if newest else 0
         await self.news.next()
+        heard = asyncio.create_task(socket.receive())
+        try:
+            await self._tell(socket, seen, heard)
+        finally:
+            heard.cancel()
+
+    async def _tell(self, socket: WebSocket, seen: int, heard: asyncio.Task[Message]) -> None:
         with suppress(WebSocketDisconnect, RuntimeError):  # the other side is gone
             async for _ in self._while_allowed(socket, self.news.next):
+                if heard.done():  # nothing is to be said here, and what nobody takes in stays in memory
+                    await socket.close(NOT_UNDERSTOOD)
+                    return
                 events = self.news.events(seen)
                 seen = events[-1].seq if events else seen
                 news = {"now_ns": time.time_ns(), **msgspec.structs.asdict(self.news.state), "events": events}
@@ -148,6 +163,31 @@ class MotionJpeg(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._counted:
             await super().__call__(scope, receive, send)
+
+
+class Film(Response):
+    """A clip, read when it may be sent, and sent in pieces: who does not take them in is not waited for."""
+
+    media_type = "video/mp4"
+
+    def __init__(self, read: Callable[[], bytes | None], counted: AbstractContextManager[None]) -> None:
+        super().__init__()
+        self._read, self._counted = read, counted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._counted:
+            found = await run_in_threadpool(self._read)
+            if found is None:
+                raise HTTPException(404, "there is no clip of this event, not yet, or none any more")
+            headers = {"Content-Length": str(len(found))}
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SEND_S):
+                    await StreamingResponse(_pieces(found), 200, headers, self.media_type)(scope, receive, send)
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), PIECE):
+        yield content[start : start + PIECE]
 
 
 class Ahead:

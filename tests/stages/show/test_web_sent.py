@@ -12,9 +12,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from pipeline.home import home, keys
+from stages.events import clips
+from stages.events.ledger import Ledger
+from stages.events.records import Clip
 from stages.gallery.people import Portrait
 from stages.gallery.store import Store
-from stages.show.web import app, endpoint, limits
+from stages.show.web import app, endpoint, limits, streams
 from stages.show.web.limits import Rate
 from stages.show.web.users import Who
 from tests.stages.gate.scene import embedding
@@ -122,3 +125,41 @@ def test_an_answer_that_is_none_ends_the_picture_quietly(site: Site, caplog: pyt
     assert closed.value.rcvd.code == 1003
     wait_for(lambda: not site.show._live.is_watched("cam0"))
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_what_a_browser_says_to_a_socket_is_short_and_to_the_push_nothing(site: Site) -> None:
+    site.enter()
+    site.frame()
+    push, live = (site.address.replace("http", "ws") + path for path in ("api/push", "live/cam0"))
+    for address, said, code in ((push, "", 1003), (push, "x" * 2000, 1009), (live, "x" * 2000, 1009)):
+        with connect(address, additional_headers=site.cookie()) as open_socket:
+            assert open_socket.protocol.extensions == []
+            open_socket.send(said)
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    open_socket.recv(timeout=10)
+            assert closed.value.rcvd
+            assert closed.value.rcvd.code == code
+
+
+def test_clips_that_nobody_takes_in_are_few_and_broken_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "COSTLY", Rate(10_000, 10_000))
+    monkeypatch.setattr(limits, "CLIPS_EACH", 1)
+    monkeypatch.setattr(streams, "SEND_S", 1.0)
+    site.enter()
+    seq = site.decide("opened")
+    ledger = Ledger(home(), keys())
+    clips.put(ledger, seq, Clip(bytes(8 << 20), ()))
+    ledger.close()
+    host, _, port = site.address.removeprefix("http://").rstrip("/").rpartition(":")
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect((host, int(port)))
+        head = f"GET /api/events/{seq}/clip HTTP/1.1\r\nHost: {host}\r\nCookie: {site.cookie()['Cookie']}\r\n\r\n"
+        slow.sendall(head.encode())
+        assert slow.recv(12) == b"HTTP/1.1 200"
+        refused = site.ask("GET", f"/api/events/{seq}/clip")
+        assert (refused.status_code, "1 clips of this account are open" in refused.json()["error"]) == (429, True)
+        wait_for(lambda: site.client.get(f"/api/events/{seq}/clip").status_code == 200)
+        rest = b"".join(iter(lambda: slow.recv(1 << 20), b""))
+        assert len(rest) < 8 << 20
