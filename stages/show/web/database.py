@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import Failed
+from stages.events import schema
 from stages.show.web import guesses
 
 SCHEMA = 2
@@ -44,9 +45,15 @@ class Database:
             if version > SCHEMA:
                 raise Failed(f"the accounts in {self._path} were made by a newer framewire: update this one")
             if version < SCHEMA:
+                if version:
+                    schema.copy(self._path)
                 for statement in UPDATE if version else (*TABLES, *SINCE_2):
                     rows.execute(statement)
                 rows.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    def remove_copies(self) -> None:
+        """Those from before an update, in which nobody is removed. Raises Failed."""
+        schema.remove_copies(self._path, 0)
 
     @contextmanager
     def rows(self) -> Iterator[sqlite3.Connection]:

@@ -112,6 +112,7 @@ class Users:
             rows.execute("DELETE FROM sessions WHERE user = ?", (name,))
             if not rows.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount:
                 raise Usage(f"there is no account called {name!r}")
+        self._database.remove_copies()
 
     def all(self) -> list[tuple[str, Role]]:
         """Names and roles."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,13 @@ def test_accounts_of_an_older_framewire_are_brought_up_to_date(tmp_path: Path) -
     rows.close()
     for _ in range(2):
         assert Users(tmp_path).log_in("ada", PASSWORD, "a")
+    copy = tmp_path / "web.sqlite.v1"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(copy)) as before:
+        assert before.execute("SELECT name, failures FROM users").fetchall() == [("ada", 0)]
+    Users(tmp_path).add("bob", "viewer", PASSWORD)
+    Users(tmp_path).remove("bob")
+    assert not copy.exists()
 
 
 def test_roles_and_accounts(users: Users) -> None:
