@@ -10,6 +10,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,7 +18,7 @@ import msgspec
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 
-from pipeline.errors import Usage
+from pipeline.errors import Failed, Usage
 from stages.gallery.people import FOLDED
 from stages.show.web import guesses
 from stages.show.web.database import Database
@@ -28,6 +29,7 @@ ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
 
 SHORTEST = 10  # letters of a password
 SESSION_S, IDLE_S = 12 * 3600.0, 3600.0
+SEEN_S = 60.0  # how often it is written down that a session is used
 SETUP_S = 24 * 3600.0
 HASHES = 2  # at once: each takes 64 MB
 
@@ -139,14 +141,18 @@ class Users:
         """Whose session it is, if it has not run out; to ask keeps it alive, unless told otherwise."""
         now = time.time()
         query = (
-            "SELECT users.name, users.role, sessions.csrf FROM sessions JOIN users ON users.name = sessions.user"
+            "SELECT users.name, users.role, sessions.csrf, sessions.seen FROM sessions JOIN users ON users.name = sessions.user"
             " WHERE id = ? AND began > ? AND seen > ?"
         )
         with self._database.rows() as rows:
             found = rows.execute(query, (_hashed(secret), now - SESSION_S, now - IDLE_S)).fetchone()
-            if found and keep:
+        if found is None:
+            return None
+        name, role, csrf, seen = found
+        if keep and now - seen >= SEEN_S:
+            with suppress(Failed), self._database.rows() as rows:  # a disk that is full keeps nobody out
                 rows.execute("UPDATE sessions SET seen = ? WHERE id = ?", (now, _hashed(secret)))
-        return Who(found[0], found[1], found[2]) if found else None
+        return Who(name, role, csrf)
 
     def log_out(self, secret: str) -> None:
         """End a session."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 import time
 from contextlib import closing
@@ -125,6 +126,32 @@ def test_accounts_of_an_older_framewire_are_brought_up_to_date(tmp_path: Path) -
     Users(tmp_path).add("bob", "viewer", PASSWORD)
     Users(tmp_path).remove("bob")
     assert not copy.exists()
+
+
+def test_a_full_disk_keeps_nobody_out_who_is_in_and_is_said_to_be_full(users: Users, clock: list[float]) -> None:
+    secret = users.log_in("ada", PASSWORD, "a")
+    clock[0] = 100
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))  # no file grows beyond: as where there is no room
+    try:
+        who = users.session(secret)
+        with pytest.raises(Failed, match="see that there is room"):
+            users.log_in("ada", PASSWORD, "a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert who
+    assert who.name == "ada"
+
+
+def test_that_a_session_is_used_is_written_once_a_minute(users: Users, clock: list[float], tmp_path: Path) -> None:
+    secret, path = users.log_in("ada", PASSWORD, "a"), tmp_path / "web.sqlite"
+    before = path.read_bytes()
+    clock[0] = 50
+    assert users.session(secret)
+    assert path.read_bytes() == before
+    clock[0] = 70
+    assert users.session(secret)
+    assert path.read_bytes() != before
 
 
 def test_roles_and_accounts(users: Users) -> None:
