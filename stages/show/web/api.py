@@ -40,6 +40,10 @@ class Api:
         """Set a password with the secret of a link that the gate has printed: the first admin's, or an account's."""
         return self._entered(request, self.users.begin(body.secret, body.name, body.password))
 
+    def link(self, body: bodies.Secret) -> bodies.Link:
+        """Whose password a link that the gate has printed sets; it may be used as before."""
+        return bodies.Link(*self.users.link(body.secret))
+
     def log_in(self, request: Request, body: bodies.Login) -> Entered:
         """Begin a session, kept in a cookie."""
         return self._entered(request, self.users.log_in(body.name, body.password, network(request)))
@@ -152,9 +156,9 @@ class Api:
         """Which programs may ask."""
         return [bodies.Token(name, role, datetime.fromtimestamp(made, UTC)) for name, role, made in self.users.tokens()]
 
-    def add_token(self, body: bodies.NewToken) -> bodies.Secret:
+    def add_token(self, body: bodies.NewToken) -> bodies.Issued:
         """Make a token for a program, sent as "Authorization: Bearer ..."; it is shown this once."""
-        return bodies.Secret(self.users.new_token(body.name, body.role))
+        return bodies.Issued(self.users.new_token(body.name, body.role))
 
     def remove_token(self, name: str) -> Done:
         """Make a token useless."""

@@ -28,6 +28,7 @@ def openapi(api: Api, request: Request) -> dict[str, Any]:
 
 ENDPOINTS = (
     Endpoint("POST", "/api/setup", None, Api.begin, costly=True),
+    Endpoint("POST", "/api/link", None, Api.link),
     Endpoint("POST", "/api/login", None, Api.log_in, costly=True),
     Endpoint("POST", "/api/logout", "viewer", Api.log_out),
     Endpoint("GET", "/api/me", "viewer", Api.me),

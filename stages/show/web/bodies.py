@@ -38,6 +38,12 @@ class Begin(Body, frozen=True):
     password: str
 
 
+class Secret(Body, frozen=True):
+    """What of a link is behind "#setup="."""
+
+    secret: str
+
+
 class Login(Body, frozen=True):
     """Who logs in."""
 
@@ -171,6 +177,13 @@ class Enrolled(msgspec.Struct, frozen=True):
     warning: str  # what it has changed for the gate, and what of an import was left out; "" for nothing
 
 
+class Link(msgspec.Struct, frozen=True):
+    """What a link sets the password of."""
+
+    name: str  # the account; "" where a name is to be chosen
+    first: bool  # the first admin, who is made by it
+
+
 class Advice(msgspec.Struct, frozen=True):
     """What to do before a picture can be taken; "" where it is good."""
 
@@ -210,7 +223,7 @@ class Token(msgspec.Struct, frozen=True):
     made_at: datetime  # UTC
 
 
-class Secret(msgspec.Struct, frozen=True):
+class Issued(msgspec.Struct, frozen=True):
     """A new token: it is shown this once."""
 
     token: str

@@ -71,6 +71,11 @@ class Users:
                 raise Usage(f"there is no account called {name!r}: there is {', '.join(names)}")
             return _link(rows, name)
 
+    def link(self, secret: str) -> tuple[str, bool]:
+        """Whose link it is, "" for who chooses a name; and whether it makes the first admin. Raises Denied."""
+        with self._database.rows() as rows:
+            return _of_link(rows, secret)
+
     def begin(self, secret: str, name: str, password: str) -> str:
         """Set the password that a link is for, of an account or the first admin; a new session's secret.
 
@@ -80,20 +85,17 @@ class Users:
         self._check(name, password)
         hashed = self._hash(password)
         with self._database.rows() as rows:
-            query = "SELECT until, name FROM setup WHERE id = ?"
-            until, whose = rows.execute(query, (_hashed(secret),)).fetchone() or (0.0, "")
-            names = {user for (user,) in rows.execute("SELECT name FROM users")}
-            if until < time.time() or (names and whose not in names):
-                raise Denied("this link was used already, or is too old: run gate account NAME for a new one")
+            whose, first = _of_link(rows, secret)
             if whose not in ("", name):
                 raise Denied(f"this link is for {whose}: give that name")
-            rows.execute("DELETE FROM setup")
-            if names:
+            if first:
+                rows.execute("DELETE FROM setup")  # those for others who might have been the first, too
+                _insert(rows, name, "admin", hashed)
+            else:
+                rows.execute("DELETE FROM setup WHERE name = ?", (name,))
                 rows.execute("UPDATE users SET password = ? WHERE name = ?", (hashed, name))
                 rows.execute("DELETE FROM sessions WHERE user = ?", (name,))
                 guesses.clear(rows, name)
-            else:
-                _insert(rows, name, "admin", hashed)
             return _new_session(rows, name)
 
     def add(self, name: str, role: Role, password: str) -> None:
@@ -213,10 +215,21 @@ class Users:
             raise Usage(f"a password has at least {SHORTEST} characters")
 
 
+def _of_link(rows: sqlite3.Connection, secret: str) -> tuple[str, bool]:
+    query = "SELECT until, name FROM setup WHERE id = ?"
+    until, whose = rows.execute(query, (_hashed(secret),)).fetchone() or (0.0, "")
+    names = {user for (user,) in rows.execute("SELECT name FROM users")}
+    if until < time.time() or (names and whose not in names):
+        raise Denied(
+            "this link was used already, is too old, or a newer one was made: run gate account NAME for another"
+        )
+    return whose, not names
+
+
 def _link(rows: sqlite3.Connection, name: str) -> str:
-    """The secret of a new link, the only one that counts."""
+    """The secret of a new link, the only one of that name that counts."""
     secret = secrets.token_urlsafe(32)
-    rows.execute("DELETE FROM setup")
+    rows.execute("DELETE FROM setup WHERE name = ?", (name,))
     rows.execute("INSERT INTO setup VALUES (?, ?, ?)", (_hashed(secret), time.time() + SETUP_S, name))
     return secret
 

@@ -14,6 +14,7 @@ from stages.events.records import Command
 from stages.gallery.store import Store
 from stages.gate.health import Pulse
 from stages.show.web.app import ENDPOINTS
+from stages.show.web.users import Users
 from tests.stages.gate.scene import calibrated
 from tests.stages.show.site import PASSWORD, PHOTO, Site
 
@@ -81,6 +82,7 @@ def test_all_of_it_is_done_as_described(site: Site) -> None:
         ("POST", "tokens", account),
         ("GET", "tokens", None),
         ("DELETE", "tokens/bob", None),
+        ("POST", "link", {"secret": Users(home()).invite("ada")}),
         ("GET", "openapi.json", None),
     ):
         answer = site.ask(method, f"/api/{path}", **({} if body is None else {"json": body}))

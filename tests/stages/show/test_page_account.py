@@ -5,6 +5,8 @@ from __future__ import annotations
 import httpx
 from playwright.sync_api import Page, expect
 
+from pipeline.home import home
+from stages.show.web.users import Users
 from tests.stages.show.site import PASSWORD, Site, begin, log_in
 
 
@@ -61,3 +63,26 @@ def test_in_a_browser_a_token_is_made_and_shown_once_and_revoked(site: Site, pag
         page.get_by_role("dialog").get_by_role("button", name="Revoke dashboard").click()
         expect(tokens.get_by_text("No program has a token.")).to_be_visible()
         assert program.get("/api/events").status_code == 401
+
+
+def test_in_a_browser_a_link_says_whose_password_it_sets_and_leaves_the_address_bar(site: Site, page: Page) -> None:
+    page.goto(site.setup)
+    expect(page.get_by_role("heading", name="Set the first password")).to_be_visible()
+    expect(page.get_by_text("The account is an admin's.")).to_be_visible()
+    assert "#setup" not in page.url
+    begin(page, site)
+    users = Users(home())
+    users.add("bob", "viewer", PASSWORD)
+    secret = users.invite("bob")
+    page.goto(f"{site.address}#setup={secret}")  # whoever is logged in here
+    expect(page.get_by_role("heading", name="Set a new password")).to_be_visible()
+    assert secret not in page.url
+    expect(page.get_by_text("admin")).to_be_hidden()
+    expect(page.get_by_label("Name")).to_have_value("bob")
+    page.get_by_label("Password").fill("another horse entirely")
+    page.get_by_role("button", name="Set the password").click()
+    expect(page.get_by_text("bob · viewer")).to_be_visible()
+    page.goto(f"{site.address}#setup={secret}")
+    expect(page.get_by_role("alert")).to_contain_text("this link was used already")
+    page.get_by_role("button", name="Not now").click()
+    expect(page.get_by_text("bob · viewer")).to_be_visible()

@@ -21,6 +21,7 @@ from tests.stages.show.site import PASSWORD, Site
 
 NEEDS: dict[tuple[str, str], Role | None] = {
     ("POST", "/api/setup"): None,
+    ("POST", "/api/link"): None,
     ("POST", "/api/login"): None,
     ("POST", "/api/logout"): "viewer",
     ("GET", "/api/me"): "viewer",

@@ -76,7 +76,11 @@ def test_a_link_gives_a_way_back_into_an_account(users: Users, tmp_path: Path) -
         wrong(users, "bob")
     with pytest.raises(Usage, match="no account called 'eve': there is ada, bob"):
         users.invite("eve")
-    secret = Users(tmp_path).invite("bob")  # from the command line
+    older, secret = Users(tmp_path).invite("bob"), Users(tmp_path).invite("bob")  # from the command line
+    with pytest.raises(Denied, match="a newer one was made"):
+        users.begin(older, "bob", new)
+    assert users.link(users.invite("ada")) == ("ada", False)
+    assert users.link(secret) == ("bob", False)
     with pytest.raises(Denied, match="for bob"):
         users.begin(secret, "ada", new)
     entered = users.session(users.begin(secret, "bob", new))

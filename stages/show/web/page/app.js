@@ -14,12 +14,21 @@ const views = { live, events, people, threshold, health, account };
 const main = document.querySelector("#main");
 const header = document.querySelector("header");
 let leave = () => {};
+let secret = ""; // of a link that was opened
+
+// A link's secret leaves the address bar, and with it what the browser remembers, before it is used.
+function opened() {
+  const found = new URLSearchParams(location.hash.slice(1)).get("setup");
+  if (!found) return;
+  secret = found;
+  history.replaceState(null, "", location.pathname);
+}
 
 async function enter(who) {
   session.who = who;
   session.state = await api("GET", "/api/state");
   begin(await api("GET", "/api/events?limit=50"));
-  history.replaceState(null, "", location.hash.startsWith("#setup") || !location.hash ? "#live" : location.hash);
+  history.replaceState(null, "", location.hash || "#live");
   listen();
   show();
 }
@@ -38,10 +47,10 @@ function show(note) {
   leave();
   leave = () => {};
   const who = session.who;
-  header.hidden = !who;
+  header.hidden = !who || Boolean(secret);
   document.querySelector("#warnings").replaceChildren(...session.state.warnings.map((text) => el("p", {}, text)));
-  if (!who) {
-    document.title = "Log in · framewire gate";
+  if (!who || secret) {
+    document.title = `${secret ? "Set a password" : "Log in"} · framewire gate`;
     main.replaceChildren(gateway(note));
     main.querySelector("input").focus();
     return;
@@ -62,13 +71,13 @@ function show(note) {
 }
 
 function gateway(note = "") {
-  const secret = new URLSearchParams(location.hash.slice(1)).get("setup");
+  const title = el("h1", {}, secret ? "Set a password" : "Log in");
+  const about = el("p", { class: "muted" }, secret ? "This link works once." : "framewire gate");
+  const name = el("input", { name: "name", autocomplete: "username", required: "", maxlength: "60" });
   const error = el("p", { class: "error", role: "alert" }, note);
-  const button = el("button", {}, secret ? "Make the account" : "Log in");
+  const button = el("button", {}, secret ? "Set the password" : "Log in");
   const form = el("form", { class: "card" },
-    el("h1", {}, secret ? "Set the first password" : "Log in"),
-    el("p", { class: "muted" }, secret ? "This link works once. The account is an admin's." : "framewire gate"),
-    el("label", {}, "Name", el("input", { name: "name", autocomplete: "username", required: "", maxlength: "60" })),
+    title, about, el("label", {}, "Name", name),
     el("label", {}, "Password", el("input", { name: "password", type: "password", required: "",
       autocomplete: secret ? "new-password" : "current-password", minlength: secret ? "10" : "1" }),
       secret ? el("small", {}, "At least 10 characters.") : ""),
@@ -76,8 +85,24 @@ function gateway(note = "") {
   form.onsubmit = (event) => {
     event.preventDefault();
     const given = Object.fromEntries(new FormData(form));
-    once(button, async () => enter(await api("POST", secret ? "/api/setup" : "/api/login", secret ? { secret, ...given } : given)), error);
+    once(button, async () => {
+      const who = await api("POST", secret ? "/api/setup" : "/api/login", secret ? { secret, ...given } : given);
+      secret = "";
+      await enter(who);
+    }, error);
   };
+  if (secret) {
+    form.append(el("button", { type: "button", class: "quiet", onclick: () => { secret = ""; show(); } }, "Not now"));
+    api("POST", "/api/link", { secret }).then((link) => {
+      title.textContent = link.first ? "Set the first password" : "Set a new password";
+      about.textContent = link.first ? "This link works once. The account is an admin's."
+        : `This link works once. ${link.name} is logged out everywhere else.`;
+      if (!link.name) return;
+      name.value = link.name;
+      name.readOnly = true;
+      form.querySelector("[type=password]").focus();
+    }, (problem) => { error.textContent = problem.message; });
+  }
   return el("div", { class: "gateway" }, form);
 }
 
@@ -98,6 +123,7 @@ document.addEventListener("news", () => {
   if (banner.textContent !== text) banner.textContent = text;
   document.body.classList.toggle("lost", lost);
 });
-addEventListener("hashchange", () => { if (session.who || location.hash.startsWith("#setup")) show(); });
+addEventListener("hashchange", () => { opened(); if (session.who || secret) show(); });
+opened();
 fetch("/api/me").then((answer) => (answer.ok ? answer.json() : null)).then((who) => (who ? enter(who) : show()))
   .catch((problem) => { show(); toast(problem.message); });
