@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from pipeline.errors import Failed
 from pipeline.home import home
-from stages.show.web.show import announced, link
+from stages.show.web.show import announced, link, proxy
 from stages.show.web.users import Users
 
 
@@ -23,6 +24,6 @@ def account(name: Annotated[str, typer.Argument(help="Who is to log in.")]) -> N
     found = announced()
     if found is None:
         raise Failed(f"no page has been there for the data in {home()}: start the gate first, or set $FRAMEWIRE_HOME")
-    Console().print(
-        f"set a password for {name}, once: {link(found.address, Users(home()).invite(name))}", soft_wrap=True
-    )
+    said = f"set a password for {name}, once: {link(found.address, Users(home()).invite(name))}"
+    for sentence in (said, *proxy(found)):
+        Console().print(Text(sentence), soft_wrap=True)  # in one piece, to be copied

@@ -75,7 +75,7 @@ class Announcer:
             self._began_ns = found.at_ns
             if not self._as_json:
                 for sentence in sentences(found):
-                    self._console.print(sentence, soft_wrap=True)
+                    self._console.print(Text(sentence), soft_wrap=True)  # in one piece, to be copied
 
     def _tell_cameras(self) -> None:
         """Which are lost, and which are back, each once."""

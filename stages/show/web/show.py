@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ from stages.show.web.live import Live
 from stages.show.web.users import Users
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+EVERYWHERE = ("0.0.0.0", "::")
 STOP_S = 2.0
 LOOK_S = 0.25
 WORD = 1024  # bytes of what a browser says to a socket: it answers a picture with nothing at all
@@ -53,6 +55,8 @@ class ShowConfig(Config, frozen=True):
     tls_cert: SomePath | None = None
     tls_key: SomePath | None = None
     trusted_proxies: tuple[str, ...] = ()  # addresses or networks of those that do TLS for us
+    # Where browsers find it, like https://gate.example, for links; "": by what it knows of itself.
+    address: Annotated[str, Meta(pattern=r"^(https?://[^/?#\s]+/?)?$")] = ""
     warnings: Annotated[tuple[str, ...], DERIVED] = ()  # what a person should know before relying on this gate
     # Out of the other tables: the doors, and for how long a badge counts that is shown; how people are enrolled.
     doors: Annotated[tuple[str, ...], DERIVED] = ()
@@ -129,9 +133,7 @@ class Show:
         )
         self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
         self._thread.start()
-        host = f"[{config.host}]" if ":" in config.host else config.host
-        address = f"{'https' if config.tls_cert else 'http'}://{host}:{listening.getsockname()[1]}/"
-        _announce(address, users.setup())
+        _announce(config, listening.getsockname()[1], users.setup())
 
     def __call__(self, judged: Judged) -> None:
         picture = None
@@ -172,15 +174,24 @@ class Address(msgspec.Struct, frozen=True):
     address: str
     setup: str  # "" once there is an account
     at_ns: int
+    proxied: bool = False  # the address is not what browsers come by: that is the proxy's, which is not known
 
 
-def _announce(address: str, secret: str | None) -> None:
+def _announce(config: ShowConfig, port: int, secret: str | None) -> None:
     """Leave word for the command, which prints it."""
-    told = Address(address, link(address, secret) if secret else "", time.time_ns())
+    address = f"{config.address.rstrip('/')}/" if config.address else _own(config, port)
+    proxied = not config.address and config.way() == "proxied"
+    told = Address(address, link(address, secret) if secret else "", time.time_ns(), proxied)
     try:
         replace_file(home() / PAGE, msgspec.json.encode(told), synced=False)
     except OSError as error:
         raise Failed(f"cannot write {home() / PAGE}: {error.strerror}") from error
+
+
+def _own(config: ShowConfig, port: int) -> str:
+    """The address as far as the gate knows it: where it listens everywhere, by this machine's name."""
+    host = socket.gethostname() if config.host in EVERYWHERE else config.host
+    return f"{'https' if config.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def link(address: str, secret: str) -> str:
@@ -196,6 +207,11 @@ def announced() -> Address | None:
 
 def sentences(found: Address) -> Sequence[str]:
     """What to print of it."""
-    if found.setup:
-        return [f"the page: {found.address}", f"set the first password within a day, once: {found.setup}"]
-    return [f"the page: {found.address}"]
+    setup = [f"set the first password within a day, once: {found.setup}"] if found.setup else []
+    return [f"the page: {found.address}", *setup, *proxy(found)]
+
+
+def proxy(found: Address) -> list[str]:
+    """What to say where browsers come by another address than is known."""
+    sentence = "browsers come through your proxy: put its address in place of this one, or into show.address"
+    return [sentence] if found.proxied else []

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from pipeline.home import home
 from stages.show.web import streams, users
-from stages.show.web.show import Show, ShowConfig, announced
+from stages.show.web.show import Show, ShowConfig, announced, sentences
 from stages.show.web.users import IDLE_S, Users
-from tests.command import User
+from tests.command import ROOT, User
 from tests.fakes import MemoryFrames
 from tests.stages.show.site import PASSWORD, Site
 
@@ -97,6 +103,42 @@ def test_behind_a_proxy_that_does_tls_the_cookie_goes_over_nothing_else(places: 
     done = httpx.post(f"{found.address}api/setup", json=first, headers=forwarded)
     assert "; secure" in done.headers["set-cookie"].lower()
     show.close()
+
+
+def said(monkeypatch: pytest.MonkeyPatch, **config: Any) -> list[str]:
+    """What is printed of a page, on a machine called gatehouse."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "gatehouse")
+    Show(ShowConfig(port=0, **config), MemoryFrames()).close()
+    found = announced()
+    assert found
+    return list(sentences(found))
+
+
+def test_the_link_leads_to_where_browsers_find_the_page(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for host in ("0.0.0.0", "::"):
+        page, setup, proxied = said(monkeypatch, host=host, trusted_proxies=("10.0.0.1",))
+        assert re.fullmatch(r"the page: http://gatehouse:\d+/", page)
+        assert re.search(r"http://gatehouse:\d+/#setup=", setup)
+        assert proxied.startswith("browsers come through your proxy: put its address in place of this one")
+    for address in ("https://gate.example", "https://gate.example/"):
+        page, setup = said(monkeypatch, trusted_proxies=("10.0.0.1",), address=address)
+        assert page == "the page: https://gate.example/"
+        assert " https://gate.example/#setup=" in setup
+    for wrong in ("gate.example", "https://gate.example/gate", "ftp://gate.example"):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({"address": wrong}, ShowConfig)
+
+
+def test_a_link_is_printed_in_one_piece(site: Site, places: Path) -> None:
+    """On a terminal, too, where numbers and addresses would be coloured."""
+    site.enter()
+    ours, theirs = os.openpty()
+    command = [sys.executable, str(ROOT / "run_pipeline.py"), "gate", "account", "ada"]
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "60"}
+    assert subprocess.run(command, stdout=theirs, env=environment, check=False).returncode == 0
+    assert re.search(rf"once: {re.escape(site.address)}#setup=[\w-]{{43}}\s", os.read(ours, 1 << 16).decode())
+    os.close(theirs)
+    os.close(ours)
 
 
 def test_to_watch_keeps_no_session_alive(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
