@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
@@ -51,8 +52,6 @@ def depends_on_time(access: Access, groups: Mapping[str, Sequence[Window]]) -> b
 
 
 def _told(moment: datetime, like: datetime) -> str:
-    try:
+    with suppress(OverflowError):  # an older framewire took dates at the ends of the calendar: told as written
         moment = moment.astimezone(like.tzinfo)
-    except OverflowError:  # an older framewire took dates at the ends of the calendar: as it was written
-        pass
     return f"{moment:%Y-%m-%d %H:%M}"

@@ -69,8 +69,7 @@ class Database:
                 finally:
                     rows.close()
             except sqlite3.OperationalError as error:
-                raise Failed(
-                    f"cannot use the accounts in {self._path} ({error}): see that there is room and that it can be written"
-                ) from error
+                wanted = "see that there is room and that it can be written"
+                raise Failed(f"cannot use the accounts in {self._path} ({error}): {wanted}") from error
             except sqlite3.DatabaseError as error:
                 raise Failed(f"the accounts in {self._path} cannot be used ({error}): put back a copy") from error

@@ -111,8 +111,8 @@ def cookie(connection: HTTPConnection) -> str:
 
 def same_origin(connection: HTTPConnection) -> bool:
     """Whether a browser says that it comes from this very page; programs say nothing."""
-    origin = connection.headers.get("origin")
-    return origin is None or origin.partition("://")[2] == connection.headers.get("host")
+    origin, scheme = connection.headers.get("origin"), connection.url.scheme.replace("ws", "http")
+    return origin is None or origin == f"{scheme}://{connection.headers.get('host')}"
 
 
 def _told(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:

@@ -143,8 +143,8 @@ class Users:
         """Whose session it is, if it has not run out; to ask keeps it alive, unless told otherwise."""
         now = time.time()
         query = (
-            "SELECT users.name, users.role, sessions.csrf, sessions.seen FROM sessions JOIN users ON users.name = sessions.user"
-            " WHERE id = ? AND began > ? AND seen > ?"
+            "SELECT users.name, users.role, sessions.csrf, sessions.seen FROM sessions"
+            " JOIN users ON users.name = sessions.user WHERE id = ? AND began > ? AND seen > ?"
         )
         with self._database.rows() as rows:
             found = rows.execute(query, (_hashed(secret), now - SESSION_S, now - IDLE_S)).fetchone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from stages.events.queues import Commands
 from stages.gallery.people import Access
 from stages.gate.config import DoorConfig, GroupConfig
+from stages.gate.decisions import COMMAND_NS
 from stages.gate.gate import Gate
 from tests.stages.gate.door import Door, reader
 from tests.stages.gate.scene import SNAPSHOT, turned
@@ -173,8 +175,15 @@ def test_active_liveness_asks_for_a_turn_of_the_head() -> None:
     door.gate.close()
 
 
-def test_a_command_of_a_decision_is_for_its_door_and_expires(door: Door) -> None:
+def test_a_command_of_a_decision_is_for_its_door_and_expires(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     door.comes("Ada")
     command = Commands(reader(), "door").take()
     assert command
     assert command.seconds == DoorConfig(name="door").seconds
+    assert 0 < command.until_ns - time.time_ns() <= COMMAND_NS
+    door.goes()
+    door.comes("Ada")
+    assert door.ordered() == 2
+    steady = time.clock_gettime_ns
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda clock: steady(clock) + COMMAND_NS)
+    assert Commands(reader(), "door").take() is None

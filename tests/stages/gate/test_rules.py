@@ -90,7 +90,9 @@ def test_a_window_means_the_clock_on_the_wall_when_summer_time_ends() -> None:
 
 def test_dates_at_the_ends_of_the_calendar_keep_out_and_stop_no_gate() -> None:
     """An older framewire took them."""
-    last, first = (datetime.fromisoformat(f"{text}:00") for text in ("9999-12-31T23:59:59-12", "0001-01-01T00:00:00+14"))
+    last, first = (
+        datetime.fromisoformat(f"{text}:00") for text in ("9999-12-31T23:59:59-12", "0001-01-01T00:00:00+14")
+    )
     assert reason(refusal(Access(valid_from=last), {}, at("2026-11-23 03:00"))) == "not-yet"
     assert reason(refusal(Access(valid_until=first), {}, at("2026-11-23 03:00"))) == "expired"
     assert refusal(Access(valid_from=first, valid_until=last), {}, at("2026-11-23 03:00")) is None

@@ -141,6 +141,16 @@ def test_a_link_is_printed_in_one_piece(site: Site, places: Path) -> None:
     os.close(ours)
 
 
+@pytest.mark.parametrize("path", ["/api/login", "/api/setup", "/api/link"])
+def test_what_nobody_has_to_be_logged_in_for_has_to_come_from_the_page_as_well(site: Site, path: str) -> None:
+    """A log-in from another site would be somebody else's, unnoticed."""
+    own = site.address.rstrip("/")
+    for origin in ("http://evil.example", "null", own.replace("http", "https")):
+        answer = site.ask("POST", path, json={}, headers={"Origin": origin})
+        assert (answer.status_code, answer.json()["error"]) == (403, "this came from another site")
+    assert site.ask("POST", path, json={}, headers={"Origin": own}).status_code == 400  # let through: there is no body
+
+
 def test_to_watch_keeps_no_session_alive(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "RECHECK_S", 0.05)
     site.enter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -135,11 +136,10 @@ def test_what_a_browser_says_to_a_socket_is_short_and_to_the_push_nothing(site: 
         with connect(address, additional_headers=site.cookie()) as open_socket:
             assert open_socket.protocol.extensions == []
             open_socket.send(said)
-            with pytest.raises(ConnectionClosed) as closed:
+            with suppress(ConnectionClosed):
                 while True:
-                    open_socket.recv(timeout=10)
-            assert closed.value.rcvd
-            assert closed.value.rcvd.code == code
+                    open_socket.recv(timeout=10)  # what was on its way
+            assert open_socket.close_code == code
 
 
 def test_clips_that_nobody_takes_in_are_few_and_broken_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,9 @@ def test_the_page_answers_over_tls_and_the_cookie_goes_over_nothing_else(show: S
         assert {"Secure", "HttpOnly", "SameSite=strict"} <= set(done.headers["set-cookie"].split("; "))
         assert client.get("/api/me").json()["name"] == "ada"
         cookie = {"Cookie": "; ".join(f"{name}={secret}" for name, secret in client.cookies.items())}
-        with connect(found.address.replace("https", "wss") + "api/push", ssl=trusted, additional_headers=cookie) as push:
+        with connect(
+            found.address.replace("https", "wss") + "api/push", ssl=trusted, additional_headers=cookie
+        ) as push:
             assert push.recv(timeout=10)
 
 
