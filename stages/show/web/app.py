@@ -47,7 +47,7 @@ ENDPOINTS = (
     Endpoint("PUT", "/api/people/{name:path}/name", "operator", Api.rename),
     Endpoint("GET", "/api/people/{name:path}/export", "admin", Api.export, costly=True),
     Endpoint("DELETE", "/api/people/{name:path}", "admin", Api.forget),
-    Endpoint("POST", "/api/doors/{door}/badge", "operator", Api.badge),
+    Endpoint("POST", "/api/doors/{door}/badge", "reader", Api.badge),
     Endpoint("GET", "/api/calibration", "viewer", Api.calibration),
     Endpoint("GET", "/api/accounts", "admin", Api.accounts),
     Endpoint("POST", "/api/accounts", "admin", Api.add_account, costly=True),

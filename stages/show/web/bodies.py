@@ -12,7 +12,7 @@ from stages.act.doors import DoorState
 from stages.gallery.guidance import SIDES
 from stages.gallery.people import Aware
 from stages.gate.health import Health
-from stages.show.web.users import Role
+from stages.show.web.users import Role, TokenRole
 
 Number = Annotated[int, Meta(ge=0, lt=1 << 62)]  # of an event
 BadgeNumber = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -70,7 +70,7 @@ class NewToken(Body, frozen=True):
     """A program that is to ask."""
 
     name: str
-    role: Role
+    role: TokenRole
 
 
 class NewName(Body, frozen=True):
@@ -219,7 +219,7 @@ class Token(msgspec.Struct, frozen=True):
     """A program that may ask."""
 
     name: str
-    role: Role
+    role: TokenRole
     made_at: datetime  # UTC
 
 

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from pipeline.errors import Usage
 from stages.show.web.bodies import Form
-from stages.show.web.users import Role
+from stages.show.web.users import TokenRole
 
 # Bytes of a body: of words, of pictures, and of all that is kept of a person, which is taken in one at a time.
 SMALL, PHOTOS, EXPORT = 64 << 10, 12 << 20, 64 << 20
@@ -35,7 +35,7 @@ class Endpoint(NamedTuple):
 
     method: str
     path: str
-    role: Role | None  # who may; None: everybody
+    role: TokenRole | None  # who may; None: everybody
     does: Callable[..., Any]
     costly: bool = False  # it runs a network, hashes a password, or gives or takes very much
     largest: int = SMALL  # bytes of its body

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from stages.show.web.bodies import Error, Form, Query
 from stages.show.web.endpoint import Endpoint
+from stages.show.web.users import ALLOWED
 
 ABOUT = (
     "Log in and keep the cookie, and send the CSRF token of /api/me with what changes something; or send a token as a"
@@ -76,7 +77,7 @@ def _operation(one: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     return {
         "operationId": one.does.__name__,
         "summary": inspect.getdoc(one.does),
-        "description": f"for the role {one.role}, or above" if one.role else "for everybody",
+        "description": f"for the roles {', '.join(ALLOWED[one.role])}" if one.role else "for everybody",
         "security": [browser, {"token": []}] if one.role else [],
         "parameters": [
             parameter

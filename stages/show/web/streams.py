@@ -129,7 +129,7 @@ class Streams:
         except HTTPException as error:
             await socket.send_denial_response(refusal(error))
             return
-        if who is None or not same_origin(socket):
+        if who is None or not who.may("viewer") or not same_origin(socket):
             await socket.close(4401)
             return
         await socket.accept()

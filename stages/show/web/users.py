@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 from argon2 import PasswordHasher
@@ -24,8 +24,17 @@ from stages.show.web import guesses
 from stages.show.web.database import Database
 from stages.show.web.guesses import Addresses, Denied
 
-Role = Literal["viewer", "operator", "admin"]
-ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
+Role = Literal["viewer", "operator", "admin"]  # of an account
+TokenRole = Literal[
+    "reader", "viewer", "operator", "admin"
+]  # of a program: a reader shows badges and does nothing else
+# What needs a role -> who may.
+ALLOWED: dict[TokenRole, tuple[TokenRole, ...]] = {
+    "reader": ("reader", "operator", "admin"),
+    "viewer": ("viewer", "operator", "admin"),
+    "operator": ("operator", "admin"),
+    "admin": ("admin",),
+}
 
 SHORTEST = 10  # letters of a password
 SESSION_S, IDLE_S = 12 * 3600.0, 3600.0
@@ -38,12 +47,12 @@ class Who(msgspec.Struct, frozen=True):
     """Who asks."""
 
     name: str
-    role: Role
+    role: TokenRole
     csrf: str  # what a request that changes something has to bring along; "" for a token, which no browser sends
 
-    def may(self, role: Role) -> bool:
+    def may(self, role: TokenRole) -> bool:
         """Whether what needs `role` is allowed."""
-        return ROLES.index(self.role) >= ROLES.index(role)
+        return self.role in ALLOWED[role]
 
 
 class Users:
@@ -171,12 +180,12 @@ class Users:
             rows.execute("DELETE FROM sessions WHERE user = ? AND id != ?", (name, _hashed(secret)))
         return secret
 
-    def tokens(self) -> list[tuple[str, Role, float]]:
+    def tokens(self) -> list[tuple[str, TokenRole, float]]:
         """Names, roles, and when they were made, in seconds since the epoch."""
         with self._database.rows() as rows:
             return rows.execute("SELECT name, role, made FROM tokens ORDER BY name").fetchall()
 
-    def new_token(self, name: str, role: Role) -> str:
+    def new_token(self, name: str, role: TokenRole) -> str:
         """A token for a program, shown this once. Raises Usage for a name that is taken or none."""
         _check_name(name)
         secret = secrets.token_urlsafe(32)

@@ -3,6 +3,7 @@ import { ask, el, fill, once, toast } from "./dom.js";
 import { api, session } from "./session.js";
 
 const ROLES = { viewer: "sees pictures and events", operator: "also enrols people", admin: "does everything" };
+const TOKEN_ROLES = { ...ROLES, reader: "shows badges, and does nothing else" };
 
 export function account() {
   const lists = session.who.role === "admin" ? [accounts(), tokens()] : [];
@@ -31,7 +32,7 @@ function accounts() {
     button: ({ name }, refresh) => danger("Remove", name, () => ask(`Remove the account ${name}?`,
       "Whoever is logged in with it is logged out.", `Remove ${name}`,
       async () => { await api("DELETE", `/api/accounts/${encodeURIComponent(name)}`); refresh(); })),
-  }, "Add an account", (refresh) => fill("Add an account", [named(), role(), el("label", {}, "Password", el("small", {}, "At least 10 characters."),
+  }, "Add an account", (refresh) => fill("Add an account", [named(), role(ROLES), el("label", {}, "Password", el("small", {}, "At least 10 characters."),
     el("input", { name: "password", type: "password", autocomplete: "new-password", minlength: "10", required: "" }))],
   "Add", async (given) => { await api("POST", "/api/accounts", Object.fromEntries(given)); refresh(); }));
 }
@@ -42,7 +43,7 @@ function tokens() {
     button: ({ name }, refresh) => danger("Revoke", name, () => ask(`Revoke the token ${name}?`,
       "The program that has it is refused from then on.", `Revoke ${name}`,
       async () => { await api("DELETE", `/api/tokens/${encodeURIComponent(name)}`); refresh(); })),
-  }, "Make a token", (refresh) => fill("Make a token", [named(), role()], "Make", async (given) => {
+  }, "Make a token", (refresh) => fill("Make a token", [named(), role(TOKEN_ROLES)], "Make", async (given) => {
     const { token } = await api("POST", "/api/tokens", Object.fromEntries(given));
     refresh();
     return [el("h2", {}, `The token ${given.get("name")}`), el("label", {}, "Token",
@@ -74,5 +75,5 @@ function password() {
 
 const danger = (label, name, act) => el("button", { type: "button", class: "danger", "aria-label": `${label} ${name}`, onclick: act }, label);
 const named = () => el("label", {}, "Name", el("input", { name: "name", required: "", maxlength: "60", autocomplete: "off" }));
-const role = () => el("label", {}, "Role", el("select", { name: "role" },
-  ...Object.entries(ROLES).map(([name, may]) => el("option", { value: name }, `${name}: ${may}`))));
+const role = (roles) => el("label", {}, "Role", el("select", { name: "role" },
+  ...Object.entries(roles).map(([name, may]) => el("option", { value: name }, `${name}: ${may}`))));
