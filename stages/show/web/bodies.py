@@ -135,10 +135,16 @@ class Done(msgspec.Struct, frozen=True):
     """There is nothing to say."""
 
 
+class Door(DoorState, frozen=True):
+    """A door, and who stands in front of it."""
+
+    cameras: tuple[str, ...] = ()  # (): all of them
+
+
 class Gate(msgspec.Struct, frozen=True):
     """How the gate is."""
 
-    doors: list[DoorState]
+    doors: list[Door]
     health: Health | None  # None where no gate has run
 
 

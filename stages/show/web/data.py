@@ -34,6 +34,7 @@ from stages.show.web.bodies import (
     Advice,
     AtDoor,
     Called,
+    Door,
     Enrolled,
     Enrolment,
     Gate,
@@ -47,8 +48,9 @@ from stages.show.web.bodies import (
 class Data:
     """One place for it. Each call opens the gallery anew; the events stay open, for one call at a time."""
 
-    def __init__(self, enrolment: EnrolConfig, doors: Sequence[str], badge_seconds: float) -> None:
-        self._enrolment, self._doors, self._badge_ns = enrolment, tuple(doors), int(badge_seconds * 1e9)
+    def __init__(self, enrolment: EnrolConfig, doors: Mapping[str, tuple[str, ...]], badge_seconds: float) -> None:
+        """`doors` are the names with their cameras, () for all."""
+        self._enrolment, self._doors, self._badge_ns = enrolment, doors, int(badge_seconds * 1e9)
         self._enrol: Enrol | None = None
         self._looking = threading.Lock()  # the networks, and the one picture they look at, are for one thread
         self._events: Ledger | None = None
@@ -169,7 +171,10 @@ class Data:
 
     def state(self) -> Gate:
         """Doors and health."""
-        return Gate([doors.state(door) for door in self._doors], health(home()))
+        found = [
+            Door(**msgspec.structs.asdict(doors.state(door)), cameras=cameras) for door, cameras in self._doors.items()
+        ]
+        return Gate(found, health(home()))
 
     def close(self) -> None:
         """Let go of the events."""

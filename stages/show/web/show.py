@@ -60,6 +60,7 @@ class ShowConfig(Config, frozen=True):
     warnings: Annotated[tuple[str, ...], DERIVED] = ()  # what a person should know before relying on this gate
     # Out of the other tables: the doors, and for how long a badge counts that is shown; how people are enrolled.
     doors: Annotated[tuple[str, ...], DERIVED] = ()
+    cameras: Annotated[dict[str, tuple[str, ...]], DERIVED] = msgspec.field(default_factory=dict)  # of a door; (): all
     badge_seconds: Annotated[float, DERIVED] = 15.0
     detect: Annotated[DetectConfig, DERIVED] = DetectConfig()
     nms: Annotated[NmsConfig, DERIVED] = NmsConfig()
@@ -111,7 +112,9 @@ class Show:
         self._looked = -math.inf
         users = Users(home())
         enrolment = EnrolConfig(detect=config.detect, nms=config.nms, match=config.match)
-        self._data = Data(enrolment, config.doors, config.badge_seconds)
+        self._data = Data(
+            enrolment, {door: config.cameras.get(door, ()) for door in config.doors}, config.badge_seconds
+        )
         api = Api(users, self._data, self._live, secure=bool(config.tls_cert or config.trusted_proxies))
         self._news = api.streams.news
         listening = Listening(config.host, config.port, config.proxies())

@@ -16,6 +16,7 @@ from stages.events.records import Command
 from stages.gate.health import Pulse
 from stages.show.web import limits, streams
 from stages.show.web.show import Show, ShowConfig
+from tests.stages.gate.scene import Camera
 from tests.stages.show.site import PASSWORD, Site, begin, log_in
 
 
@@ -30,7 +31,7 @@ def test_in_a_browser_from_the_link_to_the_live_picture(site: Site, page: Page) 
         site.frame("Ada", "come in")
         assert time.monotonic() < ends
         page.wait_for_timeout(50)
-    expect(page.get_by_text("front · come in")).to_be_visible()
+    expect(page.get_by_text("front · told “come in”")).to_be_visible()
     site.decide("opened", person="0a" * 16, name="Ada Lovelace")
     expect(page.get_by_role("complementary").get_by_text("Ada Lovelace")).to_be_visible()
     page.get_by_role("link", name="Events").click()
@@ -48,7 +49,7 @@ def test_in_a_browser_a_camera_that_comes_later_is_shown_and_the_focus_stays(sit
     decided.focus()
     site.frame("Ada", "come in")
     expect(page.get_by_role("img", name="Live picture of cam0")).to_be_visible()
-    expect(page.get_by_text("front · come in")).to_be_visible()
+    expect(page.get_by_text("front · told “come in”")).to_be_visible()
     expect(decided).to_be_focused()
 
 
@@ -106,6 +107,18 @@ def test_in_a_browser_a_gate_that_is_gone_is_said_to_be_and_comes_back(site: Sit
     expect(banner).to_be_hidden(timeout=15_000)
     expect(door).to_contain_text("Open")
     expect(page.get_by_role("img", name="Live picture of cam0")).to_have_css("filter", "none")
+
+
+def test_in_a_browser_each_door_has_what_is_said_at_its_own_cameras(site: Site, page: Page) -> None:
+    site.show._data._doors = {"front": ("cam0",), "back": ("cam1",)}
+    begin(page, site)
+    site.frame("Ada", "come in")
+    expect(page.get_by_role("region", name="Door front")).to_contain_text("told “come in”")
+    expect(page.get_by_role("region", name="Door back")).to_contain_text("not opened since")
+    site.camera = Camera("cam1")
+    site.frame("Bob", "not at this time")
+    expect(page.get_by_role("region", name="Door back")).to_contain_text("told “not at this time”")
+    expect(page.get_by_role("region", name="Door front")).to_contain_text("told “come in”")
 
 
 def test_in_a_browser_a_door_is_unknown_until_it_was_opened_whatever_a_damaged_file_says(

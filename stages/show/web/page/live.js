@@ -68,13 +68,15 @@ function blank(picture, name) {
 
 function doorStates() {
   const time = now();
-  const said = Object.entries(session.faces).flatMap(([name, faces]) => (lost(name) ? [] : faces));
+  const said = ({ cameras }) => Object.entries(session.faces)
+    .flatMap(([name, faces]) => (lost(name) || (cameras.length && !cameras.includes(name)) ? [] : faces))
+    .map((face) => (face.verdict ? `told “${face.verdict}”` : face.name)).find(Boolean);
   return session.state.doors.map((door) => {
     if (silent() || time === null) return { name: door.door, is: "unknown", who: "the gate says nothing" };
     const is = door.until_ns === null ? "unknown" : door.until_ns / 1e6 > time ? "open" : "closed";
     const by = session.events.find((event) => event.seq === door.seq)?.decision?.name;
     const nobody = is === "unknown" ? "not opened since the gate was started" : "nobody is waiting";
-    const who = is === "open" ? by || "open" : said.map((face) => face.verdict || face.name).filter(Boolean)[0] || nobody;
+    const who = is === "open" ? by || "open" : said(door) || nobody;
     return { name: door.door, is, who };
   });
 }
