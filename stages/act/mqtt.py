@@ -80,8 +80,7 @@ class Mqtt:
     def close(self) -> None:
         """Say that it is gone, and go."""
         if self._client.is_connected():
-            said = self._client.publish(f"{self._root}/availability", "offline", qos=1, retain=True)
-            said.wait_for_publish(1.0)
+            _through(self._client.publish(f"{self._root}/availability", "offline", qos=1, retain=True), 1.0)
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -91,14 +90,12 @@ class Mqtt:
         if not client.is_connected():  # paho would keep it, and send it who knows when
             raise away
         said = client.publish(f"{self._root}/{topic}", msgspec.json.encode(what), qos)
-        if said.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
-            said.wait_for_publish(self._config.timeout_seconds)
-            if said.is_published():
-                return
+        if _through(said, self._config.timeout_seconds):
+            return
         self._client = self._begun()  # the old one would send it again, behind others that are newer
         client.disconnect()
         client.loop_stop()
-        if said.rc == MQTTErrorCode.MQTT_ERR_NO_CONN:
+        if said.rc in (MQTTErrorCode.MQTT_ERR_NO_CONN, MQTTErrorCode.MQTT_ERR_CONN_LOST):
             raise away
         raise OutputFailed(f"the broker {self._config.host} does not acknowledge")
 
@@ -129,3 +126,12 @@ class Mqtt:
         badge = message.payload.decode(errors="replace").strip()
         if badge and not message.retain:
             self._on_badge(message.topic.rpartition("/")[2], badge)
+
+
+def _through(said: paho.MQTTMessageInfo, seconds: float) -> bool:
+    """Whether it was sent, and acknowledged where it has to be, in time; of a connection that is lost paho raises."""
+    try:
+        said.wait_for_publish(seconds)
+        return said.is_published()
+    except (RuntimeError, ValueError):
+        return False

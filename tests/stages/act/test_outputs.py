@@ -12,7 +12,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
@@ -288,3 +290,72 @@ def test_mqtt_without_a_broker_fails_and_comes_back_with_it(broker: Broker) -> N
     assert "framewire/gate/door/front" not in listener.heard  # a door is not opened later
     listener.close()
     mqtt.close()
+
+
+class Mute:
+    """A broker as far as a client needs one to count as connected: it takes connections and reads nothing more."""
+
+    def __init__(self) -> None:
+        self.server = socket.socket()
+        self.server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # before it listens: what it takes is little
+        self.server.bind(("127.0.0.1", 0))
+        self.server.listen()
+        self.port = self.server.getsockname()[1]
+        self.connections: list[socket.socket] = []
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def _take(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.server.accept()
+                self.connections.append(connection)
+                connection.recv(4096)
+                connection.sendall(b"\x20\x02\x00\x00")  # CONNACK
+
+    def close(self) -> None:
+        self.server.shutdown(socket.SHUT_RDWR)
+        for end in (self.server, *self.connections):
+            end.close()
+
+
+@pytest.fixture
+def mute() -> Iterator[Mute]:
+    mute = Mute()
+    yield mute
+    mute.close()
+
+
+def connected(mute: Mute) -> Mqtt:
+    mqtt = Mqtt(MqttConfig(name="gate", host="127.0.0.1", port=mute.port), lambda *_: None)
+    until(mqtt._client.is_connected)
+    return mqtt
+
+
+def test_a_connection_that_is_lost_with_a_door_on_the_way_is_a_failure(mute: Mute) -> None:
+    mqtt = connected(mute)
+    mqtt._client.publish("before", bytes(1 << 24))  # what the line is busy with
+    publish = mqtt._client.publish
+
+    def published_and_lost(*what: Any) -> Any:
+        mqtt._client.publish = publish  # type: ignore[method-assign]
+        said = publish(*what)
+        mute.connections[0].close()
+        return said
+
+    mqtt._client.publish = published_and_lost  # type: ignore[method-assign,assignment]
+    with pytest.raises(OutputFailed, match="cannot be reached"):
+        mqtt.open(COMMAND)
+    mqtt.close()
+
+
+def test_a_connection_that_is_lost_in_the_end_does_not_stop_it(mute: Mute) -> None:
+    mqtt = connected(mute)
+    publish = mqtt._client.publish
+
+    def lost_and_published(*what: Any, **how: Any) -> Any:
+        mqtt._client._sock_close()
+        return publish(*what, **how)
+
+    mqtt._client.publish = lost_and_published  # type: ignore[method-assign]
+    mqtt.close()
+    assert not mqtt._client.is_connected()
