@@ -9,10 +9,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
+import socket
 import ssl
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -33,9 +37,8 @@ class Webhook:
     """POSTs JSON; an answer of 2xx is success. Redirects are not followed: they would be sent what is not for them."""
 
     def __init__(self, config: WebhookConfig) -> None:
-        self._url = urlsplit(config.url)
-        if self._url.scheme not in ("http", "https") or not self._url.hostname or self._url.username:
-            raise Usage(f"the url of output {config.name!r} has to begin with https:// or http:// and a host")
+        """Raises Usage for an address that no request can be sent to."""
+        self._url = _address(config)
         self._secret = secret(config.secret_file, "secret of the web hook")
         self._timeout = config.timeout_seconds
 
@@ -67,13 +70,16 @@ class Webhook:
             "Framewire-Timestamp": now,
             "Framewire-Signature": hmac.new(self._secret, f"{now}.".encode() + body, hashlib.sha256).hexdigest(),
         }
-        connection = self._connection()
+        connection, ends = self._connection(), time.monotonic() + self._timeout
         try:
-            connection.request("POST", self._target(), body, headers)
-            answer = connection.getresponse()
-            answer.read(1024)
+            connection.connect()
+            with _cut_off(connection.sock, ends):
+                connection.request("POST", _target(self._url), body, headers)
+                answer = connection.getresponse()
+                answer.read(1024)
         except (OSError, http.client.HTTPException) as error:
-            raise OutputFailed(f"{self._url.hostname} does not answer: {error or type(error).__name__}") from error
+            why = "in time" if time.monotonic() >= ends else f"({error or type(error).__name__})"
+            raise OutputFailed(f"{self._url.hostname} does not answer {why}") from error
         finally:
             connection.close()
         if not 200 <= answer.status < 300:
@@ -86,5 +92,44 @@ class Webhook:
         context = ssl.create_default_context()
         return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
 
-    def _target(self) -> str:
-        return (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
+
+def _address(config: WebhookConfig) -> SplitResult:
+    """The url, if a request can be sent to it: http.client itself says so only when one is. Raises Usage."""
+    what = f"the url of output {config.name!r}"
+    try:
+        url = urlsplit(config.url)
+        host, port = (url.hostname or "").encode("idna"), url.port
+    except ValueError as error:
+        raise Usage(f"{what} names no host and port that can be: write it as https://host:port/path") from error
+    if url.scheme not in ("http", "https") or not host or "@" in url.netloc:
+        raise Usage(f"{what} has to begin with https:// or http:// and a host")
+    if port == 0 or not _plain(host.decode()):
+        raise Usage(f"{what} names no host and port that can be: write it as https://host:port/path")
+    if not _plain(_target(url)):
+        raise Usage(f"{what} has to be ASCII without spaces behind the host: write others as in %C3%BC")
+    return url
+
+
+def _plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _target(url: SplitResult) -> str:
+    return (url.path or "/") + (f"?{url.query}" if url.query else "")
+
+
+@contextmanager
+def _cut_off(connection: socket.socket, ends: float) -> Iterator[None]:
+    """Break the connection at that time: a socket's own time-out begins anew with each byte that it gets."""
+
+    def cut() -> None:
+        with suppress(OSError):  # it ended by itself
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # TLS's own would take its state from who reads
+
+    timer = threading.Timer(ends - time.monotonic(), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

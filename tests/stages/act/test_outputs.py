@@ -157,9 +157,41 @@ def test_a_web_hook_that_is_silent_is_given_up(secret_file: Path) -> None:
             web.tell(notice())
 
 
-@pytest.mark.parametrize("url", ["ftp://x/", "x", "http://", "http://user:password@x/"])
-def test_addresses_that_are_none(url: str, secret_file: Path) -> None:
-    with pytest.raises(Usage, match="has to begin with https"):
+def test_a_web_hook_that_answers_without_end_is_not_waited_for(secret_file: Path) -> None:
+    """A byte at a time: none of them is late."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        web = Webhook(WebhookConfig(name="x", url=url, secret_file=str(secret_file), timeout_seconds=0.3))
+
+        def answer() -> None:
+            """For five seconds each, or until it is given up."""
+            for begins in (b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nX-Long: "):
+                connection, _ = server.accept()
+                with connection, suppress(OSError):
+                    connection.sendall(begins)
+                    for _ in range(100):
+                        time.sleep(0.05)
+                        connection.sendall(b"0")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        with pytest.raises(OutputFailed, match="does not answer in time"):
+            web.tell(notice())
+        web.tell(notice())  # what comes behind 200 is of no interest
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        *((url, "has to begin with https") for url in ("ftp://x/", "x", "http://", "http://user:password@x/")),
+        *((f"http://{x}/", "no host and port that can be") for x in ("x:99999", "x:abc", "x:0", "a..b", "a b", "[::1")),
+        ("http://x/t\u00fcr", "has to be ASCII"),
+        ("http://x/?a b", "has to be ASCII"),
+    ],
+)
+def test_addresses_that_are_none(url: str, sentence: str, secret_file: Path) -> None:
+    with pytest.raises(Usage, match=sentence):
         Webhook(WebhookConfig(name="x", url=url, secret_file=str(secret_file)))
 
 
