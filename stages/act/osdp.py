@@ -8,6 +8,7 @@ hardware yet.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import termios
 import threading
@@ -82,14 +83,15 @@ class Osdp:
         self._keeper.start()
 
     def open(self, command: Command) -> None:
-        """Switch the relay on for `command.seconds`, and wait until the device has acknowledged it."""
+        """Switch the relay on for `command.seconds`, and wait until the device has acknowledged it, or it expires."""
         self._send(
             {
                 "command": self._osdp.Command.Output,
                 "output_no": self._config.relay,
                 "control_code": ON_FOR_A_TIME,
                 "timer_count": max(1, round(command.seconds / TICK_S)),
-            }
+            },
+            command.until_ns,
         )
 
     def tell(self, notice: Notice) -> None:
@@ -136,10 +138,16 @@ class Osdp:
                 self._panel.enable_pd(address)
                 away = 0
 
-    def _send(self, command: dict[str, Any]) -> None:
-        """One at a time: a door and a light may share the device, and whoever gives up throws away what is queued."""
+    def _send(self, command: dict[str, Any], until_ns: float = math.inf) -> None:
+        """One at a time: a door and a light may share the device, and whoever gives up throws away what is queued.
+
+        Nothing is begun after `until_ns`, by the wall clock, or waited for.
+        """
         address = self._config.address
         with self._sending:
+            left_s = (until_ns - time.time_ns()) / 1e9
+            if left_s <= 0:
+                raise OutputFailed(f"the OSDP device {address} was busy until it was too late")
             if not self._panel.is_sc_active(address):
                 raise OutputFailed(f"the OSDP device {address} is away, or has another key")
             sent = _Sent(command["command"])
@@ -147,7 +155,7 @@ class Osdp:
             if not self._panel.submit_command(address, command):
                 self._sent.remove(sent)
                 raise OutputFailed(f"the OSDP device {address} takes no command now")
-            if not sent.done.wait(self._config.timeout_seconds):
+            if not sent.done.wait(min(left_s, self._config.timeout_seconds)):
                 self._panel.flush_commands(address)
                 raise OutputFailed(f"the OSDP device {address} does not answer")
         if sent.status != self._osdp.CompletionStatus.Ok:

@@ -29,7 +29,7 @@ from stages.events.records import Command, Notice
 from tests.command import ROOT, User
 from tests.stages.act.test_outputs import notice, until
 
-COMMAND = Command("c0ffee", "front", 3, 2.5, 5_000_000_000)
+COMMAND = Command("c0ffee", "front", 3, 2.5, 1 << 62)
 
 
 class Wire(osdp.Channel):
@@ -203,6 +203,28 @@ def test_a_light_that_is_given_up_takes_no_door_with_it(device: Device, key: byt
         with telling(relay):
             relay.open(COMMAND)
         assert [one["command"] for one in device.commands].count(osdp.Command.Output) == 2
+
+
+def test_a_door_whose_order_expires_behind_a_light_stays_shut(device: Device, key: bytes) -> None:
+    with closing(panel(device, key, [])) as relay:
+        until(lambda: opens(relay), 20)
+        opened = len(device.commands)
+        with telling(relay), pytest.raises(OutputFailed, match="busy until it was too late"):
+            relay.open(msgspec.structs.replace(COMMAND, until_ns=time.time_ns()))
+        assert {one["command"] for one in device.commands[opened:]} == {osdp.Command.LED}
+
+
+def test_a_device_has_no_longer_than_the_order(device: Device, key: bytes) -> None:
+    with closing(panel(device, key, [], seconds=60)) as relay:
+        until(lambda: opens(relay), 20)
+
+        def late(address: int, command: dict[str, Any]) -> bool:
+            threading.Timer(1, relay._completed, (address, command, osdp.CompletionStatus.Ok)).start()
+            return True
+
+        relay._panel.submit_command = late
+        with pytest.raises(OutputFailed, match="does not answer"):
+            relay.open(msgspec.structs.replace(COMMAND, until_ns=time.time_ns() + 100_000_000))
 
 
 def test_a_device_without_a_light_is_asked_for_none(device: Device, key: bytes) -> None:
