@@ -222,6 +222,7 @@ def likeness(face: NDArray[np.float32]) -> Callable[[Ledger, int], bool]:
         (OPEN + 'cameras = ["cam7"]\n', "no door has the camera 'gate'"),
         (OPEN + '[[gate.doors]]\nname = "back"\n', "the camera 'gate' is that of two doors, 'front' and 'back'"),
         (OPEN + 'output = "relay"\n', "there is no output 'relay'"),
+        ('[gate]\nliveness = "none"\nnotify = ["simulated", "simulated"]\n', "gate.notify names an output twice"),
         ("[gate.models]\ndetector = 'mine'\n", "$.gate.models follows from the rest: leave it out"),
         ("[show.detect]\nmodel = 'mine'\n", "$.show.detect follows from the rest: leave it out"),
         ('[gate]\nmode = "1:1"\nliveness = "none"\nbadge_seconds = 8\n', "set gate.badge_seconds above"),

@@ -117,6 +117,8 @@ def _check(
     for name in (*(door.output for door in gate.doors), *gate.notify):
         if name not in outputs:
             raise Usage(f"there is no output {name!r}: act.outputs has {', '.join(outputs)}")
+    if len(set(gate.notify)) != len(gate.notify):  # two threads would tell it each notice, in any order
+        raise Usage("gate.notify names an output twice: name each of them once")
     real = [door.name for door in gate.doors if door.output not in simulated]
     if gate.liveness == "none" and real and not gate.accept_photos:
         raise Usage(
