@@ -21,9 +21,14 @@ def out(name: Annotated[str, typer.Argument(help="Who is not inside any more, or
     [bold]Example[/bold]: python run_pipeline.py gate out "Ada Lovelace"
     """
     name = checked_name(name)
-    person = next((one.id.hex() for one in Store(home(), keys()).people() if one.name == name), None)
+    left(Store(home(), keys()), Ledger(home(), keys()), name)
+    Console().print(Text(f"{name} is out, and may come in again"), soft_wrap=True)
+
+
+def left(store: Store, ledger: Ledger, name: str) -> None:
+    """Note that `name` is out. Raises Failed where nobody is called so."""
+    person = next((one.id.hex() for one in store.people() if one.name == name), None)
     if person is None:
         raise Failed(f"nobody is enrolled as {name!r}: see who is with `people`")
-    with Ledger(home(), keys()).commit() as commit:
+    with ledger.commit() as commit:
         commit.move(person, False, wall_ns(), None)
-    Console().print(Text(f"{name} is out, and may come in again"), soft_wrap=True)

@@ -122,6 +122,10 @@ class Api:
         """Call somebody by another name; what was decided about them so far keeps the old one."""
         return self.data.rename(name, body.name)
 
+    def out(self, name: str) -> bodies.Called:
+        """Somebody is out, whatever the doors have seen: passback lets them in again."""
+        return self.data.out(name)
+
     def export(self, name: str) -> Exported:
         """What is kept of a person, with photos and embeddings, readable by whoever has it; no clips and snapshots."""
         return self.data.exported(name)
@@ -146,6 +150,11 @@ class Api:
         """Make an account."""
         self.users.add(body.name, body.role, body.password)
         return bodies.Called(body.name)
+
+    def set_role(self, name: str, body: bodies.NewRole) -> bodies.Called:
+        """Give an account another role."""
+        self.users.set_role(name, body.role)
+        return bodies.Called(name)
 
     def remove_account(self, name: str) -> Done:
         """Remove an account."""

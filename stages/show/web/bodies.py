@@ -59,6 +59,12 @@ class NewAccount(Body, frozen=True):
     password: str
 
 
+class NewRole(Body, frozen=True):
+    """What an account may do from now on."""
+
+    role: Role
+
+
 class NewPassword(Body, frozen=True):
     """One's own: the one so far, and the one from now on."""
 

@@ -30,6 +30,7 @@ from stages.gate import calibration
 from stages.gate.calibration import Calibration
 from stages.gate.health import health
 from stages.gate.mistaken import Mistaken, mistaken
+from stages.gate.out import left
 from stages.show.web.bodies import (
     Advice,
     AtDoor,
@@ -153,6 +154,12 @@ class Data:
         new = checked_name(new)
         _store().rename(checked_name(name), new)
         return Called(new)
+
+    def out(self, name: str) -> Called:
+        """Somebody is out. Raises Failed and Usage."""
+        with self._ledger() as ledger:
+            left(_store(), ledger, name := checked_name(name))
+        return Called(name)
 
     def exported(self, name: str) -> Exported:
         """What is kept of a person. Raises Failed and Usage."""

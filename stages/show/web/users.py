@@ -116,12 +116,18 @@ class Users:
                 raise Usage(f"there is an account called {name!r} already: choose another name")
             _insert(rows, name, role, hashed)
 
+    def set_role(self, name: str, role: Role) -> None:
+        """Give an account another role, from its next request on. Raises Usage for the last admin, or nobody."""
+        with self._database.rows() as rows:
+            if role != "admin":
+                _check_admins(rows, name)
+            if not rows.execute("UPDATE users SET role = ? WHERE name = ?", (role, name)).rowcount:
+                raise Usage(f"there is no account called {name!r}")
+
     def remove(self, name: str) -> None:
         """Remove an account, with its sessions. Raises Usage for the last admin, or nobody."""
         with self._database.rows() as rows:
-            admins = [user for (user,) in rows.execute("SELECT name FROM users WHERE role = 'admin'")]
-            if admins == [name]:
-                raise Usage(f"{name} is the last admin: make another one first")
+            _check_admins(rows, name)
             rows.execute("DELETE FROM sessions WHERE user = ?", (name,))
             if not rows.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount:
                 raise Usage(f"there is no account called {name!r}")
@@ -222,6 +228,12 @@ class Users:
         _check_name(name)
         if not SHORTEST <= len(password) <= 1000:
             raise Usage(f"a password has at least {SHORTEST} characters")
+
+
+def _check_admins(rows: sqlite3.Connection, name: str) -> None:
+    """Raises Usage where there would be no admin without `name`."""
+    if [user for (user,) in rows.execute("SELECT name FROM users WHERE role = 'admin'")] == [name]:
+        raise Usage(f"{name} is the last admin: make another one first")
 
 
 def _of_link(rows: sqlite3.Connection, secret: str) -> tuple[str, bool]:

@@ -25,11 +25,15 @@ def test_in_a_browser_people_are_enrolled_and_forgotten(site: Site, page: Page) 
     page.get_by_label("Weekly windows").fill("Mon-Fri 07:00-19:00")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Mon-Fri 07:00-19:00")).to_be_visible()
+    page.get_by_role("button", name=f"{EILEEN} is out").click()
+    page.get_by_role("dialog").get_by_role("button", name=f"{EILEEN} is out").click()
+    expect(page.get_by_text("may come in again.")).to_be_visible()
     page.get_by_role("button", name=f"Forget {EILEEN}").click()
     page.get_by_role("button", name="for good").click()
     expect(page.get_by_text("destroyed: the data key")).to_be_visible(timeout=20_000)
-    page.get_by_role("button", name="Close").click()
     expect(page.get_by_text("Nobody is enrolled yet.")).to_be_visible()
+    page.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("main")).to_be_focused()  # the button that asked is gone
 
 
 def test_in_a_browser_rules_have_badges_and_two_dates_that_stay_as_they_are(site: Site, page: Page) -> None:

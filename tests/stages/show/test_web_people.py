@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.home import home, keys
+from stages.events.ledger import Ledger
 from stages.gallery.enrol import Enrol, EnrolConfig
 from stages.gallery.people import Access
 from stages.gallery.store import Store
@@ -54,6 +55,18 @@ def test_who_is_put_on_the_watch_list_with_another_photo_keeps_their_rules(site:
     assert site.ask("POST", "/api/people", data={"name": EILEEN, "watch": "true"}, files=photo).status_code == 200
     (person,) = site.ask("GET", "/api/people").json()
     assert person["access"] == before["access"] | {"watch": True}
+
+
+def test_who_an_operator_says_is_out_is(site: Site) -> None:
+    site.enter()
+    Store(home(), keys()).add("Ada", "m", embedding(1)[None])
+    assert site.ask("POST", "/api/people/Ada/out").json() == {"name": "Ada"}
+    (ada,) = Store(home(), keys()).people()
+    ledger = Ledger(home(), keys())
+    assert ledger.all("SELECT person, inside FROM presence") == [(ada.id, 0)]
+    ledger.close()
+    nobody = site.ask("POST", "/api/people/Eve/out")
+    assert (nobody.status_code, "nobody is enrolled as 'Eve'" in nobody.json()["error"]) == (409, True)
 
 
 def test_a_webcam_is_guided_from_one_picture_to_the_next(site: Site) -> None:

@@ -166,6 +166,13 @@ def test_roles_and_accounts(users: Users) -> None:
     assert (bob.may("viewer"), bob.may("operator"), bob.may("admin")) == (True, False, False)
     with pytest.raises(Usage, match="already"):
         users.add("bob", "admin", PASSWORD)
+    users.set_role("bob", "operator")
+    promoted = users.session(secret)
+    assert promoted
+    assert promoted.role == "operator"
+    for name, sentence in (("ada", "last admin"), ("eve", "no account called")):
+        with pytest.raises(Usage, match=sentence):
+            users.set_role(name, "viewer")
     with pytest.raises(Usage, match="last admin"):
         users.remove("ada")
     users.remove("bob")

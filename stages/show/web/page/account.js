@@ -29,13 +29,20 @@ function listed(title, path, none, row, more, make) {
 function accounts() {
   return listed("Accounts", "/api/accounts", "", {
     note: ({ role }) => ROLES[role],
-    button: ({ name }, refresh) => danger("Remove", name, () => ask(`Remove the account ${name}?`,
-      "Whoever is logged in with it is logged out.", `Remove ${name}`,
-      async () => { await api("DELETE", `/api/accounts/${encodeURIComponent(name)}`); refresh(); })),
+    button: (one, refresh) => el("div", { class: "row" }, change(one, refresh),
+      danger("Remove", one.name, () => ask(`Remove the account ${one.name}?`,
+        "Whoever is logged in with it is logged out.", `Remove ${one.name}`,
+        async () => { await api("DELETE", `/api/accounts/${encodeURIComponent(one.name)}`); refresh(); }))),
   }, "Add an account", (refresh) => fill("Add an account", [named(), role(ROLES), el("label", {}, "Password", el("small", {}, "At least 10 characters."),
     el("input", { name: "password", type: "password", autocomplete: "new-password", minlength: "10", required: "" }))],
   "Add", async (given) => { await api("POST", "/api/accounts", Object.fromEntries(given)); refresh(); }));
 }
+
+const change = ({ name, role: so }, refresh) => el("button", { type: "button", class: "quiet", "aria-label": `Role of ${name}`,
+  onclick: () => fill(`Role of ${name}`, [role(ROLES, so)], "Save", async (given) => {
+    await api("PUT", `/api/accounts/${encodeURIComponent(name)}/role`, Object.fromEntries(given));
+    refresh();
+  }) }, "Role");
 
 function tokens() {
   return listed("API tokens", "/api/tokens", "No program has a token.", {
@@ -75,5 +82,5 @@ function password() {
 
 const danger = (label, name, act) => el("button", { type: "button", class: "danger", "aria-label": `${label} ${name}`, onclick: act }, label);
 const named = () => el("label", {}, "Name", el("input", { name: "name", required: "", maxlength: "60", autocomplete: "off" }));
-const role = (roles) => el("label", {}, "Role", el("select", { name: "role" },
-  ...Object.entries(roles).map(([name, may]) => el("option", { value: name }, `${name}: ${may}`))));
+const role = (roles, chosen = "viewer") => el("label", {}, "Role", el("select", { name: "role" },
+  ...Object.entries(roles).map(([name, may]) => el("option", { value: name, selected: name === chosen ? "" : null }, `${name}: ${may}`))));

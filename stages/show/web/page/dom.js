@@ -10,6 +10,9 @@ export function el(name, attributes = {}, ...children) {
   return node;
 }
 
+// Where the focus goes when what had it is gone: a keyboard would begin at the top again, and a screen reader be silent.
+const elsewhere = () => document.querySelector("#main").focus();
+
 // Keeps a list of nodes, one for each `key`, and makes anew only those of what has changed: a screen reader says once more
 // what is made anew. The focus stays where it is. `none` gives what is said of an empty list.
 export function drawn(list, key, make, none = null) {
@@ -26,6 +29,7 @@ export function drawn(list, key, make, none = null) {
       const focused = node.contains(document.activeElement);
       if (after) node.replaceWith(after); else node.remove();
       if (focused && after) (after.querySelector("button") ?? after).focus();
+      else if (focused) elsewhere();
     }
     list.querySelector(":scope > .empty")?.remove();
     [...there.values()].forEach(({ node }, place) => {
@@ -52,7 +56,10 @@ export async function once(button, act, error = null) {
 // A dialog, which Escape closes; it is gone when it is closed.
 export function modal(title, ...children) {
   const dialog = el("dialog", { "aria-label": title }, el("h2", {}, title), ...children);
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    if (document.activeElement === document.body) elsewhere(); // what it was opened by may be gone
+  });
   document.body.append(dialog);
   dialog.showModal();
   return dialog;

@@ -46,6 +46,7 @@ function card(person, refresh) {
       el("div", { class: "row" },
         el("button", { type: "button", class: "quiet", "aria-label": `Rules of ${person.name}`, onclick: () => access(person, refresh) }, "Rules"),
         el("button", { type: "button", class: "quiet", "aria-label": `Add a photo of ${person.name}`, onclick: () => enrol(refresh, person.name) }, "Add photo"),
+        el("button", { type: "button", class: "quiet", "aria-label": `${person.name} is out`, onclick: () => out(person) }, "Is out"),
         ...(session.who.role === "admin" ? [
           el("a", { class: "button quiet", href: path(person.name, "/export"), download: `${person.name}.json`, "aria-label": `Export ${person.name}` }, "Export"),
           el("button", { type: "button", class: "danger", "aria-label": `Forget ${person.name}`, onclick: () => forget(person, refresh) }, "Forget")] : []))));
@@ -111,6 +112,13 @@ function access(person, refresh) {
     const name = given.get("name").trim();
     if (name !== person.name) await api("PUT", path(person.name, "/name"), { name });
     refresh();
+  });
+}
+
+function out({ name }) {
+  ask(`Is ${name} out?`, "Whatever the doors have seen: passback lets them in again.", `${name} is out`, async () => {
+    await api("POST", path(name, "/out"), {});
+    toast(`${name} is out, and may come in again.`);
   });
 }
 
