@@ -70,7 +70,7 @@ class Api:
     def state(self) -> bodies.State:
         """Doors, cameras and health."""
         gate = self.data.state()
-        return bodies.State(gate.doors, gate.health, self.live.cameras(), self.live.warnings)
+        return bodies.State(gate.doors, gate.health, self.live.cameras(), self.live.warnings, self.live.groups)
 
     def events(self, query: bodies.Page) -> list[Event]:
         """Decisions and what else was written down, the newest first."""

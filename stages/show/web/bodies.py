@@ -159,6 +159,7 @@ class State(Gate, frozen=True):
 
     cameras: list[str]
     warnings: list[str]
+    groups: list[str]  # of the config; where there are any, who is in none of them may not come in
 
 
 class KnownRules(msgspec.Struct, frozen=True):

@@ -20,8 +20,8 @@ QUALITY = 80
 class Live:
     """Written by the stage, read by the server's threads."""
 
-    def __init__(self, warnings: Sequence[str]) -> None:
-        self.warnings = list(warnings)
+    def __init__(self, warnings: Sequence[str], groups: Sequence[str]) -> None:
+        self.warnings, self.groups = list(warnings), list(groups)
         self._lock = threading.Lock()
         self._pictures: dict[str, tuple[int, bytes]] = {}
         self._faces: dict[str, list[dict[str, Any]]] = {}

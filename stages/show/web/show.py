@@ -61,6 +61,7 @@ class ShowConfig(Config, frozen=True):
     # Out of the other tables: the doors, and for how long a badge counts that is shown; how people are enrolled.
     doors: Annotated[tuple[str, ...], DERIVED] = ()
     cameras: Annotated[dict[str, tuple[str, ...]], DERIVED] = msgspec.field(default_factory=dict)  # of a door; (): all
+    groups: Annotated[tuple[str, ...], DERIVED] = ()  # with any, who is in none of them may not come in
     badge_seconds: Annotated[float, DERIVED] = 15.0
     detect: Annotated[DetectConfig, DERIVED] = DetectConfig()
     nms: Annotated[NmsConfig, DERIVED] = NmsConfig()
@@ -106,7 +107,7 @@ class Show:
     def __init__(self, config: ShowConfig, frames: Frames) -> None:
         config.check()
         self._draw = Draw(DrawConfig(), frames)
-        self._live = Live(config.warnings)
+        self._live = Live(config.warnings, config.groups)
         self._store, self._generation = Store(home(), keys()), 0
         self._reader: Reader | None = None  # until there is a gallery
         self._looked = -math.inf

@@ -166,3 +166,19 @@ def test_in_a_browser_what_the_gate_does_not_know_is_said_in_a_sentence(site: Si
     for method in ("GET", "DELETE"):
         ask = f"import('/session.js').then(({{ api }}) => api('{method}', '/api/x')).catch((error) => error.message)"
         assert page.evaluate(ask) == "this gate does not know what the page asks for: load the page again"
+
+
+def test_in_a_browser_who_is_in_no_group_of_a_gate_that_has_some_is_said_to_stay_out(site: Site, page: Page) -> None:
+    store = Store(home(), keys())
+    for seed, (name, groups) in enumerate({"Ada": (), "Bob": ("staff",), "Eve": ("cleaners",)}.items(), 1):
+        store.add(name, "m", embedding(seed)[None])
+        store.set_access(name, Access(groups=groups))
+    begin(page, site)
+    page.get_by_role("link", name="People").click()
+    expect(page.get_by_role("article").filter(has_text="Ada")).to_contain_text("at any time")
+    site.show._live.groups = ["staff"]
+    page.reload()
+    for name, said in (("Ada", True), ("Bob", False), ("Eve", True)):
+        card = page.get_by_role("article").filter(has_text=name)
+        expect(card.get_by_text("in no group of this gate: may not come in")).to_have_count(int(said))
+        expect(card.get_by_text("at any time")).to_have_count(0)

@@ -38,7 +38,7 @@ function exit(note) {
   stop();
   session.who = null;
   begin([]);
-  Object.assign(session, { state: { doors: [], health: null, cameras: [], warnings: [] }, faces: {} });
+  Object.assign(session, { state: { doors: [], health: null, cameras: [], warnings: [], groups: [] }, faces: {} });
   document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
   show(note);
 }

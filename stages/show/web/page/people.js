@@ -33,6 +33,12 @@ export function people() {
   return { root, leave: following(({ detail }) => { if (detail.some(({ kind }) => kind === "tombstone")) refresh(); }) };
 }
 
+// Whether the gate has groups and somebody is in none of them, with no windows of their own.
+function groupless({ groups, windows }) {
+  const known = session.state.groups;
+  return known.length > 0 && !windows.length && !groups.some((name) => known.includes(name));
+}
+
 function card(person, refresh) {
   const rules = person.access;
   const said = [...rules.groups, ...rules.windows, rules.valid_from ? `from ${new Date(rules.valid_from).toLocaleDateString()}` : "",
@@ -42,7 +48,8 @@ function card(person, refresh) {
     el("img", { src: path(person.name, "/portrait"), alt: "", loading: "lazy" }),
     el("div", {}, el("b", {}, person.name), " ", rules.watch ? el("span", { class: "tag alarm" }, "watch list") : "",
       el("div", { class: "muted" }, `${several(person.photos, "photo")}`),
-      el("div", { class: "muted" }, said.join(" · ") || "at any time"),
+      el("div", { class: "muted" }, said.join(" · ") || (groupless(rules) ? "" : "at any time")),
+      groupless(rules) ? el("div", { class: "muted" }, "in no group of this gate: may not come in") : "",
       el("div", { class: "row" },
         el("button", { type: "button", class: "quiet", "aria-label": `Rules of ${person.name}`, onclick: () => access(person, refresh) }, "Rules"),
         el("button", { type: "button", class: "quiet", "aria-label": `Add a photo of ${person.name}`, onclick: () => enrol(refresh, person.name) }, "Add photo"),

@@ -1,7 +1,7 @@
 // Who is logged in, what the gate has said so far, and how it is asked.
 import { toast } from "./dom.js";
 
-export const session = { who: null, state: { doors: [], health: null, cameras: [], warnings: [] }, faces: {},
+export const session = { who: null, state: { doors: [], health: null, cameras: [], warnings: [], groups: [] }, faces: {},
   events: [], newest: 0, oldest: 0, deep: false };
 
 // What the server's framework says of itself is no sentence.
