@@ -102,9 +102,24 @@ async def _given(request: Request, name: str, kind: Any) -> Any:
 async def _fields(request: Request, kind: type[Form]) -> dict[str, Any]:
     """The fields of a form, files as bytes."""
     types = get_type_hints(kind)
+    text: Callable[[str], str] = str
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        request, text = _lossless(request), _utf8
     async with request.form(max_files=20, max_fields=10) as form:
         fields = {
-            name: [await item.read() if isinstance(item, UploadFile) else item for item in form.getlist(name)]
+            name: [await item.read() if isinstance(item, UploadFile) else text(item) for item in form.getlist(name)]
             for name in form
         }
     return {name: values if get_origin(types.get(name)) is tuple else values[-1] for name, values in fields.items()}
+
+
+def _lossless(request: Request) -> Request:
+    """The same, all of it read as Latin-1: the parser does so in silence with what is no UTF-8, as another name."""
+    kind = request.headers["content-type"].encode("latin-1") + b"; charset=latin-1"
+    others = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+    return Request({**request.scope, "headers": [*others, (b"content-type", kind)]}, request.receive)
+
+
+def _utf8(text: str) -> str:
+    """What was read as Latin-1. Raises UnicodeDecodeError."""
+    return text.encode("latin-1").decode()

@@ -69,6 +69,17 @@ def test_who_an_operator_says_is_out_is(site: Site) -> None:
     assert (nobody.status_code, "nobody is enrolled as 'Eve'" in nobody.json()["error"]) == (409, True)
 
 
+def test_a_name_that_is_no_utf_8_is_refused_and_no_other_name(site: Site) -> None:
+    site.enter()
+    head = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n' + PHOTO.read_bytes()
+    for kind in ("multipart/form-data; boundary=x", "multipart/form-data; boundary=x; charset=latin-1"):
+        for name, code in ((b"Zo\xeb", 400), ("Zoë".encode(), 200)):
+            field = b'\r\n--x\r\nContent-Disposition: form-data; name="name"\r\n\r\n' + name + b"\r\n--x--\r\n"
+            answer = site.ask("POST", "/api/people", content=head + field, headers={"Content-Type": kind})
+            assert answer.status_code == code, answer.text
+    assert [person.name for person in Store(home(), keys()).people()] == ["Zoë"]
+
+
 def test_a_webcam_is_guided_from_one_picture_to_the_next(site: Site) -> None:
     site.enter()
     shot = ("picture", ("shot.jpg", PHOTO.read_bytes()))
