@@ -18,6 +18,7 @@ from stages.events.ledger import Ledger
 from stages.gate.account import account
 from stages.gate.calibrate import calibrate
 from stages.gate.clip import clip
+from stages.gate.enrolled import UNCALIBRATED
 from stages.gate.health import QUIET_S, health, lost
 from stages.gate.out import out
 from stages.gate.pad import evaluate_pad
@@ -47,7 +48,7 @@ class Announcer:
         self._report = Report(Ledger(home(), keys(), create=True))
         self._console, self._as_json, self._names = Console(), as_json, sys.stdout.isatty()
         self._due, self._began_ns = 0.0, time.time_ns()
-        self._started_ns, self._lost = self._began_ns, set[str]()
+        self._started_ns, self._lost, self._objection = self._began_ns, set[str](), UNCALIBRATED
         if not as_json:
             for sentence in warnings(settings):
                 self._console.print(Text(f"WARNING: {sentence}", style="bold red"), soft_wrap=True)
@@ -59,7 +60,7 @@ class Announcer:
             return
         self._due = now + LOOK_S
         self._tell_address()
-        self._tell_cameras()
+        self._tell_health()
         for event in self._report.news():
             if self._as_json:
                 typer.echo(msgspec.json.encode(event))
@@ -77,11 +78,16 @@ class Announcer:
                 for sentence in sentences(found):
                     self._console.print(Text(sentence), soft_wrap=True)  # in one piece, to be copied
 
-    def _tell_cameras(self) -> None:
-        """Which are lost, and which are back, each once."""
+    def _tell_health(self) -> None:
+        """Which cameras are lost, which are back, and that the calibration does not hold, each once."""
         found = health(home())
         if found is None or found.at_ns < self._started_ns or self._as_json:
             return
+        if found.objection not in ("", UNCALIBRATED, self._objection):  # that nothing is was said at the start
+            self._console.print(
+                Text(f"WARNING: only simulated doors open: {found.objection}", style="bold red"), soft_wrap=True
+            )
+        self._objection = found.objection
         quiet = lost(found)
         for name in sorted(quiet - self._lost):
             told = f"{name}: no picture for {QUIET_S:.0f} s; nobody is seen there until it is back"

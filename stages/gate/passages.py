@@ -144,10 +144,10 @@ class Passages:
 
         Where a decision was made one face is not enough to make nothing of all that were nobody's before it.
         """
-        if mine is None or mine is theirs:
+        if mine is None or mine is theirs or mine.decided == theirs.decided:
             return True
-        if mine.decided or not theirs.decided:
-            return theirs.decided or not mine.decided
+        if mine.decided:
+            return False  # it goes on with the tries that the decision has left
         theirs_too = sum(vote.person == person and near(vote, self.threshold) for vote in mine.votes)
         return not mine.votes or theirs_too + 1 >= NEEDED
 

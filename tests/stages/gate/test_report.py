@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pipeline.home import home
@@ -17,7 +19,7 @@ from stages.gate.report import Report
 from stages.gate.settings import GateSettings
 from tests.command import ROOT
 from tests.stages.gate.door import Door, reader
-from tests.stages.gate.scene import Camera
+from tests.stages.gate.scene import Camera, calibrated
 
 CHILD = """
 import sys
@@ -73,6 +75,32 @@ def test_a_report_counts_and_keeps_nobody() -> None:
     assert sorted(summary.age_ms.values()) == list(summary.age_ms.values())
     assert "Ada" not in str(vars(report))
     assert Report(reader()).summary().age_ms == {}
+
+
+def test_what_a_person_should_know_is_said_at_the_start(capsys: pytest.CaptureFixture[str]) -> None:
+    def said(**gate: object) -> str:
+        Announcer(msgspec.convert({"gate": gate}, GateSettings), as_json=False)
+        return capsys.readouterr().out
+
+    assert "no liveness: a photo of somebody who is enrolled is taken for them" in said(liveness="none")
+    assert "passes an active challenge one time in two" in said(liveness="active")
+    assert "not calibrated: only simulated doors open; run gate calibrate" in said()
+    calibrated()
+    assert said() == ""
+
+
+def test_a_calibration_that_does_not_hold_is_told_of_once(capsys: pytest.CaptureFixture[str]) -> None:
+    announcer, door = Announcer(GateSettings(), as_json=False), Door()
+    calibrated(model="another:89ab")
+    capsys.readouterr()
+    for _ in range(2):
+        door.comes("Ada")
+        door.gate._looked = -math.inf
+        door.gate.tick(time.monotonic())
+        announcer.show(dict, last=True)
+    told = [line for line in capsys.readouterr().out.splitlines() if "WARNING" in line]
+    again = "the threshold was calibrated for another embedder: run gate calibrate again"
+    assert told == [f"WARNING: only simulated doors open: {again}"]
 
 
 def test_a_camera_that_is_lost_is_told_of_once_and_once_when_it_is_back(
