@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -73,7 +74,7 @@ def get(ledger: Ledger, seq: int) -> Clip | None:
     try:
         sealed = (ledger.clips / clip_name(seq, found[1])).read_bytes()
         return msgspec.msgpack.decode(unseal(key, sealed, b"clip", seq.to_bytes(8, "big")), type=Clip)
-    except (OSError, Unreadable, msgspec.DecodeError) as error:
+    except (OSError, sqlite3.DatabaseError, Unreadable, msgspec.DecodeError) as error:
         if ledger.one("SELECT 1 FROM clips WHERE seq = ? AND digest = ?", (seq, found[1])) is None:
             return get(ledger, seq)  # it was replaced, or erased, between the row and the file
         raise Failed(f"the clip of event {seq} is missing or damaged: run `gate audit`") from error
@@ -151,7 +152,7 @@ def _doubts(ledger: Ledger) -> Iterator[str]:
         named, owner, decided = rows[seq]
         try:
             content = (ledger.clips / clip_name(seq, named)).read_bytes()
-        except OSError:
+        except (OSError, sqlite3.DatabaseError):
             yield f"the clip of row {seq} is missing, and no tombstone says why"
             continue
         if hashlib.sha256(content).hexdigest() != digest:

@@ -31,7 +31,9 @@ MOVE = (
 
 
 def clip_name(seq: int, digest: bytes) -> str:
-    """What the file of a decision's clip is called."""
+    """What the file of a decision's clip is called. Raises sqlite3.DatabaseError for what a damaged row has."""
+    if not isinstance(digest, bytes):
+        raise sqlite3.DatabaseError(f"the clip of row {seq} has no digest")
     return f"{seq}-{digest.hex()[:16]}.clip"
 
 

@@ -173,7 +173,7 @@ def told(path: Path) -> Iterator[None]:
         raise Failed(
             f"cannot use the events in {path} ({error}): see that there is room and that it can be written"
         ) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # of a damaged name that sqlite3 cannot tell
         raise Failed(
             f"the events in {path} are damaged ({error}): move the file away, as evidence, and put back a copy"
         ) from error

@@ -64,7 +64,7 @@ def _cover(ledger: Ledger, seq: int, person: bytes) -> bool:
 
 
 def _box(key: bytes, seq: int, track: int, sealed: bytes) -> Box:
-    opened = unseal(key, sealed, b"face", seq.to_bytes(8, "big"), track.to_bytes(8, "big"))
+    opened = unseal(key, sealed, b"face", seq.to_bytes(8, "big"), track.to_bytes(8, "big", signed=True))
     box: Box = msgspec.msgpack.decode(opened, type=Box)
     return box
 

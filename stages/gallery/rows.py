@@ -80,7 +80,7 @@ class Rows:
             raise Failed(
                 f"cannot use the gallery {self.path} ({error}): see that it can be written, try again"
             ) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # of a damaged name that sqlite3 cannot tell
             raise self.damaged(str(error)) from error
 
     def truncate_log(self) -> None:

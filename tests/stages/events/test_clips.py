@@ -47,6 +47,20 @@ def test_a_clip_comes_back_and_is_not_readable_on_disk(office: Office) -> None:
     assert clips.showing(office.ledger, bytes.fromhex(ADA)) == []
 
 
+def test_a_clip_whose_row_is_damaged_is_said_to_be(office: Office) -> None:
+    seq = office.decide("opened", ADA)
+    clips.put(office.ledger, seq, of(ADA))
+    strict = "SET sql = replace(sql, ') STRICT', ')') WHERE name = 'clips'"  # SQLite itself would not write it
+    office.tamper("PRAGMA writable_schema = ON", f"UPDATE sqlite_schema {strict}")
+    office.tamper("UPDATE clips SET digest = 'text'")
+    with pytest.raises(Failed, match="missing or damaged"):
+        clips.get(office.again(), seq)
+    for job in (clips.sweep, lambda ledger: ledger.erase(bytes.fromhex(ADA))):
+        with pytest.raises(Failed, match="are damaged"):
+            job(office.again())
+    assert audit(office.again(), []).findings == (f"the clip of row {seq} is missing, and no tombstone says why",)
+
+
 def test_a_clip_that_is_put_again_replaces_the_file(office: Office) -> None:
     seq = office.decide("opened", ADA)
     clips.put(office.ledger, seq, of(ADA, BOB))

@@ -88,11 +88,13 @@ def test_a_stranger_who_was_recognized_later_is_covered_in_their_own_refusal(off
     assert changed(office, seq, HIS) > 40
 
 
-@pytest.mark.parametrize("harm", ["no picture", "damaged", "without its key"])
+@pytest.mark.parametrize("harm", ["no picture", "damaged", "track", "without its key"])
 def test_a_snapshot_that_cannot_be_covered_is_removed(office: Office, harm: str) -> None:
     seq = decide(office, of(HIS, BOB), snapshot=b"no picture" if harm == "no picture" else JPEG)
     if harm == "damaged":
         office.tamper(f"UPDATE sealed SET snapshot = zeroblob(99) WHERE seq = {seq}")
+    elif harm == "track":
+        office.tamper("UPDATE faces SET track = -1")
     elif harm == "without its key":
         office.ledger.keys.destroy(bytes.fromhex(ADA))
 

@@ -129,7 +129,9 @@ def test_no_events_yet(places: Path) -> None:
     assert not (places / "home").exists()
 
 
-@pytest.mark.parametrize("damage", ["corrupt", "corrupt inside", "newer", "keys", "other master", "no master"])
+@pytest.mark.parametrize(
+    "damage", ["corrupt", "corrupt inside", "corrupt name", "newer", "keys", "other master", "no master"]
+)
 def test_what_cannot_be_used_is_told(office: Office, damage: str) -> None:
     office.decide("opened", ADA)
     office.ledger.close()
@@ -145,6 +147,10 @@ def _damage(office: Office, damage: str) -> str:
         return "are damaged"
     if damage == "corrupt inside":
         path.write_bytes(path.read_bytes()[:8192].ljust(path.stat().st_size, b"\1"))
+        return "are damaged"
+    if damage == "corrupt name":
+        named = path.read_bytes().replace(b"tableledgerledger", b"table\xffedger\xffedger")
+        path.write_bytes(named.replace(b"TABLE ledger", b"TABEL ledger"))
         return "are damaged"
     if damage == "newer":
         office.tamper("PRAGMA user_version = 9")

@@ -238,7 +238,7 @@ def test_a_row_cannot_pass_for_another_persons_or_models(place: Place) -> None:
         place.store.people()
 
 
-@pytest.mark.parametrize("damage", ["database", "keys", "no keys", "open keys", "newer"])
+@pytest.mark.parametrize("damage", ["database", "name", "keys", "no keys", "open keys", "newer"])
 def test_damage_is_told_in_one_sentence(files: FilesPlace, damage: str) -> None:
     files.store.add("Ada", MODEL, embeddings(1))
     sentence = damage_gallery(files, damage)
@@ -253,6 +253,10 @@ def test_damage_is_told_in_one_sentence(files: FilesPlace, damage: str) -> None:
 def damage_gallery(files: FilesPlace, damage: str) -> str:
     if damage == "database":
         files.database.write_bytes(b"\1" * 8192)
+        return "is damaged"
+    if damage == "name":
+        named = files.database.read_bytes().replace(b"tablegallerygallery", b"table\xffallery\xffallery")
+        files.database.write_bytes(named.replace(b"TABLE gallery", b"TABEL gallery"))
         return "is damaged"
     if damage == "newer":
         files.query("PRAGMA user_version = 9")
