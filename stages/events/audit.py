@@ -14,6 +14,7 @@ import typer
 from pipeline.errors import Failed
 from pipeline.home import home, keys
 from stages.events import clips, sayings
+from stages.events.boxes import open_box
 from stages.events.chain import FIRST, Row, order_bytes, row_hash, signed
 from stages.events.ledger import Ledger
 from stages.events.records import Decision, Head
@@ -166,12 +167,12 @@ def _opens(ledger: Ledger, row: Row, content: Content, said: Said) -> str:
 
 
 def _faces_fit(ledger: Ledger, key: bytes, seq: int) -> bool:
-    """Whether each face in a snapshot was noted there, and each that has a name as the face of a track, too."""
+    """Whether each face in a snapshot was noted there as whose it is, and each with a name as that of a track, too."""
     faces = ledger.all("SELECT track, person, box FROM faces WHERE seq = ?", (seq,))
-    at, tracks = seq.to_bytes(8, "big"), {track for track, person, _ in faces if not person}
+    tracks = {track for track, person, _ in faces if not person}
     try:
-        for track, _, box in faces:
-            unseal(key, box, b"face", at, track.to_bytes(8, "big", signed=True))
+        for track, person, box in faces:
+            open_box(key, seq, track, person, box)
     except Unreadable:
         return False
     return all(track in tracks for track, _, _ in faces)

@@ -12,10 +12,11 @@ from typing import Literal
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from stages.events.boxes import open_box, sealed_box
 from stages.events.chain import Row, link, order_bytes, signed
 from stages.events.records import Command, Decision, Face, Housekeeping, Kept, Order, Since
 from stages.gallery.keyfile import Keys
-from stages.gallery.sealing import seal
+from stages.gallery.sealing import Unreadable, seal
 
 GIVEN = (
     "SELECT id, commands.seq, seconds, boot, expires_ns, commands.signature, hash FROM commands"
@@ -71,7 +72,7 @@ class Commit:
         self._rows.execute("INSERT INTO sealed VALUES (?, ?, ?, ?)", (row.seq, owner, body, picture))
         self._rows.executemany(
             "INSERT INTO faces VALUES (?, ?, ?, ?)",
-            [(row.seq, face.track, bytes.fromhex(face.person), _sealed_box(key, at, face)) for face in faces],
+            [(row.seq, face.track, bytes.fromhex(face.person), sealed_box(key, row.seq, face)) for face in faces],
         )
         for output in outputs:
             self._rows.execute("INSERT INTO outbox(output, seq) VALUES (?, ?)", (output, row.seq))
@@ -122,8 +123,21 @@ class Commit:
 
     def recognize(self, track: int, person: str) -> None:
         """Somebody on a track turned out to be a person (by id): in all snapshots that it is in."""
-        query = "INSERT OR IGNORE INTO faces SELECT seq, track, ?, box FROM faces WHERE track = ?"
-        self._rows.execute(query, (bytes.fromhex(person), track))
+        query = "SELECT seq, owner, box FROM faces JOIN sealed USING (seq) WHERE track = ? AND person = x''"
+        for seq, owner, box in self._rows.execute(query, (track,)).fetchall():
+            values = (seq, track, bytes.fromhex(person), self._bound_to(person, seq, owner, track, box))
+            self._rows.execute("INSERT OR IGNORE INTO faces VALUES (?, ?, ?, ?)", values)
+
+    def _bound_to(self, person: str, seq: int, owner: bytes, track: int, box: bytes) -> bytes:
+        """The box of a face that is nobody's yet, sealed as that of a person; what does not open stays as it is.
+
+        That it does not is found when it is to be covered, and by an audit.
+        """
+        key = self._keys.get(owner)
+        try:
+            return sealed_box(key, seq, Face(track, open_box(key, seq, track, b"", box), person)) if key else box
+        except Unreadable:
+            return box
 
     def cover(self, seq: int, person: bytes, tracks: Sequence[int], before: bytes, after: bytes) -> bool:
         """Put in place of a sealed snapshot the one in which somebody is covered, and say so in the chain.
@@ -263,7 +277,3 @@ class Commit:
         row = link(self._signer, last, at_ns, camera, kind, hashlib.sha256(content).digest())
         self._rows.execute("INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return row
-
-
-def _sealed_box(key: bytes, at: bytes, face: Face) -> bytes:
-    return seal(key, msgspec.msgpack.encode(face.box), b"face", at, face.track.to_bytes(8, "big"))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from pipeline.errors import Failed
+from stages.events.boxes import open_box
 from stages.events.ledger import Ledger
 from stages.gallery.sealing import Unreadable, seal, unseal
 from stages.mosaic import Box, covered
@@ -18,10 +17,11 @@ def showing(ledger: Ledger, person: bytes) -> list[int]:
 
 def box_of(ledger: Ledger, seq: int, track: int) -> Box | None:
     """Where the face of a track is in a decision's snapshot; None where that is not known. Raises Failed."""
-    found = ledger.one("SELECT owner, box FROM faces JOIN sealed USING (seq) WHERE seq = ? AND track = ?", (seq, track))
+    query = "SELECT owner, person, box FROM faces JOIN sealed USING (seq) WHERE seq = ? AND track = ?"
+    found = ledger.one(query, (seq, track))
     key = ledger.keys.get(found[0]) if found else None
     try:
-        return _box(key, seq, track, found[1]) if found and key else None
+        return open_box(key, seq, track, found[1], found[2]) if found and key else None
     except Unreadable as error:
         raise Failed(f"the places of faces in event {seq} are damaged: run `gate audit`") from error
 
@@ -57,16 +57,10 @@ def _cover(ledger: Ledger, seq: int, person: bytes) -> bool:
         return True  # erased meanwhile, or covered
     if key is None or found[1] is None:
         raise Unreadable("it has lost its key")
-    boxes = [_box(key, seq, track, box) for track, box in faces]
+    boxes = [open_box(key, seq, track, person, box) for track, box in faces]
     after = seal(key, covered(unseal(key, found[1], b"snapshot", at), boxes), b"snapshot", at)
     with ledger.commit() as commit:
         return commit.cover(seq, person, [track for track, _ in faces], found[1], after)
-
-
-def _box(key: bytes, seq: int, track: int, sealed: bytes) -> Box:
-    opened = unseal(key, sealed, b"face", seq.to_bytes(8, "big"), track.to_bytes(8, "big", signed=True))
-    box: Box = msgspec.msgpack.decode(opened, type=Box)
-    return box
 
 
 class Noted:

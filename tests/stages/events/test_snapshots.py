@@ -78,6 +78,17 @@ def test_who_is_recognized_only_later_is_in_the_snapshot_from_before(office: Off
     assert blur_out(office, BOB) == (1, 0)
     assert changed(office, seq, HIS) > 40
     assert snapshots.showing(office.ledger, bytes.fromhex(CID)) == [seq], "for whom the same face was taken before"
+    assert audit(office.ledger, []).findings == ()
+    assert blur_out(office, CID) == (1, 0)
+
+
+def test_where_a_damaged_face_is_stays_unknown_whoever_it_turns_out_to_be(office: Office) -> None:
+    seq = decide(office, HERS, HIS)
+    office.tamper(f"UPDATE faces SET box = zeroblob(60) WHERE track = {HIS.track}")
+    with office.ledger.commit() as commit:
+        commit.recognize(HIS.track, BOB)
+    assert blur_out(office, BOB) == (0, 1)
+    assert office.ledger.snapshot(seq) is None
 
 
 def test_a_stranger_who_was_recognized_later_is_covered_in_their_own_refusal(office: Office) -> None:
@@ -169,6 +180,9 @@ def test_all_of_whom_something_is_noted_are_known_for_who_follows_the_gallery(of
         "UPDATE faces SET track = 5",
         "UPDATE faces SET track = -5",
         "UPDATE faces SET box = zeroblob(60)",
+        f"UPDATE faces SET person = x'{CID}' WHERE person = x'{BOB}'",
+        f"INSERT INTO faces SELECT seq, track, x'{CID}', box FROM faces WHERE person = x''",
+        f"INSERT INTO faces SELECT seq, track, x'{CID}', box FROM faces WHERE person = x'{BOB}'",
         "DELETE FROM faces WHERE person = x''",
     ],
 )
