@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -13,7 +13,7 @@ import typer
 
 from pipeline.errors import Failed
 from pipeline.home import home, keys
-from stages.events import clips, sayings
+from stages.events import clips
 from stages.events.boxes import open_box
 from stages.events.chain import FIRST, Row, order_bytes, row_hash, signed
 from stages.events.ledger import Ledger
@@ -23,8 +23,10 @@ from stages.gallery.sealing import Unreadable, unseal
 
 EVERYTHING = (
     "SELECT chain.*, sealed.owner, sealed.body, sealed.snapshot, notes.body"
-    " FROM chain LEFT JOIN sealed USING (seq) LEFT JOIN notes USING (seq) ORDER BY chain.seq"
+    " FROM chain LEFT JOIN sealed USING (seq) LEFT JOIN notes USING (seq)"
+    " WHERE chain.seq > ? ORDER BY chain.seq LIMIT ?"
 )
+PORTION = 500  # rows
 STRAYS = (
     "SELECT seq FROM (SELECT seq FROM sealed UNION SELECT seq FROM notes UNION SELECT seq FROM outbox"
     " UNION SELECT seq FROM commands UNION SELECT seq FROM faces) WHERE seq NOT IN (SELECT seq FROM chain) ORDER BY seq"
@@ -55,48 +57,74 @@ class Content(NamedTuple):
 
 
 def audit(ledger: Ledger, outside: Sequence[Head]) -> Report:
-    """Read all rows as they are at one moment, the gate may go on; `outside` are heads that were kept elsewhere."""
-    findings: list[str] = []
-    doubts: dict[int, str] = {}
-    named, hashes = {head.seq for head in outside}, {}
-    previous: Row | None = None
-    count = gone = 0
-    with ledger.transaction("DEFERRED") as rows:
-        said = sayings.said(rows)
-        findings += _around(ledger, rows)
-        for values in rows.execute(EVERYTHING):
-            row, content = Row(*values[:7]), Content(*values[7:])
-            findings += [*_linked(row, previous, said.cuts), *_fits(row, content, said)]
-            if not signed(ledger.public_key, row.hash, row.signature):
-                findings.append(f"row {row.seq} is not signed by this gate's key")
-            if doubt := _opens(ledger, row, content, said):
-                doubts[row.seq] = doubt
-            if row.seq in named:
-                hashes[row.seq] = row.hash
-            gone += row.seq in said.erased and content.body is None
-            count, previous = count + 1, row if row.seq > 0 else None
-    # Keys and files are no part of that moment: what was erased since is no finding.
-    findings += [doubt for seq, doubt in doubts.items() if ledger.one("SELECT 1 FROM sealed WHERE seq = ?", (seq,))]
+    """Read all rows; the gate may go on. `outside` are heads that were kept elsewhere."""
+    findings = list(_around(ledger))
+    reading = _Reading(ledger, {head.seq for head in outside})
+    while reading.read_on():
+        pass
+    findings += reading.findings
+    # Keys and files are no part of what is read at one moment: what was erased since is no finding.
+    doubts = reading.doubts.items()
+    findings += [doubt for seq, doubt in doubts if ledger.one("SELECT 1 FROM sealed WHERE seq = ?", (seq,))]
     findings += clips.doubts(ledger)
-    findings += _outside(ledger, previous.seq if previous else 0, hashes, outside, said.cuts)
+    previous, said = reading.previous, reading.said
+    findings += _outside(ledger, previous.seq if previous else 0, reading.hashes, outside, said.cuts)
     head = Head(previous.seq, previous.hash.hex(), previous.signature.hex()) if previous else None
-    remarks = tuple(_remarks(gone, outside, said, head.seq if head else 0))
-    return Report(count, gone, tuple(findings), remarks, head)
+    remarks = tuple(_remarks(reading.gone, outside, said, head.seq if head else 0))
+    return Report(reading.count, reading.gone, tuple(findings), remarks, head)
 
 
-def _around(ledger: Ledger, rows: sqlite3.Connection) -> Iterator[str]:
+class _Reading:
+    """The rows, a portion as it is at one moment: while one is read, nothing that was erased can be scrubbed."""
+
+    def __init__(self, ledger: Ledger, named: set[int]) -> None:
+        """`named` are rows whose hashes are kept."""
+        self._ledger, self._named = ledger, named
+        self._read_to: float = -math.inf
+        self.said = Said()
+        self.previous: Row | None = None
+        self.findings: list[str] = []
+        self.doubts: dict[int, str] = {}
+        self.hashes: dict[int, bytes] = {}
+        self.count = self.gone = 0
+
+    def read_on(self) -> bool:
+        """Read the next portion, with what was said until then; False where there is none."""
+        before = self.count
+        with self._ledger.transaction("DEFERRED") as rows:
+            known = len(self.said.cuts)
+            self.said.read_on(rows)
+            if self.previous and any(cut.cut >= self.previous.seq for cut in self.said.cuts[known:]):
+                self.previous = None  # cut off meanwhile, as all that was read
+            for values in rows.execute(EVERYTHING, (self._read_to, PORTION)):
+                self._take(Row(*values[:7]), Content(*values[7:]))
+        return self.count > before
+
+    def _take(self, row: Row, content: Content) -> None:
+        self.findings += [*_linked(row, self.previous, self.said.cuts), *_fits(row, content, self.said)]
+        if not signed(self._ledger.public_key, row.hash, row.signature):
+            self.findings.append(f"row {row.seq} is not signed by this gate's key")
+        if doubt := _opens(self._ledger, row, content, self.said):
+            self.doubts[row.seq] = doubt
+        if row.seq in self._named:
+            self.hashes[row.seq] = row.hash
+        self.gone += row.seq in self.said.erased and content.body is None
+        self.count, self.previous, self._read_to = self.count + 1, row if row.seq > 0 else None, row.seq
+
+
+def _around(ledger: Ledger) -> Iterator[str]:
     """What is wrong beside the rows."""
-    if rows.execute("SELECT public_key FROM ledger").fetchone()[0] != ledger.public_key:
+    if ledger.all("SELECT public_key FROM ledger") != [(ledger.public_key,)]:
         yield "the public key in the data is not that of the key that signs"
     for name in ledger.other_key_files():
         yield (
             f"there is a key file of another log, {name}: if this gate wrote that log, its gate.sqlite was deleted or "
             "replaced; if another gate does, give that one a $FRAMEWIRE_KEYS of its own"
         )
-    strays = [seq for (seq,) in rows.execute(STRAYS)]
+    strays = [seq for (seq,) in ledger.all(STRAYS)]
     if strays:
         yield f"something here belongs to rows that are missing: {len(strays)}, from row {strays[0]} to {strays[-1]}"
-    for seq, id_, door, boot, expires_ns, seconds, signature, decided, kind in rows.execute(ORDERS):
+    for seq, id_, door, boot, expires_ns, seconds, signature, decided, kind in ledger.all(ORDERS):
         order = order_bytes(decided, id_, door, boot, expires_ns, seconds)
         if kind != "opened" or not signed(ledger.public_key, order, signature):
             yield f"an order to open {door} at row {seq} is not one that this gate gave"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from typing import NamedTuple
 
 import msgspec
 
 SAYINGS = (
     "SELECT seq, kind, body FROM chain JOIN notes USING (seq)"
-    " WHERE kind IN ('tombstone', 'checkpoint', 'snapshot') ORDER BY seq"
+    " WHERE seq > ? AND kind IN ('tombstone', 'checkpoint', 'snapshot') ORDER BY seq"
 )
 
 
@@ -31,35 +31,34 @@ class Cut(msgspec.Struct, frozen=True):
     hash: str
 
 
-class Said(NamedTuple):
-    """What tombstones and checkpoints say, and rows about snapshots."""
+class Said:
+    """What tombstones and checkpoints say, and rows about snapshots; forged ones, too: each is found at its own row."""
 
-    erased: set[int]  # rows
-    covered: dict[int, str]  # row -> SHA-256 of its snapshot, sealed, since a face in it was covered
-    without: set[int]  # rows whose snapshots were removed
-    snapshots_to: int  # up to here they were removed
-    cuts: tuple[Cut, ...]
+    def __init__(self) -> None:
+        self.erased: set[int] = set()  # rows
+        self.covered: dict[int, str] = {}  # row -> SHA-256 of its snapshot, sealed, since a face in it was covered
+        self.without: set[int] = set()  # rows whose snapshots were removed
+        self.snapshots_to = 0  # up to here they were removed
+        self.cuts: list[Cut] = []
+        self._read_to: float = -math.inf
 
-
-def said(rows: sqlite3.Connection) -> Said:
-    """Forged ones may be among them: each is found out at its own row."""
-    erased: set[int] = set()
-    covered: dict[int, str] = {}
-    without: set[int] = set()
-    snapshots_to, cuts = 0, []
-    for seq, kind, body in rows.execute(SAYINGS):
-        try:
-            if kind == "checkpoint":
-                cuts.append(msgspec.json.decode(body, type=Cut))
+    def read_on(self, rows: sqlite3.Connection) -> None:
+        """What was said since."""
+        for seq, kind, body in rows.execute(SAYINGS, (self._read_to,)):
+            self._read_to = seq
+            try:
+                self._take(seq, kind, body)
+            except msgspec.DecodeError:
                 continue
-            if kind == "snapshot":
-                one = msgspec.json.decode(body, type=_Covered)
-                covered[one.of] = one.sha256
-                continue
+
+    def _take(self, seq: int, kind: str, body: str) -> None:
+        if kind == "checkpoint":
+            self.cuts.append(msgspec.json.decode(body, type=Cut))
+        elif kind == "snapshot":
+            covered = msgspec.json.decode(body, type=_Covered)
+            self.covered[covered.of] = covered.sha256
+        else:
             tombstone = msgspec.json.decode(body, type=_Tombstone)
-        except msgspec.DecodeError:
-            continue
-        erased |= {row for row in tombstone.erased if row < seq}
-        without |= {row for row in tombstone.snapshots if row < seq}
-        snapshots_to = max(snapshots_to, min(tombstone.snapshots_to, seq))
-    return Said(erased, covered, without, snapshots_to, tuple(cuts))
+            self.erased |= {row for row in tombstone.erased if row < seq}
+            self.without |= {row for row in tombstone.snapshots if row < seq}
+            self.snapshots_to = max(self.snapshots_to, min(tombstone.snapshots_to, seq))

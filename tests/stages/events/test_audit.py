@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -215,6 +219,36 @@ def test_the_command_says_what_is_wrong_and_exits_with_1(filled: Office, tmp_pat
     blind = user("gate", "audit")
     assert blind.code == 0
     assert "without heads from outside (--heads) it cannot be seen" in blind.out
+
+
+def test_what_is_erased_and_cut_off_between_two_portions_is_no_finding(
+    filled: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And can be scrubbed there, which nobody can while somebody reads what was before."""
+    monkeypatch.setattr("stages.events.audit.PORTION", 2)
+    monkeypatch.setattr("stages.gallery.rows.BUSY_S", 0.0)
+    gate, real, done = filled.again(), filled.ledger.transaction, list[str]()
+
+    def act() -> None:
+        if not done:
+            gate.erase(bytes.fromhex(ADA))
+            done.append("erased")
+        elif done == ["erased"]:
+            with gate.commit() as commit:
+                commit.cut(5)
+            gate.scrub()
+            done.append("cut off")
+
+    @contextmanager
+    def transaction(kind: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        with real(kind) as rows:
+            yield rows
+        act()
+
+    monkeypatch.setattr(filled.ledger, "transaction", transaction)
+    report = audit(filled.ledger, [])
+    assert (done, report.findings) == (["erased", "cut off"], ())
+    assert report.head == filled.ledger.head()
 
 
 BUSY = """
