@@ -20,7 +20,8 @@ OLD = (
 SNAPSHOTS = "SELECT seq FROM sealed WHERE snapshot IS NOT NULL AND seq <= ? ORDER BY seq"
 CLIPS = "SELECT seq FROM clips WHERE seq <= ? ORDER BY seq"
 ROWS = "SELECT seq FROM chain WHERE seq <= ? AND seq < (SELECT max(seq) FROM chain) ORDER BY seq"  # the next follows it
-PORTION, PAUSE_S = 100, 0.01  # who waits to write looks each 0.1 s at most: a door's order may wait for two seconds
+OWNERS = "SELECT owner, max(seq) FROM sealed WHERE seq <= ? GROUP BY owner"
+PORTION = 100  # a tenth of a second and more: a door's order may wait for two
 Item = TypeVar("Item")
 Days = Annotated[float, Meta(gt=0)]
 
@@ -34,38 +35,43 @@ class RetentionConfig(Config, frozen=True):
     clips: Days | None = 30.0
 
 
-def retain(ledger: Ledger, config: RetentionConfig) -> None:
-    """Remove what is too old, in portions, so that doors go on. Rows go as a prefix, so that the chain stays whole.
+def retain(ledger: Ledger, config: RetentionConfig) -> Iterator[None]:
+    """Remove what is too old by now, a portion each time it is asked on, so that faces are decided on in between.
 
-    A copy from before an update goes after a week, or as soon as any of it may be too old.
+    Rows go as a prefix, so that the chain stays whole. A copy from before an update goes after a week, or as soon as
+    any of it may be too old.
     """
-    periods = (COPY_DAYS, config.events, config.strangers, config.snapshots, config.clips)
-    ledger.remove_copies(min(days for days in periods if days is not None) * DAY_NS / 1e9)
-    for seqs in _portions(_rows(ledger, SNAPSHOTS, config.snapshots)):
+    periods = (config.snapshots, config.clips, config.strangers, config.events)
+    ledger.remove_copies(min(days for days in (COPY_DAYS, *periods) if days is not None) * DAY_NS / 1e9)
+    snapshots, clips, strangers, events = (_old(ledger, days) for days in periods)  # a clock may jump meanwhile
+    for seqs in _portions(_rows(ledger, SNAPSHOTS, snapshots)):
         with ledger.commit() as commit:
             commit.forget_snapshots(seqs[-1])
-    for seqs in _portions(_rows(ledger, CLIPS, config.clips)):
+        yield
+    for seqs in _portions(_rows(ledger, CLIPS, clips)):
         with ledger.commit() as commit:
             commit.forget_clips(seqs[-1])
-    for owners in _portions(_strangers(ledger, _old(ledger, config.strangers))):
+        yield
+    for found in _portions(ledger.all(OWNERS, (strangers,))):
         with ledger.commit() as commit:
-            commit.erase(owners)
-    for seqs in _portions(_rows(ledger, ROWS, config.events)):
+            commit.erase(_strangers(ledger, found))
+        yield
+    for seqs in _portions(_rows(ledger, ROWS, events)):
         with ledger.commit() as commit:
             commit.cut(seqs[-1])
+        yield
     ledger.tidy()
 
 
-def _rows(ledger: Ledger, query: str, days: float | None) -> list[int]:
-    """The numbers of the rows that `query` finds up to the last that is so old."""
-    return [seq for (seq,) in ledger.all(query, (_old(ledger, days),))]
+def _rows(ledger: Ledger, query: str, to: int) -> list[int]:
+    """The numbers of the rows that `query` finds up to row `to`."""
+    return [seq for (seq,) in ledger.all(query, (to,))]
 
 
 def _portions(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """As many as one transaction may remove, with time for others to write in between."""
+    """As many as may be removed at once."""
     for start in range(0, len(items), PORTION):
         yield items[start : start + PORTION]
-        time.sleep(PAUSE_S)
 
 
 def _old(ledger: Ledger, days: float | None) -> int:
@@ -81,8 +87,7 @@ def _old(ledger: Ledger, days: float | None) -> int:
     return int(found[0] or 0) if found else 0
 
 
-def _strangers(ledger: Ledger, seq: int) -> list[bytes]:
-    """Whose keys seal decisions about strangers up to row `seq`; what is damaged is left for an audit to find."""
-    found = ledger.all("SELECT owner, max(seq) FROM sealed WHERE seq <= ? GROUP BY owner", (seq,))
-    events = ((owner, ledger.events(before=last + 1, limit=1)) for owner, last in found)
+def _strangers(ledger: Ledger, found: Sequence[tuple[bytes, int]]) -> list[bytes]:
+    """Those of some owners, each with a row of theirs, who are strangers; what is damaged an audit finds."""
+    events = ((owner, ledger.events(before=seq + 1, limit=1)) for owner, seq in found)
     return [owner for owner, (event, *_) in events if event.decision and not event.decision.person]

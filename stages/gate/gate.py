@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -63,6 +64,7 @@ class Gate:
         # A clock that is ahead would make all too old, and nobody knows that it is until it is put right.
         self._retained = time.monotonic() + SETTLE_NS / SECOND - DAY_S
         self._passed_ns = boot_ns()
+        self._retaining: Iterator[None] = iter(())
         waiting = stranded(self._ledger, config.notify)
         if waiting:
             log.warning("notices wait for outputs that are not in gate.notify", extra={"waiting": waiting})
@@ -114,7 +116,8 @@ class Gate:
         self._pass_time()
         if now - self._retained >= DAY_S and self._clock.believed():  # a clock that is wrong would make all too old
             self._retained = now
-            retain(self._ledger, self._config.retention)
+            self._retaining = retain(self._ledger, self._config.retention)
+        next(self._retaining, None)  # a portion a look: all of it may take a minute
 
     def close(self) -> None:
         """Let go of the files; passages that are open are taken up at the next start."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from stages.events.ledger import Ledger
 from stages.events.records import Ballot, Decision
+from stages.events.retention import RetentionConfig, retain
 
 BACK_TO_1 = (  # what makes a ledger of the first schema out of one of today
     *(f"DROP TABLE {name}" for name in ("clips", "shown", "faces", "let_go")),
@@ -49,6 +51,11 @@ def decision(outcome: str = "refused", person: str = "", **more: object) -> Deci
         "simulated": True,
     }
     return msgspec.convert(what | more, Decision)
+
+
+def retain_all(ledger: Ledger, config: RetentionConfig) -> None:
+    """Remove all that is too old, with nothing in between."""
+    deque(retain(ledger, config), maxlen=0)
 
 
 class Office:

@@ -14,8 +14,8 @@ from stages.events import clips
 from stages.events.audit import audit
 from stages.events.ledger import Ledger
 from stages.events.records import Clip, Sighting
-from stages.events.retention import RetentionConfig, retain
-from tests.stages.events.conftest import BACK_TO_1, SNAPSHOT, Office, decision
+from stages.events.retention import RetentionConfig
+from tests.stages.events.conftest import BACK_TO_1, SNAPSHOT, Office, decision, retain_all
 
 ADA, BOB = "0a" * 16, "0b" * 16
 MP4 = b"\0\0\0\x18ftypisom, moving pictures"
@@ -97,7 +97,7 @@ def test_clips_are_kept_for_so_many_days(office: Office) -> None:
     for seq in (old, new):
         clips.put(office.ledger, seq, of())
 
-    retain(office.ledger, RetentionConfig(clips=7))
+    retain_all(office.ledger, RetentionConfig(clips=7))
 
     assert [clips.get(office.ledger, seq) for seq in (old, new)] == [None, of()]
     assert len(files(office)) == 1
@@ -109,7 +109,7 @@ def test_what_is_cut_off_takes_its_clips_along(office: Office) -> None:
     seq = office.decide("refused", at_ns=time.time_ns() - 10 * 86_400 * 10**9)
     clips.put(office.ledger, seq, of())
 
-    retain(office.ledger, RetentionConfig(events=7))
+    retain_all(office.ledger, RetentionConfig(events=7))
 
     assert files(office) == []
     assert findings(office) == ()

@@ -9,8 +9,8 @@ import pytest
 from stages.events.audit import audit
 from stages.events.queues import Outbox
 from stages.events.records import Kept, Order
-from stages.events.retention import RetentionConfig, retain
-from tests.stages.events.conftest import SNAPSHOT, Office, decision
+from stages.events.retention import RetentionConfig
+from tests.stages.events.conftest import SNAPSHOT, Office, decision, retain_all
 
 ADA, BOB = "0a" * 16, "0b" * 16
 
@@ -115,7 +115,7 @@ def test_an_event_that_is_damaged_hides_no_other(office: Office) -> None:
     delivery = Outbox(office.ledger, "mqtt").next()
     assert delivery
     assert delivery.notice.seq == good
-    retain(office.ledger, RetentionConfig(events=None, strangers=1, snapshots=None))
+    retain_all(office.ledger, RetentionConfig(events=None, strangers=1, snapshots=None))
     assert audit(office.ledger, []).findings[0] == f"what belongs to row {bad} was changed"
 
 

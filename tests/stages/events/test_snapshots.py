@@ -14,8 +14,8 @@ from stages import mosaic
 from stages.events import snapshots
 from stages.events.audit import audit
 from stages.events.records import Face
-from stages.events.retention import DAY_NS, RetentionConfig, retain
-from tests.stages.events.conftest import Office, decision
+from stages.events.retention import DAY_NS, RetentionConfig
+from tests.stages.events.conftest import Office, decision, retain_all
 
 ADA, BOB, CID = "0a" * 16, "0b" * 16, "0c" * 16
 HERS, HIS, THEIRS = (Face(track, (40.0 + 200 * track, 40.0, 90.0 + 200 * track, 90.0)) for track in range(3))
@@ -159,7 +159,7 @@ def test_who_stands_in_a_snapshot_goes_with_it(office: Office, how: str) -> None
     if how == "erased":
         office.ledger.erase(bytes.fromhex(ADA))
     else:
-        retain(office.ledger, RetentionConfig(**{how: 7.0}))
+        retain_all(office.ledger, RetentionConfig(**{how: 7.0}))
     assert office.ledger.all("SELECT DISTINCT seq FROM faces") == [(kept,)]
     assert audit(office.ledger, []).findings == ()
 

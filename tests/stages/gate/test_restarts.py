@@ -11,9 +11,10 @@ import pytest
 
 from stages.events.audit import audit
 from stages.events.queues import Outbox
-from stages.events.retention import RetentionConfig, retain
+from stages.events.retention import RetentionConfig
 from stages.gate import clock
 from stages.gate.gate import DAY_S, Gate
+from tests.stages.events.conftest import retain_all
 from tests.stages.gate.door import SECOND, Door, jump, reader
 
 
@@ -96,6 +97,24 @@ def test_notices_for_an_output_that_is_gone_are_told_of_and_go_out_when_it_is_ba
     gate.close()
 
 
+def test_what_is_too_old_goes_a_portion_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faces are decided on in between."""
+    monkeypatch.setattr("stages.events.retention.PORTION", 2)
+    door = Door(retention={"events": None, "strangers": None, "snapshots": 1.0})
+    for _ in range(5):
+        door.comes("Ada")
+        door.goes()
+    with reader().transaction() as rows:
+        rows.execute("UPDATE chain SET at_ns = 1")
+    door.gate._retained = -math.inf
+    left = []
+    for _ in range(5):
+        door.goes()
+        left.append(reader().one("SELECT count(*) FROM sealed WHERE snapshot IS NOT NULL"))
+    assert left == [(3,), (1,), (0,), (0,), (0,)]
+    door.gate.close()
+
+
 def test_notices_for_an_output_that_stays_away_go_with_their_decisions() -> None:
     door = Door(notify=["mqtt"])
     door.comes("Ada")
@@ -103,7 +122,7 @@ def test_notices_for_an_output_that_stays_away_go_with_their_decisions() -> None
         rows.execute("UPDATE chain SET at_ns = 1")
     door.gate.close()
     gate = Gate(msgspec.structs.replace(door.config, notify=()))
-    retain(reader(), RetentionConfig())
+    retain_all(reader(), RetentionConfig())
     assert reader().all("SELECT 1 FROM outbox") == []
     gate.close()
 
@@ -150,12 +169,13 @@ def test_a_clock_that_may_be_ahead_makes_nothing_too_old(monkeypatch: pytest.Mon
     door.goes()
     assert door.told() == [("opened", "")]
     due, real = door.gate._retained + DAY_S, clock.boot_ns
-    door.gate.tick(due)
+    for look in range(10):
+        door.gate.tick(due + look)
     assert door.told() == []  # it was not put right for ten minutes
     door.comes("Bob")
     door.gate._retained = -math.inf
     monkeypatch.setattr("stages.gate.clock.boot_ns", lambda: real() - 5000 * 86_400 * SECOND)  # now it is seen to jump
-    door.gate._looked = -math.inf
-    door.gate.tick(due + 1)
+    for look in range(10, 20):
+        door.gate.tick(due + look)
     assert door.told() == [("opened", "")]
     door.gate.close()
