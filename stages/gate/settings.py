@@ -83,6 +83,8 @@ def completed(given: GateSettings, cameras: Sequence[str]) -> GateSettings:
         given.show,
         warnings=tuple(warnings(changed)),
         doors=tuple(door.name for door in gate.doors),
+        cameras={door.name: door.cameras for door in gate.doors},
+        groups=tuple(gate.groups),
         badge_seconds=gate.badge_seconds,
         detect=changed.detect,
         nms=changed.nms,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -25,6 +26,7 @@ from stages.gallery.postgres.address import parsed
 from stages.gallery.postgres.presence import Presence
 from stages.gallery.postgres.server import Server
 from stages.gallery.store import Store
+from stages.gate.settings import GateSettings, completed
 from tests.postgres import PostgresServer
 from tests.stages.clips import film
 from tests.stages.events.conftest import decision
@@ -305,3 +307,10 @@ def test_a_host_whose_clock_is_wrong_loses_no_movement(hosts: Hosts, behind: int
             known = reader().presence(ada)
             assert known
             assert known[0] is inside
+
+
+def test_the_page_knows_which_cameras_are_a_doors_and_whether_there_are_groups(places: Path) -> None:
+    doors = [{"name": "in", "cameras": ["a"]}, {"name": "out", "cameras": ["b", "c"]}]
+    given = {"gate": {"liveness": "none", "doors": doors, "groups": {"staff": {}}}}
+    show = completed(msgspec.convert(given, GateSettings), ["a", "b", "c"]).show
+    assert (show.cameras, show.groups) == ({"in": ("a",), "out": ("b", "c")}, ("staff",))
