@@ -15,6 +15,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from pipeline.errors import Failed, Usage
 from pipeline.files import sync
 from stages.gallery.master import FINGERPRINT_BYTES, Master
@@ -47,36 +49,39 @@ class Keys:
     def __init__(self, path: Path, master: Master) -> None:
         self._path = path
         self._master = master
+        self._forget()
+
+    def _forget(self) -> None:
+        """All of the file is to be read again."""
         self._counter = -1
-        self._slots: dict[bytes, tuple[int, _Slot]] = {}  # owner -> place
-        self._free: list[int] = []
-        self._end = 1  # slots in the file, with the header
+        self._content = bytearray()  # of the file; a key is unwrapped when it is asked for
+        self._places: dict[bytes, int] = {}  # owner -> slot
+        self._free: set[int] = set()
 
     def read(self) -> dict[bytes, bytes]:
         """Owner -> key; raises Failed where the file is missing, damaged, open to others or of another master key."""
         with self._open(os.O_RDONLY, fcntl.LOCK_SH):
-            return {owner: self._key(slot) for owner, (_, slot) in self._slots.items()}
+            return {owner: self._key(self._slot(place)) for owner, place in self._places.items()}
 
     def get(self, owner: bytes) -> bytes | None:
         """The key of one owner; None where it has none, or none any more."""
         with self._open(os.O_RDONLY, fcntl.LOCK_SH):
-            found = self._slots.get(owner)
-            return self._key(found[1]) if found else None
+            place = self._places.get(owner)
+            return None if place is None else self._key(self._slot(place))
 
     def owners(self) -> set[bytes]:
         """All who have a key."""
         with self._open(os.O_RDONLY, fcntl.LOCK_SH):
-            return set(self._slots)
+            return set(self._places)
 
     def add(self, owner: bytes, key: bytes) -> None:
         """Keep `key` (32 bytes) for `owner` (16 bytes), in an empty slot; it is on disk when this returns."""
         with self._open(os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX) as file:
-            index = self._free[-1] if self._free else self._end
+            index = next(iter(self._free), len(self._content) // SLOT_BYTES)
             slot = _Slot(owner, self._master.wrap(key, *self._bound(owner)), self._master.fingerprint)
             self._change(file, {index: slot.pack()})
-            self._free = self._free[:-1]
-            self._end = max(self._end, index + 1)
-            self._slots[owner] = index, slot
+            self._free.discard(index)
+            self._places[owner] = index
 
     def new(self, owner: bytes) -> bytes:
         """Make a random key for `owner` and keep it."""
@@ -87,12 +92,12 @@ class Keys:
     def destroy(self, *owners: bytes) -> int:
         """Overwrite the keys of `owners` with zeros; that is on disk when this returns. How many there were."""
         with self._open(os.O_RDWR, fcntl.LOCK_EX) as file:
-            found = {owner: self._slots[owner][0] for owner in owners if owner in self._slots}
+            found = {owner: self._places[owner] for owner in owners if owner in self._places}
             if found:
                 self._change(file, dict.fromkeys(found.values(), EMPTY))
             for owner, index in found.items():
-                del self._slots[owner]
-                self._free.append(index)
+                del self._places[owner]
+                self._free.add(index)
             return len(found)
 
     def rewrap(self, new: Master) -> int:
@@ -102,11 +107,11 @@ class Keys:
         """
         with self._open(os.O_RDWR, fcntl.LOCK_EX) as file:
             count = 0
-            for owner, (index, slot) in list(self._slots.items()):
+            for owner, index in self._places.items():
+                slot = self._slot(index)
                 if slot.master != new.fingerprint:
                     rewrapped = _Slot(owner, new.wrap(self._key(slot), *self._bound(owner)), new.fingerprint)
                     self._change(file, {index: rewrapped.pack()})
-                    self._slots[owner] = index, rewrapped
                     count += 1
         return count
 
@@ -150,29 +155,30 @@ class Keys:
             sync(self._path.parent)
 
     def _take_in(self, file: int) -> None:
-        """Read the slots, unless they are as they were."""
+        """Read the file, unless it is as it was, and see to the slots that have changed: the others were seen to."""
         header = os.pread(file, SLOT_BYTES, 0)
         if header and not header.startswith(MAGIC):
             raise self._damaged()
         counter = int.from_bytes(header[len(MAGIC) : len(MAGIC) + 8], "big")
         if counter == self._counter:
             return
-        content = os.pread(file, os.fstat(file).st_size, 0)
-        self._slots, self._free = {}, []
-        self._end = max(1, len(content) // SLOT_BYTES)
-        for index in range(1, self._end):
-            raw = content[index * SLOT_BYTES : (index + 1) * SLOT_BYTES]
-            if raw == EMPTY:
-                self._free.append(index)
-                continue
-            slot = self._parsed(raw)
-            self._slots[slot.owner] = index, slot
-        self._counter = counter
+        content = bytearray(os.pread(file, os.fstat(file).st_size, 0))
+        del content[len(content) // SLOT_BYTES * SLOT_BYTES :]
+        changed = {index: _raw(content, index) for index in _differing(self._content, content) if index}
+        for raw in changed.values():
+            if raw not in (EMPTY, b"") and _digest(raw[:-DIGEST_BYTES]) != raw[-DIGEST_BYTES:]:
+                raise self._damaged()
+        for index in changed:
+            self._free.discard(index)
+            owner = _raw(self._content, index)[:ID_BYTES]
+            if self._places.get(owner) == index:
+                del self._places[owner]
+        self._free |= {index for index, raw in changed.items() if raw == EMPTY}
+        self._places |= {raw[:ID_BYTES]: index for index, raw in changed.items() if raw not in (EMPTY, b"")}
+        self._content, self._counter = content, counter
 
-    def _parsed(self, raw: bytes) -> _Slot:
-        if _digest(raw[:-DIGEST_BYTES]) != raw[-DIGEST_BYTES:]:
-            raise self._damaged()
-        wrapped_end = ID_BYTES + WRAPPED_BYTES
+    def _slot(self, index: int) -> _Slot:
+        raw, wrapped_end = _raw(self._content, index), ID_BYTES + WRAPPED_BYTES
         return _Slot(raw[:ID_BYTES], raw[ID_BYTES:wrapped_end], raw[wrapped_end : wrapped_end + FINGERPRINT_BYTES])
 
     def _change(self, file: int, slots: dict[int, bytes]) -> None:
@@ -181,6 +187,7 @@ class Keys:
         self._counter += 1
         for index, slot in slots.items():
             self._write(file, index, slot)
+            self._content[index * SLOT_BYTES : (index + 1) * SLOT_BYTES] = slot
         try:
             os.fsync(file)
         except OSError as error:
@@ -195,7 +202,7 @@ class Keys:
             raise self._full(error) from error
 
     def _full(self, error: OSError) -> Failed:
-        self._counter = -1  # what the file holds now is read again
+        self._forget()
         return Failed(f"cannot write the key file {self._path}: {error.strerror}; make room for it")
 
     def _damaged(self) -> Failed:
@@ -210,6 +217,19 @@ def check_apart(folder: Path, home: Path) -> None:
 
 def _header(counter: int) -> bytes:
     return (MAGIC + counter.to_bytes(8, "big")).ljust(SLOT_BYTES, b"\0")
+
+
+def _raw(content: bytearray, index: int) -> bytes:
+    return bytes(content[index * SLOT_BYTES : (index + 1) * SLOT_BYTES])
+
+
+def _differing(before: bytearray, after: bytearray) -> list[int]:
+    """The slots that are not as before, or that one of the two does not have."""
+    words = SLOT_BYTES // 8  # compared eight bytes at a time: of 100,000 slots one or two have changed
+    old, new = (np.frombuffer(content, np.uint64).reshape(-1, words) for content in (before, after))
+    both = min(len(old), len(new))
+    changed: list[int] = (old[:both] != new[:both]).any(axis=1).nonzero()[0].tolist()
+    return [*changed, *range(both, max(len(old), len(new)))]
 
 
 def _digest(content: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from pipeline.errors import Failed, Usage
 from pipeline.home import home, keys
+from stages.gallery import keyfile
 from stages.gallery.keyfile import EMPTY, SLOT_BYTES, Keys
 from stages.gallery.master import Master, master_path
 from stages.gallery.sealing import Unreadable, new_key, seal, unseal
@@ -35,7 +37,7 @@ def test_a_ciphertext_opens_only_with_its_key_in_its_place() -> None:
     for other, bound in ((new_key(), (b"table", b"row")), (key, (b"tabler", b"ow")), (key, (b"table",))):
         with pytest.raises(Unreadable):
             unseal(other, sealed, *bound)
-    for damaged in (b"", sealed[:-1], sealed[:20] + b"x" + sealed[21:]):
+    for damaged in (b"", sealed[:-1], sealed[:20] + bytes([sealed[20] ^ 1]) + sealed[21:]):
         with pytest.raises(Unreadable):
             unseal(key, damaged, b"table", b"row")
 
@@ -117,6 +119,41 @@ def test_adding_to_a_large_file_does_not_read_it_again(key_file: Keys, monkeypat
     for number in range(200, 220):
         key_file.new(owner(number))
     assert sum(read) <= 20 * SLOT_BYTES
+
+
+def test_of_what_another_process_has_changed_only_that_is_looked_at(
+    key_file: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(200):
+        key_file.new(owner(number))
+    other = Keys(tmp_path / "test.keys", Master(bytes(32)))
+    other.owners()
+    seen: list[bytes] = []
+    real = keyfile._digest
+    monkeypatch.setattr(keyfile, "_digest", lambda content: seen.append(content[:16]) or real(content))
+    made = Keys(tmp_path / "test.keys", Master(bytes(32)))
+    made.owners()
+    seen.clear()
+    made.new(owner(200))
+    made.destroy(owner(7), owner(9))
+    made.new(owner(201))  # in place of one of them
+    assert len(seen) == 2  # of the slots that were written
+    seen.clear()
+    assert other.owners() == {owner(number) for number in range(202)} - {owner(7), owner(9)}
+    assert sorted(seen) == [owner(200), owner(201)]
+
+
+def test_who_follows_each_change_and_who_reads_all_anew_have_the_same_keys(key_file: Keys, tmp_path: Path) -> None:
+    path, chance = tmp_path / "test.keys", random.Random(0)
+    key_file.new(owner(0))
+    processes = [key_file, Keys(path, Master(bytes(32))), Keys(path, Master(bytes(32)))]
+    for _ in range(100):
+        process, somebody = chance.choice(processes), owner(chance.randrange(20))
+        if process.get(somebody) is None:
+            process.new(somebody)
+        else:
+            process.destroy(somebody)
+        assert chance.choice(processes).read() == Keys(path, Master(bytes(32))).read()
 
 
 def test_a_key_file_without_room(key_file: Keys, tmp_path: Path) -> None:
