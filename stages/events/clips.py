@@ -112,7 +112,8 @@ def _unnamed(ledger: Ledger) -> dict[str, bool]:
         for path in ledger.clips.iterdir() if ledger.clips.exists() else ():
             with suppress(FileNotFoundError):  # it was replaced, or removed
                 there[path.name] = abs(now - path.stat().st_mtime) > YOUNG_S
-    named = {clip_name(seq, digest) for seq, digest in ledger.all("SELECT seq, digest FROM clips")}
+    with schema.told(ledger.path):
+        named = {clip_name(seq, digest) for seq, digest in ledger.all("SELECT seq, digest FROM clips")}
     return {name: old for name, old in there.items() if name not in named}
 
 
@@ -162,8 +163,9 @@ def _doubts(ledger: Ledger) -> Iterator[str]:
         elif not _people_fit(ledger, seq, owner, content):
             yield f"who is to be seen in the clip of row {seq} was changed"
     yield from (f"there is a clip of row {seq}, and no row says so" for seq in rows if seq not in said)
-    for name in sorted(name for name, old in _unnamed(ledger).items() if old):
-        yield f"no row names the file {ledger.clips / name}: a crash left it, and the next start of the gate removes it"
+    with suppress(Failed):  # of a row that is damaged, which was found above, nobody knows which file it names
+        for name in sorted(name for name, old in _unnamed(ledger).items() if old):
+            yield f"no row names the file {ledger.clips / name}: a crash left it; the next start of the gate removes it"
 
 
 def _people_fit(ledger: Ledger, seq: int, owner: bytes, content: bytes) -> bool:

@@ -161,7 +161,7 @@ def test_a_web_hook_that_answers_without_end_is_not_waited_for(secret_file: Path
     """A byte at a time: none of them is late."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        web = Webhook(WebhookConfig(name="x", url=url, secret_file=str(secret_file), timeout_seconds=0.3))
+        web = Webhook(WebhookConfig(name="x", url=url, secret_file=str(secret_file), timeout_seconds=2))
 
         def answer() -> None:
             """For five seconds each, or until it is given up."""

@@ -228,7 +228,7 @@ def test_an_audit_names_files_that_no_row_names(office: Office) -> None:
     assert findings(office) == (), "its row may be about to be written"
     os.utime(stray, (0, 0))
     assert findings(office) == (
-        f"no row names the file {stray}: a crash left it, and the next start of the gate removes it",
+        f"no row names the file {stray}: a crash left it; the next start of the gate removes it",
     )
 
 

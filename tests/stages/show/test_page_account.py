@@ -62,6 +62,7 @@ def test_in_a_browser_a_token_is_made_and_shown_once_and_revoked(site: Site, pag
     page.get_by_role("button", name="Close").click()
     tokens = page.get_by_role("region", name="API tokens")
     expect(tokens.get_by_text("dashboard")).to_be_visible()
+    expect(page.get_by_role("dialog", include_hidden=True)).to_have_count(0)
     assert token not in page.content()
     with httpx.Client(base_url=site.address, headers={"Authorization": f"Bearer {token}"}) as program:
         assert program.get("/api/events").status_code == 200
