@@ -85,11 +85,12 @@ class Act:
             raise self._error
 
     def close(self) -> None:
-        """Let each thread finish what it is at, for two seconds; what is left to tell is told at the next start."""
+        """Let all threads finish what they are at, for two seconds; what is left to tell is told at the next start."""
         self._stop.set()
         self._wake()
+        ends = time.monotonic() + STOP_S
         for thread in self._threads:
-            thread.join(STOP_S)
+            thread.join(max(0.0, ends - time.monotonic()))
         for output in self._outputs.values():
             output.close()
 
