@@ -6,7 +6,9 @@ the process, switches it off. Only the kernel or a relay with a timer of its own
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterable
 
 from pipeline.errors import Failed
@@ -35,19 +37,27 @@ class Gpio:
             raise Failed(f"the pin {config.pin} cannot be used: {error}; check gpio and this user's groups") from error
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
+        self._ends = -math.inf  # monotonic, s
 
     def open(self, command: Command) -> None:
-        """Switch on, and off after `command.seconds`; a door that is open already stays so for longer."""
+        """Switch on, and off after `command.seconds`; a door that is to be open for longer already stays so."""
         with self._lock:
-            if self._timer:
-                self._timer.cancel()
             try:
                 self._relay.on()
             except OSError as error:
                 raise OutputFailed(f"the pin does not switch: {error}") from error
-            self._timer = threading.Timer(command.seconds, self._relay.off)
+            if self._timer:
+                self._timer.cancel()
+            self._ends = max(self._ends, time.monotonic() + command.seconds)
+            self._timer = threading.Timer(self._ends - time.monotonic(), self._off)
             self._timer.daemon = True
             self._timer.start()
+
+    def _off(self) -> None:
+        """Called by a timer: one that was cancelled too late, as it waited here already, switches nothing."""
+        with self._lock:
+            if self._timer is threading.current_thread():
+                self._relay.off()
 
     def tell(self, notice: Notice) -> None:
         """A relay tells nobody."""
@@ -60,6 +70,7 @@ class Gpio:
         with self._lock:
             if self._timer:
                 self._timer.cancel()
+            self._timer = None
             self._relay.close()
 
 

@@ -308,6 +308,20 @@ def test_a_relay_is_off_then_on_for_a_time_then_off(pins: MockFactory, active_hi
     assert pin.function == "input"  # let go of: no relay is driven any more
 
 
+def test_a_shorter_order_takes_nothing_from_a_longer_one(pins: MockFactory) -> None:
+    with closing(Gpio(GpioConfig(name="relay", pin="GPIO17"))) as relay:
+        relay.open(Command("1", "front", 1, 60, 0))
+        first = relay._timer
+        relay.open(Command("2", "front", 1, 1, 0))
+        second = relay._timer
+        assert first
+        assert second
+        assert first.finished.is_set(), "it was not cancelled"
+        assert second.interval > 30
+        first.function()  # as where it waited for the lock already when it was cancelled
+        assert pins.pin("GPIO17").state
+
+
 def test_a_pin_that_is_none(pins: MockFactory) -> None:
     with pytest.raises(Failed, match="the pin GPIO99 cannot be used"):
         Gpio(GpioConfig(name="relay", pin="GPIO99"))
