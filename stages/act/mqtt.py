@@ -10,6 +10,7 @@ number of a badge that was shown).
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -46,6 +47,7 @@ class Mqtt:
         self._config, self._on_badge = config, on_badge
         self._root = f"framewire/{config.name}"
         self._password = secret(config.password_file, "password of the broker") if config.password_file else b""
+        self._replacing = threading.Lock()
         self._client = self._begun()
 
     def _begun(self) -> paho.Client:
@@ -92,12 +94,21 @@ class Mqtt:
         said = client.publish(f"{self._root}/{topic}", msgspec.json.encode(what), qos)
         if _through(said, self._config.timeout_seconds):
             return
-        self._client = self._begun()  # the old one would send it again, behind others that are newer
-        client.disconnect()
-        client.loop_stop()
+        self._replace(client)
         if said.rc in (MQTTErrorCode.MQTT_ERR_NO_CONN, MQTTErrorCode.MQTT_ERR_CONN_LOST):
             raise away
         raise OutputFailed(f"the broker {self._config.host} does not acknowledge")
+
+    def _replace(self, client: paho.Client) -> None:
+        """Go on with another: this one would send what was given up again, behind others that are newer.
+
+        A door and a notice may give up together, on one client, and two of one id would throw each other out for ever.
+        """
+        with self._replacing:
+            if self._client is client:
+                self._client = self._begun()
+                client.disconnect()
+                client.loop_stop()
 
     def _connected(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:

@@ -380,6 +380,26 @@ def test_a_connection_that_is_lost_with_a_door_on_the_way_is_a_failure(mute: Mut
     mqtt.close()
 
 
+def test_two_who_give_up_together_go_on_with_one_client(mute: Mute) -> None:
+    mqtt = Mqtt(MqttConfig(name="gate", host="127.0.0.1", port=mute.port, timeout_seconds=0.1), lambda *_: None)
+    until(mqtt._client.is_connected)
+    both, begun, publish, begin = threading.Barrier(2), list[Any](), mqtt._client.publish, mqtt._begun
+
+    def published(*what: Any) -> Any:
+        both.wait()
+        return publish(*what)
+
+    mqtt._client.publish = published  # type: ignore[method-assign,assignment]
+    mqtt._begun = lambda: (begun.append(1), begin())[1]  # type: ignore[method-assign,func-returns-value]
+    threads = [threading.Thread(target=delivered, args=(mqtt, seq)) for seq in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(begun) == 1
+    mqtt.close()
+
+
 def test_a_connection_that_is_lost_in_the_end_does_not_stop_it(mute: Mute) -> None:
     mqtt = connected(mute)
     publish = mqtt._client.publish
