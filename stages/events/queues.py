@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
+from stages.events.chain import Row
 from stages.events.ledger import Ledger
 from stages.events.records import Command, Delivery, Head, Notice
 
@@ -12,7 +13,10 @@ LONGEST_S = 60.0  # until the next attempt; what is due later than that is due n
 
 
 class Outbox:
-    """The notices for one output. A notice is made when it is delivered: of an erased person there is none."""
+    """The notices for one output. A notice is made when it is delivered: of an erased person there is none.
+
+    Of a damaged decision only what its row of the chain says is told, with the reason "damaged": no head is left out.
+    """
 
     def __init__(self, ledger: Ledger, output: str) -> None:
         self._ledger, self._output = ledger, output
@@ -49,14 +53,15 @@ class Outbox:
         return count, first[0] if first else ""
 
     def _notice(self, id_: int, seq: int) -> Notice | None:
-        found = self._ledger.events(before=seq + 1, limit=1)
-        decision = found[0].decision if found and found[0].seq == seq else None
-        row = self._ledger.one("SELECT hash, signature FROM chain WHERE seq = ?", (seq,))
-        if decision is None or row is None:
+        found = self._ledger.one("SELECT * FROM chain WHERE seq = ?", (seq,))
+        if found is None:
             return None
-        head = Head(seq, row[0].hex(), row[1].hex())
-        d = decision
-        return Notice(f"{head.hash[:16]}-{id_}", seq, d.at_ns, d.camera, d.door, d.outcome, d.reason, d.name, head)
+        row = Row(*found)
+        event, head = self._ledger.event(row), Head(seq, row.hash.hex(), row.signature.hex())
+        key, d = f"{head.hash[:16]}-{id_}", event.decision
+        if d:
+            return Notice(key, seq, d.at_ns, d.camera, d.door, d.outcome, d.reason, d.name, head)
+        return Notice(key, seq, row.at_ns, row.camera, "", row.kind, "damaged", "", head) if event.damaged else None
 
 
 def stranded(ledger: Ledger, outputs: Collection[str]) -> dict[str, int]:
@@ -66,7 +71,11 @@ def stranded(ledger: Ledger, outputs: Collection[str]) -> dict[str, int]:
 
 
 class Commands:
-    """The commands for one door. What it took it never takes again, whatever the database says of it."""
+    """The commands for one door. What it took it never takes again, whatever the database says of it.
+
+    After a restart it goes by the database: who can write there, and sets an order that was carried out back to
+    `given`, has it carried out again if that is within the two seconds in which it expires.
+    """
 
     def __init__(self, ledger: Ledger, door: str) -> None:
         self._ledger, self._door = ledger, door

@@ -64,6 +64,16 @@ def test_of_an_erased_person_nobody_is_told(office: Office) -> None:
     assert found.notice.seq == seq
 
 
+def test_of_a_damaged_decision_is_told_what_its_row_says(office: Office) -> None:
+    seq = office.decide("opened", ADA, outputs=("mqtt",))
+    office.tamper("UPDATE sealed SET body = zeroblob(length(body))")
+    found = Outbox(office.ledger, "mqtt").next()
+    assert found
+    told = found.notice
+    assert (told.seq, told.camera, told.outcome, told.reason, told.name) == (seq, "cam0", "opened", "damaged", "")
+    assert told.head == office.ledger.head()
+
+
 def test_a_command_is_carried_out_once(office: Office) -> None:
     seq = order(office)
     commands = Commands(office.ledger, "front")
