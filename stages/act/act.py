@@ -179,7 +179,7 @@ def claim(door: str, number: str, for_ns: int) -> None:
     """Note that the badge with this number was shown at a door; it counts for so long. Raises Failed."""
     hashed = Store(home(), keys()).badge(number)
     if hashed is None:
-        return  # it is nobody's
+        return  # nobody is enrolled; else whose it is, if anybody's, the gate looks up
     ledger = Ledger(home(), keys(), create=True)
     ledger.claim(door, hashed, time.clock_gettime_ns(time.CLOCK_BOOTTIME) + for_ns)
     ledger.close()
