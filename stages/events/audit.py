@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ ORDERS = (
     "SELECT commands.seq, id, door, boot, expires_ns, seconds, commands.signature, hash, kind FROM commands"
     " JOIN chain USING (seq) ORDER BY commands.seq"
 )
+
+log = logging.getLogger(__name__)
 
 
 class Report(NamedTuple):
@@ -237,16 +240,31 @@ def _remarks(erased: int, outside: Sequence[Head], said: Said, newest: int) -> I
 
 
 def read_heads(path: Path) -> list[Head]:
-    """The heads in a file of JSON lines, as the output `file` writes them. Raises Failed."""
+    """The heads in a file of JSON lines, as the output `file` writes them. Raises Failed.
+
+    A last line that a crash has cut short is left out, as that output itself takes it back.
+    """
     try:
-        heads = [msgspec.json.decode(line, type=Head) for line in path.read_bytes().splitlines() if line.strip()]
-        for head in heads:
-            bytes.fromhex(head.hash + head.signature)
+        *lines, rest = path.read_bytes().split(b"\n")
+        heads = [_head(line) for line in lines if line.strip()]
+        try:
+            heads += [_head(rest)] if rest.strip() else []
+        except ValueError:
+            if not heads:
+                raise
+            log.warning("the last line of %s is cut short: it is left out", path)
     except OSError as error:
         raise Failed(f"cannot read the heads in {path}: {error.strerror}") from error
-    except ValueError as error:  # msgspec's, too
+    except ValueError as error:
         raise Failed(f"{path} holds no heads, a JSON object a line with seq, hash and signature: {error}") from error
     return heads
+
+
+def _head(line: bytes) -> Head:
+    """Raises ValueError; msgspec's is one, too."""
+    head = msgspec.json.decode(line, type=Head)
+    bytes.fromhex(head.hash + head.signature)
+    return head
 
 
 def audit_command(

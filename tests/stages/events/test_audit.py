@@ -192,12 +192,18 @@ def test_a_log_that_was_begun_anew_is_found(filled: Office) -> None:
     fresh.close()
 
 
-def test_heads_are_read_from_json_lines(filled: Office, tmp_path: Path) -> None:
+def test_heads_are_read_from_json_lines(filled: Office, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     head = filled.ledger.head()
     path = tmp_path / "heads.jsonl"
-    path.write_bytes(msgspec.json.encode(head) + b"\n\n")
+    line = msgspec.json.encode(head)
+    for end in (b"\n\n", b""):
+        path.write_bytes(line + end)
+        assert read_heads(path) == [head]
+    assert caplog.text == ""
+    path.write_bytes(line + b"\n" + line[:40])  # as a kill leaves it
     assert read_heads(path) == [head]
-    for text in ("nonsense\n", '{"seq":1,"hash":"xyz","signature":""}\n'):
+    assert f"the last line of {path} is cut short" in caplog.text
+    for text in ("nonsense\n", "nonsense", '{"seq":1,"hash":"xyz","signature":""}\n'):
         path.write_text(text)
         with pytest.raises(Failed, match="holds no heads"):
             read_heads(path)
