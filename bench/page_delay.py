@@ -123,7 +123,7 @@ def browser(setup: str) -> Iterator[Page]:
         page.goto(setup)
         page.get_by_label("Name").fill("bench")
         page.get_by_label("Password").fill("correct horse battery")
-        page.get_by_role("button").click()
+        page.get_by_role("button", name="Set the password").click()
         page.locator(SOCKET).wait_for()  # the page may be there before a picture is
         yield page
         chromium.close()
