@@ -245,6 +245,15 @@ class Commit:
         since = msgspec.msgpack.encode(Since(at_ns, self._boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME)))
         self._rows.execute(MOVE, (bytes.fromhex(person), inside, at_ns, seq, since))
 
+    def forget_moves(self, before_ns: int) -> None:
+        """Forget who went in or out before that (wall clock) where no decision says so: else they go with its row."""
+        self._rows.execute("DELETE FROM presence WHERE seq IS NULL AND at_ns < ?", (before_ns,))
+
+    def drop_claims(self) -> None:
+        """Forget badges that were shown and do not count any more."""
+        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._rows.execute("DELETE FROM claims WHERE boot != ? OR expires_ns <= ?", (self._boot, now_ns))
+
     def erase(self, owners: Sequence[bytes]) -> list[int]:
         """Delete what belongs to some owners, and say in the chain which rows; these. Their keys go afterwards."""
         seqs: list[int] = []
@@ -264,7 +273,7 @@ class Commit:
         row = self._rows.execute("SELECT hash FROM chain WHERE seq = ?", (seq,)).fetchone()
         owners = [owner for (owner,) in self._rows.execute("SELECT DISTINCT owner FROM sealed WHERE seq <= ?", (seq,))]
         self._drop_clips("seq <= ?", seq)
-        for table in ("sealed", "faces", "notes", "chain", "outbox", "commands"):
+        for table in ("sealed", "faces", "notes", "chain", "outbox", "commands", "presence"):
             self._rows.execute(f"DELETE FROM {table} WHERE seq <= ?", (seq,))
         self.let_go += owners
         return self.note("checkpoint", cut=seq, hash=row[0].hex())

@@ -29,7 +29,7 @@ Days = Annotated[float, Meta(gt=0)]
 class RetentionConfig(Config, frozen=True):
     """`[gate.retention]`: days; None keeps for ever."""
 
-    events: Days | None = 365.0
+    events: Days | None = 365.0  # and who went in and out
     strangers: Days | None = 30.0  # what is known of people who were not recognized
     snapshots: Days | None = 30.0
     clips: Days | None = 30.0
@@ -43,7 +43,8 @@ def retain(ledger: Ledger, config: RetentionConfig) -> Iterator[None]:
     """
     periods = (config.snapshots, config.clips, config.strangers, config.events)
     ledger.remove_copies(min(days for days in (COPY_DAYS, *periods) if days is not None) * DAY_NS / 1e9)
-    snapshots, clips, strangers, events = (_old(ledger, days) for days in periods)  # a clock may jump meanwhile
+    snapshots, clips, strangers, events = (_old(ledger, days) for days in periods)  # now: a clock may jump meanwhile
+    moved_ns = _before(config.events)
     for seqs in _portions(_rows(ledger, SNAPSHOTS, snapshots)):
         with ledger.commit() as commit:
             commit.forget_snapshots(seqs[-1])
@@ -60,6 +61,9 @@ def retain(ledger: Ledger, config: RetentionConfig) -> Iterator[None]:
         with ledger.commit() as commit:
             commit.cut(seqs[-1])
         yield
+    with ledger.commit() as commit:
+        commit.forget_moves(moved_ns)
+        commit.drop_claims()
     ledger.tidy()
 
 
@@ -80,11 +84,13 @@ def _old(ledger: Ledger, days: float | None) -> int:
     Rows are written in order, so none that comes after a younger one is older, whatever its time says: the clock was
     behind. One from the future says nothing: the clock was ahead.
     """
-    if days is None:
-        return 0
-    now = time.time_ns()
-    found = ledger.one(OLD, (now - int(days * DAY_NS), now))
+    found = ledger.one(OLD, (_before(days), time.time_ns()))
     return int(found[0] or 0) if found else 0
+
+
+def _before(days: float | None) -> int:
+    """The time (wall clock, ns) before which all is older than that; 0 where nothing is."""
+    return 0 if days is None else time.time_ns() - int(days * DAY_NS)
 
 
 def _strangers(ledger: Ledger, found: Sequence[tuple[bytes, int]]) -> list[bytes]:

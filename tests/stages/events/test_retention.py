@@ -16,7 +16,7 @@ from stages.events.snapshots import Noted
 from stages.gallery.store import Store
 from tests.stages.events.conftest import BACK_TO_1, SNAPSHOT, Office, retain_all
 
-ADA, BOB = "0a" * 16, "0b" * 16
+ADA, BOB, CID, DAN = "0a" * 16, "0b" * 16, "0c" * 16, "0d" * 16
 
 
 def test_retention_cuts_a_prefix_and_the_chain_stays_whole(office: Office) -> None:
@@ -60,6 +60,21 @@ def test_much_that_is_too_old_goes_in_several_transactions(office: Office, monke
     retain_all(office.ledger, RetentionConfig(events=30))
     assert office.again().follow(0, limit=1)[0].seq == 6
     assert audit(office.ledger, []).findings == ()
+
+
+def test_who_went_in_and_which_badge_was_shown_go_as_well(office: Office) -> None:
+    then, now = time.time_ns() - 400 * DAY_NS, time.time_ns()
+    seqs = [office.decide("opened", person, at_ns=at_ns) for person, at_ns in ((ADA, then), (BOB, now))]
+    with office.ledger.commit() as commit:
+        for person, at_ns, seq in ((ADA, then, seqs[0]), (BOB, now, seqs[1]), (CID, then, None), (DAN, now, None)):
+            commit.move(person, True, at_ns, seq)
+    boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    office.ledger.claim("front", "of then", boot_ns)
+    office.ledger.claim("back", "of now", boot_ns + 3600 * 10**9)
+    retain_all(office.ledger, RetentionConfig())
+    assert office.ledger.all("SELECT person FROM presence") == [(bytes.fromhex(BOB),), (bytes.fromhex(DAN),)]
+    assert office.ledger.all("SELECT badge FROM claims") == [("of now",)]
+    assert office.ledger.keys.get(bytes.fromhex(ADA)) is None
 
 
 @pytest.mark.parametrize("days", [(-2, -1, -20_000, -0.5), (-2, 4_000, -1, -0.5)], ids=["behind", "ahead"])
