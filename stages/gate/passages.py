@@ -19,6 +19,9 @@ from stages.events.records import Face
 from stages.gate.passage import NEEDED, Passage, Vote, near
 
 GAP_NS = 10_000_000_000
+# Faces that are unlike all of a decided passage, and near to nobody, are somebody else's: of who turns away a few are,
+# too, and with two there were second decisions about a passage.
+UNLIKE = 4
 # Below the threshold of a match, cosine: strangers of one camera within seconds are one and the same rather than two.
 JOIN_BELOW = 0.15
 # A face that comes up where another was lost moments ago, as after a restart, needs to be less like it.
@@ -155,15 +158,14 @@ class Passages:
         """Where a face goes that would belong to `found`: once that is decided, perhaps to a new passage.
 
         A face that is unlike all of `found` is somebody else's, who came upon its track: they have all tries, and a
-        decision of their own. One that is near to another person decides it; of nobody's it takes some in a row, as one
-        may be a blur.
+        decision of their own. One that is near to another person decides it; of nobody's it takes `UNLIKE` in a row.
         """
         if not found.decided:
             return found
         another = bool(person) and person != found.person
         if found.likeness(face.vote.face) < self.threshold - JOIN_BELOW:
             found.unlike += 1
-            return self._begin(face.camera, now_ns) if another or found.unlike >= NEEDED else found
+            return self._begin(face.camera, now_ns) if another or found.unlike >= UNLIKE else found
         found.unlike = 0
         return self._begin(face.camera, now_ns, found) if another and not found.over else found
 
