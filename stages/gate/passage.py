@@ -47,6 +47,7 @@ class Passage(msgspec.Struct, eq=False):
     after_another: bool = False
     taken: int = 0  # faces that were compared, those of the decision before included
     unlike: int = 0  # once decided: faces in a row that are not like its own
+    unlike_ns: int = 0  # boot clock, when the first of these came
     first_seen_ns: int = 0  # boot clock
     seen_ns: int = 0  # boot clock
     stored_ns: int = 0  # `seen_ns` as the database has it

@@ -21,7 +21,7 @@ from stages.gate.passage import NEEDED, Passage, Vote, near
 GAP_NS = 10_000_000_000
 # Faces that are unlike all of a decided passage, and near to nobody, are somebody else's: of who turns away a few are,
 # too, and with two there were second decisions about a passage.
-UNLIKE = 4
+UNLIKE, UNLIKE_NS = 4, 3_000_000_000  # so many in a row, and for so long
 # Below the threshold of a match, cosine: strangers of one camera within seconds are one and the same rather than two.
 JOIN_BELOW = 0.15
 # A face that comes up where another was lost moments ago, as after a restart, needs to be less like it.
@@ -165,7 +165,9 @@ class Passages:
         another = bool(person) and person != found.person
         if found.likeness(face.vote.face) < self.threshold - JOIN_BELOW:
             found.unlike += 1
-            return self._begin(face.camera, now_ns) if another or found.unlike >= UNLIKE else found
+            found.unlike_ns = now_ns if found.unlike == 1 else found.unlike_ns
+            stays = found.unlike >= UNLIKE and now_ns - found.unlike_ns >= UNLIKE_NS
+            return self._begin(face.camera, now_ns) if another or stays else found
         found.unlike = 0
         return self._begin(face.camera, now_ns, found) if another and not found.over else found
 

@@ -250,9 +250,9 @@ def test_faces_unlike_all_before_them_are_somebody_elses_who_came_upon_the_track
         now.see(camera(Seen(1, embedding(2), ADA, 0.3)), 0)
     assert of(now, 1) is before  # who turns away
     now.see(camera(Seen(1, embedding(1), ADA, 0.3)), 0)
-    for _ in range(UNLIKE):
+    for seconds in range(UNLIKE):
         assert of(now, 1) is before
-        now.see(camera(Seen(1, embedding(2), ADA, 0.3)), 0)
+        now.see(camera(Seen(1, embedding(2), ADA, 0.3)), seconds * SECOND)
     after = of(now, 1)
     assert (after.decided, after.after_another, after.taken) == (False, False, 1)
     now.close(before)
