@@ -137,8 +137,12 @@ class Decisions:
 
     def _elsewhere(self, passage: Passage, door: DoorConfig, person: str) -> Passage | None:
         """The passage in which somebody has their decision before another camera of the door."""
-        there = (one for one in self._passages.open if one.camera != passage.camera and door.has(one.camera))
+        there = self._before_others(passage, door)
         return next((one for one in there if one.decided and one.person == person), None)
+
+    def _before_others(self, passage: Passage, door: DoorConfig) -> list[Passage]:
+        """The passages before the other cameras of the door."""
+        return [one for one in self._passages.open if one.camera != passage.camera and door.has(one.camera)]
 
     def _wait(self, passage: Passage, door: DoorConfig, now: int, say: str, verdict: Verdict) -> str:
         """Wait for more, but not for ever: then `verdict`."""
@@ -202,7 +206,7 @@ class Decisions:
 
     def _same(self, passage: Passage, door: DoorConfig) -> list[Passage]:
         """The person's passages before other cameras of the door, for which the decision counts as well."""
-        there = [one for one in self._passages.open if one.camera != passage.camera and door.has(one.camera)]
+        there = self._before_others(passage, door)
         same = [one for one in there if not one.decided and one.leader(self._enrolled.threshold) == passage.person]
         for one in same:
             one.decided, one.person, one.said = True, passage.person, passage.said
