@@ -6,6 +6,7 @@ the process, switches it off. Only the kernel or a relay with a timer of its own
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -14,6 +15,10 @@ from collections.abc import Iterable
 from pipeline.errors import Failed
 from stages.act.output import OutputConfig, OutputFailed
 from stages.events.records import Command, Head, Notice
+
+AGAIN_S = 0.25  # after which a pin that did not switch off is tried again
+
+log = logging.getLogger(__name__)
 
 
 class GpioConfig(OutputConfig, frozen=True, tag="gpio"):
@@ -49,15 +54,23 @@ class Gpio:
             if self._timer:
                 self._timer.cancel()
             self._ends = max(self._ends, time.monotonic() + command.seconds)
-            self._timer = threading.Timer(self._ends - time.monotonic(), self._off)
-            self._timer.daemon = True
-            self._timer.start()
+            self._turn_off_in(self._ends - time.monotonic())
+
+    def _turn_off_in(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._off)
+        self._timer.daemon = True
+        self._timer.start()
 
     def _off(self) -> None:
         """Called by a timer: one that was cancelled too late, as it waited here already, switches nothing."""
         with self._lock:
-            if self._timer is threading.current_thread():
+            if self._timer is not threading.current_thread():
+                return
+            try:
                 self._relay.off()
+            except OSError as error:  # the door is open: nothing else tries again
+                log.error("the pin does not switch off: %s", error)
+                self._turn_off_in(AGAIN_S)
 
     def tell(self, notice: Notice) -> None:
         """A relay tells nobody."""

@@ -322,6 +322,23 @@ def test_a_shorter_order_takes_nothing_from_a_longer_one(pins: MockFactory) -> N
         assert pins.pin("GPIO17").state
 
 
+def test_a_pin_that_does_not_switch_off_is_tried_again(pins: MockFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    relay = Gpio(GpioConfig(name="relay", pin="GPIO17"))
+    pin, off, tries = pins.pin("GPIO17"), relay._relay.off, []
+
+    def fails_once() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("no such device")
+        off()
+
+    monkeypatch.setattr(relay._relay, "off", fails_once)
+    relay.open(msgspec.structs.replace(COMMAND, seconds=0.05))
+    until(lambda: not pin.state)
+    assert len(tries) == 2
+    relay.close()
+
+
 def test_a_pin_that_is_none(pins: MockFactory) -> None:
     with pytest.raises(Failed, match="the pin GPIO99 cannot be used"):
         Gpio(GpioConfig(name="relay", pin="GPIO99"))
