@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from stages.events.records import Face
-from stages.gallery.sealing import seal, unseal
+from stages.gallery.sealing import Unreadable, seal, unseal
 from stages.mosaic import Box
 
 
@@ -16,7 +16,12 @@ def sealed_box(key: bytes, seq: int, face: Face) -> bytes:
 
 def open_box(key: bytes, seq: int, track: int, person: bytes, sealed: bytes) -> Box:
     """Raises Unreadable for what was sealed for another decision, track or person (an id; empty: not known yet)."""
-    box: Box = msgspec.msgpack.decode(unseal(key, sealed, *_bound(seq, track, person)), type=Box)
+    bound = _bound(seq, track, person)
+    try:
+        text = unseal(key, sealed, *bound)
+    except Unreadable:
+        text = unseal(key, sealed, *bound[:-1])  # from when a place was not bound to the person yet
+    box: Box = msgspec.msgpack.decode(text, type=Box)
     return box
 
 

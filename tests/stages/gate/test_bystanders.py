@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from pipeline.home import home, keys
 from stages.enrolment.forgetting import forgotten
 from stages.events import snapshots
 from stages.events.audit import audit
+from stages.events.boxes import open_box
+from stages.gallery.sealing import seal
 from stages.gallery.store import Store
 from tests.stages.gate.door import Door, reader
 from tests.stages.gate.scene import Seen, embedding
@@ -183,3 +186,22 @@ def test_a_snapshot_with_two_faces_of_one_passage_does_not_say_whose_it_is(door:
     sees(door, replace(stranger(HIS), quality=0.9), ada(door), times=1)
     sees(door, replace(ada(door), track=HIS, quality=0.7))
     assert [(made.name, made.track) for made in door.decisions()] == [("Ada", None)]
+
+
+def test_a_place_from_before_it_was_bound_to_the_person_is_read(door: Door) -> None:
+    sees(door, ada(door), bob(door))
+    ledger = reader()
+    with ledger.transaction() as rows:
+        for seq, track, person, box, owner in ledger.all(
+            "SELECT seq, track, person, box, owner FROM faces JOIN sealed USING (seq)"
+        ):
+            key = ledger.keys.get(owner)
+            assert key
+            place = msgspec.msgpack.encode(open_box(key, seq, track, person, box))
+            bound = b"face", seq.to_bytes(8, "big"), track.to_bytes(8, "big")
+            rows.execute(
+                "UPDATE faces SET box = ? WHERE (seq, track, person) = (?, ?, ?)",
+                (seal(key, place, *bound), seq, track, person),
+            )
+    assert audit(ledger, []).findings == ()
+    assert snapshots.blur_out(ledger, bytes.fromhex(door.people["Bob"])) == (1, 0)
