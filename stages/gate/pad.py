@@ -33,6 +33,7 @@ from pipeline.errors import Failed, Usage
 from pipeline.frames import Overwritten
 from pipeline.types import Frame
 from stages.detect import Detect
+from stages.gate.config import Mode
 from stages.gate.passage import NEEDED
 from stages.gate.settings import GateSettings
 from stages.liveness import Liveness
@@ -199,7 +200,7 @@ class _Door:
         self._track, self._pick = Track(settings.track), Pick(settings.pick, self._screen)
         self._liveness = Liveness(settings.liveness, self._screen)
         self.threshold = nan
-        self._most = settings.pick.most
+        self._most, self._mode = settings.pick.most, settings.gate.mode
 
     def scores(self, file: Path) -> list[float | None]:
         """The score of each face that a file presents, None where there is no answer; of none, a single None."""
@@ -216,17 +217,19 @@ class _Door:
                     tracks.setdefault(name, [])
             for row, live in zip(picked.rows.tolist(), picked.live.tolist(), strict=True):
                 tracks[int(picked.found.tracks[row])].append(live)
-        return [_answer(scores[: self._most]) for scores in tracks.values()] or [None]
+        return [_answer(scores, self._most, self._mode) for scores in tracks.values()] or [None]
 
 
-def _answer(scores: list[float]) -> float | None:
+def _answer(scores: list[float], most: int, mode: Mode) -> float | None:
     """The highest threshold with which the gate, which asks after each face, would at some time have said: live.
 
-    See stages.gate.judge.is_live: the median of the faces so far, and the newest by itself.
+    See stages.gate.judge.is_live: the median of the faces so far, and the newest by itself. Of `most` faces: the first,
+    1:1 any in a row, as a badge may be shown at any time.
     """
-    told = [score for score in scores if not isnan(score)]
+    seen = scores[:most] if mode == "1:N" else scores
+    told = [score for score in seen if not isnan(score)]
     after = range(NEEDED, len(told) + 1)
-    return max((min(median(told[:count]), told[count - 1]) for count in after), default=None)
+    return max((min(median(told[max(0, end - most) : end]), told[end - 1]) for end in after), default=None)
 
 
 class _Screen:

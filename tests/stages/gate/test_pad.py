@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 
 from pipeline.errors import Failed, Usage
 from pipeline.registry import SHIPPED
+from stages.gallery.people import Access
+from stages.gate import clock
 from stages.gate.pad import _answer, bounds, evaluate, evaluate_pad
 from stages.gate.settings import GateSettings
 from tests.pipeline.tiny_onnx import FLOAT, tiny
-from tests.stages.gate.door import Door
+from tests.stages.gate.door import SECOND, Door, reader
 from tests.stages.seeing import SAMPLES
 
 PHOTO = SAMPLES / "enrol" / "Eileen Collins.jpg"
@@ -170,10 +172,27 @@ def test_a_file_that_cannot_be_read_is_named(folder: Path, brightness: Path, nam
 def test_a_presentation_is_judged_as_the_gate_does_after_each_face(
     places: Path, scores: list[float], answer: float | None, threshold: float
 ) -> None:
-    assert _answer(scores) == (answer if answer is None else pytest.approx(answer))
+    assert _answer(scores, 8, "1:N") == (answer if answer is None else pytest.approx(answer))
     door = Door(liveness="passive")
     door.camera.live_threshold = threshold
     for score in scores:
         door.gate(door.camera(door.seen("Ada", 0.8, live=score)))
     assert (door.ordered() > 0) == (answer is not None and answer >= threshold)
+    door.gate.close()
+
+
+def test_at_a_door_with_badges_any_faces_in_a_row_may_count(places: Path) -> None:
+    """The badge is shown when the attack has become better."""
+    scores = [0.1] * 8 + [0.9] * 8
+    assert (_answer(scores, 8, "1:N"), _answer(scores, 8, "1:1")) == (0.1, 0.9)
+    door = Door(mode="1:1", liveness="passive")
+    badge = door.store.badge("a")
+    door.store.set_access("Ada", Access(badges=(badge,)))
+    door.camera.live_threshold = 0.5
+    for score in scores:
+        door.gate(door.camera(door.seen("Ada", live=score)))
+    reader().claim("door", badge, clock.boot_ns() + 15 * SECOND)
+    for _ in range(2):
+        door.gate(door.camera(door.seen("Ada", live=0.9)))
+    assert door.told() == [("opened", "")]
     door.gate.close()
