@@ -48,6 +48,7 @@ class Passage(msgspec.Struct, eq=False):
     taken: int = 0  # faces that were compared, those of the decision before included
     unlike: int = 0  # once decided: faces in a row that are not like its own
     unlike_ns: int = 0  # boot clock, when the first of these came
+    upon: str = ""  # id of the decided passage on whose track it began: that one's face goes back there
     first_seen_ns: int = 0  # boot clock
     seen_ns: int = 0  # boot clock
     stored_ns: int = 0  # `seen_ns` as the database has it
@@ -69,7 +70,10 @@ class Passage(msgspec.Struct, eq=False):
 
     @classmethod
     def of(cls, kept: Kept, seen_ns: int) -> Passage:
-        """As it was kept; it was last seen at boot time `seen_ns`."""
+        """As it was kept; it was last seen at boot time `seen_ns`.
+
+        Of what another version kept only that is left which says whether, and about whom, a decision was made.
+        """
         fields = {
             "camera": kept.camera,
             "id": kept.id,
@@ -79,7 +83,10 @@ class Passage(msgspec.Struct, eq=False):
             "seen_ns": seen_ns,
             "stored_ns": 0,
         }
-        return msgspec.convert(msgspec.msgpack.decode(kept.evidence) | fields, cls)
+        try:
+            return msgspec.convert(msgspec.msgpack.decode(kept.evidence) | fields, cls)
+        except msgspec.ValidationError:
+            return msgspec.convert(fields, cls)
 
     def kept(self, wall_ns: int, boot: str) -> Kept:
         """As it is to be kept at wall time `wall_ns`: what the decision has, or nobody asks for, is left out."""

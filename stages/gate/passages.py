@@ -134,7 +134,7 @@ class Passages:
                 merged = [self._merge(mine, theirs)]
             passage, passage.unlike = theirs, 0
         else:
-            found = mine or self._alike(face, now_ns)
+            found = self._back(mine, face) if mine else self._alike(face, now_ns)
             passage = self._after(found, face, person, now_ns) if found else self._begin(face.camera, now_ns)
         if mine is not None:
             mine.tracks.discard(face.track)
@@ -167,9 +167,25 @@ class Passages:
             found.unlike += 1
             found.unlike_ns = now_ns if found.unlike == 1 else found.unlike_ns
             stays = found.unlike >= UNLIKE and now_ns - found.unlike_ns >= UNLIKE_NS
-            return self._begin(face.camera, now_ns) if another or stays else found
+            if not (another or stays):
+                return found
+            begun = self._begin(face.camera, now_ns)
+            begun.upon = found.id
+            return begun
         found.unlike = 0
         return self._begin(face.camera, now_ns, found) if another and not found.over else found
+
+    def _back(self, mine: Passage, face: _Face) -> Passage:
+        """The decided passage on whose track `mine` began, for a face that is its own; else `mine`.
+
+        Else whoever was refused could show another's face for a while, and had all tries again.
+        """
+        before = next((one for one in self.open if one.id == mine.upon), None)
+        if mine.decided or before is None:
+            return mine
+        likeness = before.likeness(face.vote.face)
+        own = likeness >= self.threshold - JOIN_BELOW and likeness > mine.likeness(face.vote.face)
+        return before if own else mine
 
     def _begin(self, camera: str, now_ns: int, before: Passage | None = None) -> Passage:
         """A new passage, after the decision about `before` where that is the same face's."""

@@ -9,10 +9,10 @@ from stages.events.records import Kept
 from stages.gate.judge import accepted
 from stages.gate.passage import EVIDENCE_NS, Passage
 from stages.gate.passages import GAP_NS, UNLIKE, Passages
+from tests.stages.gate.door import SECOND
 from tests.stages.gate.scene import Camera, Seen, embedding
 
 ADA, BOB = "0a" * 16, "0b" * 16
-SECOND = 1_000_000_000
 
 
 def passages(most: int = 8) -> Passages:
@@ -257,6 +257,34 @@ def test_faces_unlike_all_before_them_are_somebody_elses_who_came_upon_the_track
     assert (after.decided, after.after_another, after.taken) == (False, False, 1)
     now.close(before)
     assert of(now, 1) is after
+
+
+def test_faces_that_are_unlike_for_a_moment_only_are_nobody_elses() -> None:
+    now, camera = passages(), Camera()
+    before = refused(now, camera, embedding(1))
+    for _ in range(2 * UNLIKE):
+        now.see(camera(Seen(1, embedding(2), ADA, 0.3)), 0)
+    assert of(now, 1) is before
+
+
+def test_faces_that_are_unlike_have_to_be_so_in_a_row() -> None:
+    now, camera = passages(), Camera()
+    before = refused(now, camera, embedding(1))
+    for seconds in range(3 * UNLIKE - 1):
+        now.see(camera(Seen(1, embedding(1 if seconds % UNLIKE == UNLIKE - 1 else 2), ADA, 0.3)), seconds * SECOND)
+    assert of(now, 1) is before
+
+
+def test_who_shows_another_face_for_a_while_has_no_new_tries() -> None:
+    now, camera = passages(), Camera()
+    before = refused(now, camera, embedding(1))
+    for seconds in range(UNLIKE):
+        now.see(camera(Seen(1, embedding(2), ADA, 0.3)), seconds * SECOND)
+    after = of(now, 1)
+    assert after is not before
+    for similarity in (0.3, 0.3, 0.7, 0.7):
+        voted, _ = now.see(camera(Seen(1, embedding(1), ADA, similarity)), UNLIKE * SECOND)
+        assert (voted, len(after.votes)) == ([], 1)
 
 
 def test_who_comes_upon_the_track_of_somebody_else_is_recognized_with_all_tries() -> None:
