@@ -21,7 +21,7 @@ from pipeline.files import shred
 from stages.events import schema
 from stages.events.chain import Row
 from stages.events.commit import Commit
-from stages.events.records import Decision, Event, Head, Kept, Kind, Since
+from stages.events.records import Decision, Event, Head, Kept, Since
 from stages.gallery.keyfile import Keys, check_apart
 from stages.gallery.master import Master
 from stages.gallery.rows import Rows
@@ -55,8 +55,10 @@ class Ledger:
         self._folder, self._home = folder, home
         if self._version() < schema.SCHEMA:
             self._create()
-        ((id_,),) = self.all("SELECT id FROM ledger")
-        self._id = id_.hex()
+        ids = self.all("SELECT id FROM ledger")
+        if len(ids) != 1:
+            raise Failed(f"the events in {self.path} are damaged: move the file away, as evidence, and put back a copy")
+        self._id = ids[0][0].hex()
         self.keys = Keys(folder / _key_file(self._id), Master.load(home))
         seed = self.keys.get(SIGNER)
         if seed is None:
@@ -103,10 +105,19 @@ class Ledger:
         row = self.one("SELECT seq, hash, signature FROM chain ORDER BY seq DESC LIMIT 1")
         return Head(row[0], row[1].hex(), row[2].hex()) if row else None
 
-    def newest_ns(self, kind: Kind | None = None) -> int:
-        """The wall time of the newest row, or of the newest of its kind; 0 where there is none."""
-        row = self.one("SELECT at_ns FROM chain WHERE ?1 IS NULL OR kind = ?1 ORDER BY seq DESC LIMIT 1", (kind,))
+    def jumped_ns(self) -> int:
+        """The wall time of the newest row that says that the clock jumped; 0 where there is none."""
+        row = self.one("SELECT at_ns FROM chain WHERE kind = 'clock' ORDER BY seq DESC LIMIT 1")
         return int(row[0]) if row else 0
+
+    def latest_ns(self) -> int:
+        """The latest wall time of any row since the clock jumped; 0 where there is none.
+
+        Not that of the newest row: a start with a clock that is behind writes rows, too.
+        """
+        query = "SELECT max(at_ns) FROM chain WHERE seq >= (SELECT ifnull(max(seq), 0) FROM chain WHERE kind = 'clock')"
+        row = self.one(query)
+        return int(row[0] or 0) if row else 0
 
     def events(self, before: int | None = None, limit: int = 50, after: int = 0) -> list[Event]:
         """Rows older than `before` and newer than `after`, the newest first."""

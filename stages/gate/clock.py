@@ -13,15 +13,15 @@ SETTLE_NS = 600_000_000_000  # a clock that was set, as after booting without on
 class Clock:
     """Wall time, and whether to believe it: not after it jumped against the time since boot, until it has settled.
 
-    Nor while it is behind what the log has recorded already.
+    Nor while it is behind what the log has recorded since it jumped last.
     """
 
-    def __init__(self, newest_ns: int, zone: ZoneInfo | None = None, jumped_ns: int | None = None) -> None:
-        """`newest_ns` is the wall time of the newest row of the log; `zone` None is this machine's own.
+    def __init__(self, latest_ns: int, zone: ZoneInfo | None = None, jumped_ns: int | None = None) -> None:
+        """`latest_ns` is the latest wall time in the log since then; `zone` None is this machine's own.
 
         `jumped_ns` is that of the newest row that says that the clock jumped: a restart settles nothing.
         """
-        self._newest_ns = newest_ns
+        self._latest_ns = latest_ns
         self._zone = zone
         self._offset_ns = wall_ns() - boot_ns()
         ago_ns = max(0, wall_ns() - jumped_ns) if jumped_ns is not None else SETTLE_NS
@@ -34,10 +34,11 @@ class Clock:
         jump = wall_ns() - now - self._offset_ns
         if abs(jump) > JUMP_NS:
             self._offset_ns += jump
+            self._latest_ns = 0  # by the clock before
             self._doubted_since, self.jumped_ns = now, jump
         if self._doubted_since is not None and now - self._doubted_since >= SETTLE_NS:
             self._doubted_since = None
-        return self._doubted_since is None and wall_ns() > self._newest_ns - JUMP_NS
+        return self._doubted_since is None and wall_ns() > self._latest_ns - JUMP_NS
 
     def moment(self) -> datetime:
         """Now, in the door's time zone."""

@@ -13,11 +13,11 @@ from stages.gallery.people import Access
 from stages.gate.badges import claim, counts, whose
 from stages.gate.bystanders import Bystanders, own_track
 from stages.gate.clock import Clock, wall_ns
-from stages.gate.config import DoorConfig, GateConfig
+from stages.gate.config import PASSIVE, DoorConfig, GateConfig
 from stages.gate.enrolled import Enrolled
-from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, barred, judge, passback, watched
+from stages.gate.judge import Accepted, Surroundings, Verdict, accepted, barred, judge, passback, passes, watched
 from stages.gate.pairs import Pairs
-from stages.gate.passage import NEEDED, Passage, near
+from stages.gate.passage import NEEDED, Passage, Vote, near
 from stages.gate.passages import Passages
 from stages.gate.turns import Turns
 
@@ -55,7 +55,7 @@ class Decisions:
         if passage is None or door is None:
             return ""
         if passage.decided:
-            if (seen := passage.newest) and seen.person == passage.person and near(seen, self._enrolled.threshold):
+            if (seen := passage.newest) and seen.person == passage.person and self._is_present(seen):
                 self._pairs.seen(door.name, passage.person, seen.captured_ns)
             return passage.said
         self._turns.see(passage, faces, row, track)
@@ -138,7 +138,8 @@ class Decisions:
     def _elsewhere(self, passage: Passage, door: DoorConfig, person: str) -> Passage | None:
         """The passage in which somebody has their decision before another camera of the door."""
         there = self._before_others(passage, door)
-        return next((one for one in there if one.decided and one.person == person), None)
+        decided = [one for one in there if one.decided and one.person == person]
+        return min(decided, key=lambda one: one.settled, default=None)  # what was settled decides nothing here
 
     def _before_others(self, passage: Passage, door: DoorConfig) -> list[Passage]:
         """The passages before the other cameras of the door."""
@@ -203,6 +204,11 @@ class Decisions:
         for one in (passage, *same):
             self.forget(one)
         return passage.said
+
+    def _is_present(self, seen: Vote) -> bool:
+        """Whether a face shows that its person is there: a photo of them does not."""
+        live = self._config.liveness not in PASSIVE or passes(seen.live, self._enrolled.live_threshold)
+        return live and near(seen, self._enrolled.threshold)
 
     def _same(self, passage: Passage, door: DoorConfig) -> list[Passage]:
         """The person's passages before other cameras of the door, for which the decision counts as well."""

@@ -48,7 +48,7 @@ class Gate:
         self._ledger = Ledger(home(), keys(), create=True)
         self._ledger.sweep()
         self._ledger.tidy()
-        self._clock = Clock(self._ledger.newest_ns(), zone, self._ledger.newest_ns("clock"))
+        self._clock = Clock(self._ledger.latest_ns(), zone, self._ledger.jumped_ns())
         self._jumped_ns = 0
         restored = [self._restored(kept) for kept in self._ledger.passages()]
         self._gallery = Enrolled(config, self._ledger)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -131,8 +130,12 @@ def is_live(found: Accepted, threshold: float) -> bool:
 
     The newest face has to pass by itself, too: it may be a photo of whom the others showed.
     """
-    scores = found.live, found.newest.live
-    return not math.isnan(threshold) and all(score is not None and score >= threshold for score in scores)
+    return passes(found.live, threshold) and passes(found.newest.live, threshold)
+
+
+def passes(score: float | None, threshold: float) -> bool:
+    """Whether a score of liveness is enough; none, or no threshold (NaN), is not."""
+    return score is not None and score >= threshold
 
 
 def passback(door: DoorConfig, presence: tuple[bool, float] | None, clock_believed: bool, name: str) -> Verdict | None:

@@ -86,3 +86,14 @@ def test_who_came_late_before_one_camera_is_let_in_before_the_other() -> None:
     door.camera = Camera("cam1")
     assert door.comes("Ada") == "come in"
     door.gate.close()
+
+
+def test_who_was_late_before_one_camera_is_let_in_once_before_two_others() -> None:
+    door = Door()
+    door.comes("Ada", age_ms=1500)
+    door.goes(5)
+    for name in ("cam1", "cam2"):
+        door.camera = Camera(name)
+        door.comes("Ada")
+    assert (door.told(), door.ordered()) == ([("refused", "late"), ("opened", "")], 1)
+    door.gate.close()

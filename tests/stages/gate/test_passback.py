@@ -209,14 +209,26 @@ def test_after_a_restart_nobody_waits() -> None:
     door.gate.close()
 
 
+def test_a_photo_of_who_waits_is_nobody_who_waits() -> None:
+    door = Door(liveness="passive", doors=[{"name": "vault", "two_person_seconds": 5}])
+    door.camera.live_threshold = 0.5
+    door.comes("Ada", live=0.9)
+    her = door.tracks
+    door.gate._decisions._pairs._waiting["vault"][door.people["Ada"]] -= 60 * SECOND
+    photo = dataclasses.replace(door.seen("Ada", live=0.1), track=her)
+    door.gate(door.camera(photo))
+    door.comes("Bob", live=0.9)
+    assert (door.told(), door.ordered()) == ([("held", "second-person")] * 2, 0)
+    door.gate.close()
+
+
 def test_one_who_waits_lets_in_one_and_both_have_come_in() -> None:
-    door = Door(doors=[{"name": "vault", "two_person_seconds": 30, "passback": "strict"}])
+    door = Door(doors=[{"name": "vault", "two_person_seconds": 30}])
     door.store.add("Cyd", MODEL, embedding(4)[None])
     cyd = next(person.id.hex() for person in door.store.people() if person.name == "Cyd")
     door.comes("Ada")
     door.comes("Bob")
     door.people["Cyd"] = cyd
-    door.restart()
     door.comes("Cyd")
     assert door.told() == [("held", "second-person"), ("opened", ""), ("held", "second-person")]
     assert [reader().presence(door.people[name]) is not None for name in ("Ada", "Bob", "Cyd")] == [True, True, False]
