@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 import numpy as np
 import typer
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ from stages.gallery.store import Store
 from stages.gate.calibration import Calibration, Point, compared_with, store
 from stages.gate.comparisons import LEAST, Comparisons
 from stages.gate.config import Mode
-from stages.gate.curves import det
+from stages.gate.curves import check_picture, det, write
 from stages.gate.passage import NEEDED
 from stages.gate.settings import GateSettings
 from stages.sources.images import is_image
@@ -57,6 +56,8 @@ def calibrate(
 
     [bold]Example[/bold]: python run_pipeline.py gate calibrate --far 1e-2 --impostors strangers/ --plot det.png
     """
+    if plot:
+        check_picture(plot)
     settings = toml.load(config, GateSettings) if config else GateSettings()
     enrol = Enrol(EnrolConfig(detect=settings.detect, nms=settings.nms, match=settings.match))
     enrolled = Store(home(), keys()).people()
@@ -81,12 +82,10 @@ def calibrate(
         typer.echo(text)
     if photos is None:
         typer.echo(roomless(compared, found))
-    if plot:
-        picture = det(found)
-        if not cv2.imwrite(str(plot), picture):
-            raise Usage(f"{plot} cannot be written as a picture: give a name that ends with .png")
-        typer.echo(f"DET curve: {plot}")
     typer.echo(f"stored in {path}; a gate that is running takes it at its next start")
+    if plot:
+        write(det(found), plot)
+        typer.echo(f"DET curve: {plot}")
 
 
 def measure(
@@ -94,7 +93,8 @@ def measure(
 ) -> Calibration:
     """The calibration, for so many enrolled photos. Raises Failed where too few are compared for the rate."""
     if compared.people < FEWEST:
-        raise Failed(f"{compared.people} people say nothing: give photos of {FEWEST} or more")
+        who = "1 person says" if compared.people == 1 else f"{compared.people} people say"
+        raise Failed(f"{who} nothing: give photos of {FEWEST} people or more")
     if not len(compared.genuine):
         raise Failed(
             "nobody has two photos: enroll a second photo of some people, or put people's folders into IMPOSTORS"
@@ -172,14 +172,20 @@ def _strangers(folder: Path, enrol: Enrol) -> Iterator[tuple[str, NDArray[np.flo
     """What to call each person, and their faces (T, D)."""
     if not folder.is_dir():
         raise Usage(f"there is no folder {folder}: give one with photos of people who are not enrolled")
-    for path in track(sorted(folder.iterdir()), description="photos", transient=True):
-        if path.is_dir():
-            faces = [enrol.everybody(photo) for photo in sorted(path.iterdir()) if is_image(photo)]
-            rows = np.concatenate(faces) if faces else np.empty((0, 0), np.float32)
-            if len(rows):
-                yield f"{path.name}/", rows
-        elif is_image(path):
-            yield from ((f"{path.name} {place}", face[None]) for place, face in enumerate(enrol.everybody(path), 1))
+    listed = [(path, _photos(path)) for path in sorted(folder.iterdir())]
+    if not any(photos for _, photos in listed):
+        raise Usage(f"there are no photos in {folder}: put photos of people who are not enrolled there, see --help")
+    for path, photos in track(listed, description="photos", transient=True):
+        faces = [rows for photo in photos if len(rows := enrol.everybody(photo))]
+        if not path.is_dir():
+            yield from ((f"{path.name} {place}", face[None]) for rows in faces for place, face in enumerate(rows, 1))
+        elif faces:
+            yield f"{path.name}/", np.concatenate(faces)
+
+
+def _photos(path: Path) -> list[Path]:
+    """Those of a person's folder, or `path` itself if it is one."""
+    return sorted(filter(is_image, path.iterdir() if path.is_dir() else [path]))
 
 
 def _curve(compared: Comparisons) -> Iterator[Point]:

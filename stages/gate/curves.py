@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import NormalDist
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import Failed, Usage
 from stages.gate.calibration import Calibration
+from stages.sources.address import check_name
 
 WIDTH, HEIGHT = 1200, 900  # pixels
 LEFT, TOP, RIGHT, BOTTOM = 130, 110, 40, 110  # margins
@@ -16,6 +19,7 @@ INK, FAINT, GRID = (40, 34, 30), (120, 112, 108), (228, 224, 222)  # BGR
 CURVE, POINT = (170, 92, 30), (40, 60, 210)
 TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 REGULAR, BOLD = 400, 600
+NO_PICTURE = "{} cannot be written as a picture: give a name that ends with .png"
 _NORMAL = NormalDist()
 
 
@@ -31,6 +35,24 @@ class _Axes:
 
     def y(self, frr: float) -> int:
         return HEIGHT - BOTTOM - round((HEIGHT - TOP - BOTTOM) * _share(frr, self.least_frr, 0.99))
+
+
+def check_picture(path: Path) -> None:
+    """Raises Usage where the name of `path` is none of a picture that can be written."""
+    check_name(str(path))
+    if not cv2.haveImageWriter(path.suffix):
+        raise Usage(NO_PICTURE.format(path))
+
+
+def write(picture: NDArray[np.uint8], path: Path) -> None:
+    """Write a picture as the suffix of `path` says. Raises Failed."""
+    encoded, content = cv2.imencode(path.suffix, picture)
+    if not encoded:  # formats without colours
+        raise Usage(NO_PICTURE.format(path))
+    try:
+        path.write_bytes(content.tobytes())
+    except OSError as error:
+        raise Failed(f"cannot write {path}: {error.strerror}; give --plot another path") from error
 
 
 def det(found: Calibration) -> NDArray[np.uint8]:

@@ -155,8 +155,9 @@ def test_a_calibration_for_those_who_are_enrolled_says_what_room_for_more_would_
 
 
 def test_too_few_people_and_nobody_twice() -> None:
-    with pytest.raises(Failed, match="9 people say nothing"):
-        measure(Comparisons.of(crowd(9, 2, 0.5, 1)), 2, 0.01, "1:N", 8, MODEL, DETECTOR)
+    for people, said in ((9, "9 people say nothing"), (1, "1 person says nothing")):
+        with pytest.raises(Failed, match=said):
+            measure(Comparisons.of(crowd(people, 2, 0.5, 1)), 2, 0.01, "1:N", 8, MODEL, DETECTOR)
     with pytest.raises(Failed, match="nobody has two photos"):
         measure(Comparisons.of(crowd(20, 1, 0.5, 1)), 2, 0.01, "1:N", 8, MODEL, DETECTOR)
 
@@ -281,3 +282,36 @@ def test_calibrating_nothing(places: Path, tmp_path: Path) -> None:
     Store(home(), keys()).add("Ada", Enrol(EnrolConfig()).identity, crowd(1, 2, 0.1, 1, 128)[0])
     with pytest.raises(Usage, match="there is no folder"):
         call("--impostors", tmp_path / "nothing")
+    strangers = tmp_path / "strangers"
+    (strangers / "somebody").mkdir(parents=True)
+    (strangers / "notes.txt").touch()
+    with pytest.raises(Usage, match=f"there are no photos in {strangers}: "):
+        call("--impostors", strangers)
+
+
+@pytest.mark.parametrize("name", ["det.xyz", "det", ".png", "det.pn\udcffg"])
+def test_a_curve_that_is_no_picture_is_refused_before_anything_is_measured(
+    places: Path, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(Usage, match=r"cannot be written as a picture: give|is not UTF-8"):
+        call("--impostors", tmp_path, "--plot", tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("nowhere/det.png", r"cannot write .*: No such file or directory; give --plot"),
+        ("folder.png", r"cannot write .*: Is a directory; give --plot"),
+        ("det.pgm", "cannot be written as a picture: give"),
+    ],
+)
+def test_a_curve_that_cannot_be_written_leaves_the_calibration(
+    places: Path, tmp_path: Path, name: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder.png").mkdir()
+    strangers = [(str(number), faces) for number, faces in enumerate(crowd(40, 2, 0.5, 1, 128))]
+    monkeypatch.setattr("stages.gate.calibrate._strangers", lambda *_: strangers)
+    Store(home(), keys()).add("Ada", Enrol(EnrolConfig()).identity, crowd(1, 2, 0.1, 2, 128)[0])
+    with pytest.raises(Failed, match=why):
+        call("--impostors", tmp_path, "--far", "0.1", "--plot", tmp_path / name)
+    assert calibration.load(home())
