@@ -27,7 +27,7 @@ Days = Annotated[float, Meta(gt=0)]
 
 
 class RetentionConfig(Config, frozen=True):
-    """`[gate.retention]`: days; None keeps for ever."""
+    """`[gate.retention]`: days; None, and in a file `inf`, keeps for ever."""
 
     events: Days | None = 365.0  # and who went in and out
     strangers: Days | None = 30.0  # what is known of people who were not recognized
@@ -90,7 +90,8 @@ def _old(ledger: Ledger, days: float | None) -> int:
 
 def _before(days: float | None) -> int:
     """The time (wall clock, ns) before which all is older than that; 0 where nothing is."""
-    return 0 if days is None else time.time_ns() - int(days * DAY_NS)
+    now = time.time_ns()
+    return 0 if days is None or days >= now / DAY_NS else now - int(days * DAY_NS)
 
 
 def _strangers(ledger: Ledger, found: Sequence[tuple[bytes, int]]) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -60,6 +61,14 @@ def test_much_that_is_too_old_goes_in_several_transactions(office: Office, monke
     retain_all(office.ledger, RetentionConfig(events=30))
     assert office.again().follow(0, limit=1)[0].seq == 6
     assert audit(office.ledger, []).findings == ()
+
+
+@pytest.mark.parametrize("days", [None, math.inf, 1e6])
+def test_what_is_to_be_kept_for_ever_is(office: Office, days: float | None) -> None:
+    """TOML has no word for None: a file says `inf`, or very many days."""
+    seq = office.decide("opened", ADA, at_ns=time.time_ns() - 4000 * DAY_NS)
+    retain_all(office.ledger, RetentionConfig(events=days, strangers=days, snapshots=days, clips=days))
+    assert next(event for event in office.again().events() if event.seq == seq).decision
 
 
 def test_who_went_in_and_which_badge_was_shown_go_as_well(office: Office) -> None:
