@@ -136,6 +136,25 @@ def test_a_web_hook_is_signed_and_stamped(hook: Hook, secret_file: Path) -> None
     assert json.loads(hook.requests[-1][2])["head"]["seq"] == 4
 
 
+def test_the_receiver_of_the_documentation_takes_what_is_sent_once(hook: Hook, secret_file: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "gate_config.md").read_text()
+    receiver: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], receiver)
+    web = Webhook(WebhookConfig(name="x", url=hook.url, secret_file=str(secret_file)))
+    web.tell(notice())
+    web.tell(notice())
+    web.open(COMMAND)
+    web.witness(notice(4).head)
+    assert [receiver["receive"](SECRET, headers, body) for _, headers, body in hook.requests] == [204] * 4
+    assert len(receiver["seen"]) == 3
+    _, headers, body = hook.requests[0]
+    late = {**headers, "Framewire-Timestamp": str(int(time.time()) - 3600)}
+    signed = late["Framewire-Timestamp"].encode() + b"." + body
+    late["Framewire-Signature"] = hmac.new(SECRET, signed, hashlib.sha256).hexdigest()
+    for wrong in ((SECRET, headers, body + b" "), (b"another", headers, body), (SECRET, late, body)):
+        assert receiver["receive"](*wrong) == 401
+
+
 def test_a_web_hook_that_fails_says_how(hook: Hook, secret_file: Path) -> None:
     web = Webhook(WebhookConfig(name="x", url=hook.url, secret_file=str(secret_file)))
     hook.answers = [(500, {}), (302, {"Location": hook.url})]
