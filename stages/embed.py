@@ -75,7 +75,10 @@ class Embedder:
         info = self._model.info
         if chips.shape[1:3] != info.size:
             given, taken = (f"{height}x{width}" for height, width in (chips.shape[1:3], info.size))
-            raise Usage(f"the chips are {given} but {info.name} takes {taken}: set crop.align = {self.align!r}")
+            raise Usage(
+                f"the chips are {given} but {info.name} takes {taken}: "
+                f"set align = {self.align!r} in [crop], at a gate in [pick]"
+            )
         embeddings = np.empty((len(chips), info.outputs[0].shape[1]), np.float32)
         for start in range(0, len(chips), BATCH // 2):
             rows = slice(start, start + BATCH // 2)

@@ -217,11 +217,22 @@ def likeness(face: NDArray[np.float32]) -> Callable[[Ledger, int], bool]:
     ("text", "sentence"),
     [
         ('[gate]\nliveness = "passive"\n', "set liveness.models"),
-        (OPEN + 'output = "f"\n[[act.outputs]]\nkind = "file"\nname = "f"\npath = "x"\n', "a photo opens the door"),
+        (
+            OPEN + 'output = "relay"\n[[act.outputs]]\nkind = "gpio"\nname = "relay"\npin = "GPIO17"\n',
+            "a photo opens the door",
+        ),
         (OPEN + SIMULATED + '[[act.outputs]]\nkind = "file"\nname = "f"\npath = "home/x"\n', "may not lie inside of"),
         (OPEN + 'cameras = ["cam7"]\n', "no door has the camera 'gate'"),
         (OPEN + '[[gate.doors]]\nname = "back"\n', "the camera 'gate' is that of two doors, 'front' and 'back'"),
         (OPEN + 'output = "relay"\n', "there is no output 'relay'"),
+        (
+            OPEN + 'output = "heads"\n[[act.outputs]]\nkind = "file"\nname = "heads"\npath = "heads.txt"\n',
+            "the output 'heads' is a file and opens no door",
+        ),
+        (
+            OPEN + '[[act.outputs]]\nkind = "osdp"\nname = "reader"\ndevice = "/dev/ttyS9"\nscbk_file = "key"\n',
+            "the reader of 'reader' is at the door 'door', which is none of gate.doors",
+        ),
         ('[gate]\nliveness = "none"\nnotify = ["simulated", "simulated"]\n', "gate.notify names an output twice"),
         ("[gate.models]\ndetector = 'mine'\n", "$.gate.models follows from the rest: leave it out"),
         ("[show.detect]\nmodel = 'mine'\n", "$.show.detect follows from the rest: leave it out"),

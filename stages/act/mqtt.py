@@ -19,6 +19,7 @@ import paho.mqtt.client as paho
 from msgspec import Meta
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
+from pipeline.errors import Usage
 from stages.act.output import OutputConfig, OutputFailed, Seconds, SomePath, secret
 from stages.events.records import Command, Head, Notice
 
@@ -45,6 +46,8 @@ class Mqtt:
     def __init__(self, config: MqttConfig, on_badge: Callable[[str, str], None]) -> None:
         """`on_badge` is called with a door and a badge's number, in paho's thread."""
         self._config, self._on_badge = config, on_badge
+        if config.password_file and not config.user:
+            raise Usage(f"output {config.name!r} has a password_file and no user: set both, or neither")
         self._root = f"framewire/{config.name}"
         self._password = secret(config.password_file, "password of the broker") if config.password_file else b""
         self._replacing = threading.Lock()

@@ -43,12 +43,14 @@ class Webhook:
         self._timeout = config.timeout_seconds
 
     def open(self, command: Command) -> None:
-        """Ask the other side to open the door, with {"open": door, "seconds": ..., "event": seq, "until": ...}.
+        """Ask the other side to open the door: {"open": door, "seconds": ..., "event": seq, "key": ..., "until": ...}.
+
+        The key is signed with the rest, so that who hears an order cannot have it carried out again under another.
 
         It is to open nothing after `until`, in seconds since the epoch: the request may have been long on the way.
         """
         body = {"open": command.door, "seconds": command.seconds, "event": command.seq}
-        body |= {"until": command.until_ns / 1e9}
+        body |= {"key": command.id, "until": command.until_ns / 1e9}
         self._post(command.id, body)
 
     def tell(self, notice: Notice) -> None:

@@ -48,20 +48,27 @@ def enroll_all(
 ) -> None:
     """Enroll many people; says of each photo that could not be used why, and ends with exit code 1 if there was one.
 
+    Photos that are enrolled already are passed over: it may be run again with more.
+
     [bold]Example[/bold]: python run_pipeline.py gallery enroll-all staff/
     """
     people = _folders(source) if source.is_dir() else _listed(source)
     settings = settings_of(config)
     enrol, store = Enrol(settings), store_of(settings)
     known = store.people()
-    problems, added = [], 0
+    problems, added, again = [], 0, 0
     for name, photos in track(people.items(), description="people", transient=True):
         taken: dict[str, NDArray[np.float32]] = {}
+        if not photos:
+            problems.append(f"{name}: there is no photo in the folder")
         for photo in photos:
             try:
                 embeddings, portraits = enrol([photo])
             except Failed as error:
                 problems.append(f"{name}: {error}")
+                continue
+            if enrol.has(known, name, embeddings[0]):  # what a run before this has stored
+                again += 1
                 continue
             faces = {**taken, str(photo): embeddings[0]}
             if not force and (doubt := enrol.doubt(known, name, faces)):
@@ -74,7 +81,9 @@ def enroll_all(
         known.append(Person(b"", name, Access(), templates, ()))  # all of them anew would be read for each
     for problem in problems:
         Console().print(Text(problem), soft_wrap=True)
-    Console().print(f"{added} photos of {len(people)} people enrolled, {len(problems)} not")
+    Console().print(
+        f"photos enrolled: {added}, there already: {again}, not taken: {len(problems)}; people: {len(people)}"
+    )
     warn(store)
     raise typer.Exit(1 if problems else 0)
 

@@ -35,6 +35,7 @@ GREY = (114, 114, 114)
 # Pixels, shorter side of the box. Cosine similarity to another photo of the person, mean of 13 people with dlib_face:
 # 0.79 from 96 pixels, 0.75 from 40, 0.68 from 24, 0.60 from 20.
 SMALLEST = 40
+SAME = 0.9999  # cosine of a photo to itself, but for rounding; no two photos are that near
 MOST_PIXELS = 51_000_000  # a phone's "50 megapixels"; few bytes of a PNG or a GIF can hold billions of pixels
 ANIMATED = (b"GIF8", b"RIFF", b"\x89PNG")  # how files begin that may hold several pictures
 
@@ -128,6 +129,11 @@ class Enrol:
                 return f"{photo} does not look like {first} ({like:.2f}): is it {name}?"
             known.append(face)
         return ""
+
+    def has(self, people: Sequence[Person], name: str, face: NDArray[np.float32]) -> bool:
+        """Whether the photo of `face` (D,) is one of those of `name` among `people`."""
+        templates = [template for person in people if person.name == name for template in person.templates]
+        return any(float(one.embedding @ face) > SAME for one in templates if one.model == self.identity)
 
     def everybody(self, photo: Path) -> NDArray[np.float32]:
         """(K, D) of unit length: all faces of a photo that are large enough. Raises Failed for what is no photo."""

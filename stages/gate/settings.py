@@ -12,7 +12,8 @@ from pipeline.errors import Usage
 from pipeline.home import home
 from pipeline.registry import resolve, sha256_of
 from stages.act.act import ActConfig
-from stages.act.simulated import SimulatedConfig
+from stages.act.osdp import OsdpConfig
+from stages.act.simulated import FileConfig, SimulatedConfig
 from stages.capture import CaptureConfig
 from stages.clips.clips import ClipsConfig
 from stages.detect import DetectConfig
@@ -116,6 +117,13 @@ def _check(
     if gate.mode == "1:1" and gate.badge_seconds <= gate.patience_seconds:
         raise Usage("a badge would be forgotten before it is refused: set gate.badge_seconds above patience_seconds")
     outputs = [one.name for one in act.outputs]
+    mute = [one.name for one in act.outputs if isinstance(one, FileConfig)]
+    for door in gate.doors:
+        if door.output in mute:
+            raise Usage(f"the output {door.output!r} is a file and opens no door: give {door.name!r} another")
+    for one in act.outputs:
+        if isinstance(one, OsdpConfig) and one.door not in names:
+            raise Usage(f"the reader of {one.name!r} is at the door {one.door!r}, which is none of gate.doors")
     for name in (*(door.output for door in gate.doors), *gate.notify):
         if name not in outputs:
             raise Usage(f"there is no output {name!r}: act.outputs has {', '.join(outputs)}")

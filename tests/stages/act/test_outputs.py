@@ -131,7 +131,7 @@ def test_a_web_hook_is_signed_and_stamped(hook: Hook, secret_file: Path) -> None
     assert abs(int(headers["Framewire-Timestamp"]) - time.time()) < 60
     signed = headers["Framewire-Timestamp"].encode() + b"." + body
     assert headers["Framewire-Signature"] == hmac.new(SECRET, signed, hashlib.sha256).hexdigest()
-    assert json.loads(second) == {"open": "front", "seconds": 2.5, "event": 3, "until": 5.0}
+    assert json.loads(second) == {"open": "front", "seconds": 2.5, "event": 3, "key": COMMAND.id, "until": 5.0}
     web.witness(notice(4).head)
     assert json.loads(hook.requests[-1][2])["head"]["seq"] == 4
 
@@ -281,6 +281,11 @@ def delivered(mqtt: Mqtt, seq: int) -> bool:
     except OutputFailed:
         return False
     return True
+
+
+def test_a_password_without_a_user_is_refused(secret_file: Path) -> None:
+    with pytest.raises(Usage, match="has a password_file and no user"):
+        Mqtt(MqttConfig(name="gate", host="127.0.0.1", password_file=str(secret_file)), lambda *badge: None)
 
 
 def test_mqtt_tells_opens_hears_badges_and_is_found_by_home_assistant(broker: Broker) -> None:

@@ -82,7 +82,20 @@ def test_a_folder_of_people_is_enrolled_and_what_cannot_be_is_told(photos: Path,
     assert "none.jpg is no photo" in done.output
     assert re.search(r"twin: \S+1\.jpg looks like obama \(1\.00\): is it the same person\?", done.output)
     assert re.search(r"biden: \S+other\.jpg does not look like \S+biden.jpg \(-?0\.\d\d\): is it biden\?", done.output)
-    assert "9 photos of 6 people enrolled, 3 not" in done.output
+    assert "photos enrolled: 9, there already: 0, not taken: 3; people: 6" in done.output
+
+
+def test_a_folder_that_is_enrolled_again_adds_what_is_new_only(photos: Path, tmp_path: Path) -> None:
+    staff = tmp_path / "staff"
+    shutil.copytree(photos / "train", staff)
+    shutil.rmtree(staff / "biden")
+    (staff / "nobody").mkdir()
+    call("gallery", "enroll-all", staff)
+    shutil.copytree(photos / "train/biden", staff / "biden")
+    done = call("gallery", "enroll-all", staff)
+    assert "nobody: there is no photo in the folder" in done.output
+    assert re.search(r"photos enrolled: 2, there already: \d, not taken: 1; people: 6", done.output)
+    assert {person.name: len(person.templates) for person in store().people()}["obama"] == 2
 
 
 def test_two_folders_that_are_one_name_are_one_person(photos: Path, tmp_path: Path) -> None:
