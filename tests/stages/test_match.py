@@ -174,7 +174,7 @@ def test_the_identity_is_of_the_weights_and_of_how_they_are_fed(shared: Path, tm
 
 def test_chips_of_the_wrong_alignment_name_the_key_to_set(home: Path) -> None:
     match = Match(MatchConfig(model=DLIB, provider="cpu"))
-    with pytest.raises(Usage, match=r"112x112 but dlib_face takes 150x150: set crop.align = 'dlib'"):
+    with pytest.raises(Usage, match=r"112x112 but dlib_face takes 150x150: set align = 'dlib' in"):
         match([crops(1, 112)])
 
 
