@@ -70,6 +70,12 @@ def test_in_a_browser_a_wrong_password_is_said_and_a_viewer_sees_no_people(site:
         expect(page.get_by_role("heading", name=view, level=1)).to_be_visible()
 
 
+def test_in_a_browser_that_nothing_is_calibrated_is_said(site: Site, page: Page) -> None:
+    begin(page, site)
+    page.get_by_role("link", name="Threshold").click()
+    expect(page.get_by_text("Nothing is calibrated, so only simulated doors open.")).to_be_visible()
+
+
 def test_in_a_browser_too_many_streams_are_said_to_be(site: Site, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STREAMS_EACH", 0)
     begin(page, site)

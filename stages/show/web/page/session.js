@@ -14,10 +14,10 @@ export async function api(method, path, body) {
     body = JSON.stringify(body);
   }
   const answer = await fetch(path, { method, headers, body }).catch(() => { throw new Error("the gate does not answer: try again in a moment"); });
-  const found = await answer.json().catch(() => ({}));
+  const found = await answer.json().catch(() => ({})); // null where nothing is calibrated
   if (answer.status === 401 && session.who) document.dispatchEvent(new Event("ended"));
-  if (BARE.includes(found.error)) throw new Error("this gate does not know what the page asks for: load the page again");
-  if (!answer.ok) throw new Error(found.error || `the gate answers ${answer.status}: load the page again`);
+  if (BARE.includes(found?.error)) throw new Error("this gate does not know what the page asks for: load the page again");
+  if (!answer.ok) throw new Error(found?.error || `the gate answers ${answer.status}: load the page again`);
   return found;
 }
 
