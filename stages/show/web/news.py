@@ -28,6 +28,7 @@ class News:
         self._reading = threading.Lock()
         self._events: list[Event] = []  # the oldest first
         self.state = Gate([], None)  # as of the last look
+        self.gallery = 0  # the generation of the gallery that a page has to hold
 
     async def next(self) -> None:
         """Wait for the next look, `PUSH_S` after the one before. Whoever waits first looks for all. Raises Failed."""
@@ -44,10 +45,13 @@ class News:
         """The rows behind number `after`, the oldest first, as of the last look."""
         return [event for event in self._events if event.seq > after]
 
-    def forget(self) -> None:
-        """Keep no row in memory: the next look reads them anew, as they are then. From any thread."""
+    def forget(self, gallery: int) -> None:
+        """Keep no row in memory: the next look reads them anew, as they are then. From any thread.
+
+        Pages are told of the generation of the `gallery`: not everybody who is forgotten has a row that would say so.
+        """
         with self._reading:
-            self._events = []
+            self._events, self.gallery = [], gallery
 
     def _look(self) -> Gate:
         """Take in the rows that are new; all of them where one says that earlier ones are not as they were."""

@@ -159,7 +159,7 @@ class Show:
         if self._reader is None:
             self._reader = self._store.reader("the page")
         self._live.forget()
-        self._news.forget()
+        self._news.forget(generation)
         self._reader.hold(generation)
         self._generation = generation
 

@@ -117,7 +117,7 @@ class Streams:
                 events = self.news.events(seen)
                 seen = events[-1].seq if events else seen
                 news = {"now_ns": time.time_ns(), **msgspec.structs.asdict(self.news.state), "events": events}
-                news |= {"faces": self._live.faces(), "cameras": self._live.cameras()}
+                news |= {"faces": self._live.faces(), "cameras": self._live.cameras(), "gallery": self.news.gallery}
                 await socket.send_bytes(msgspec.json.encode(news))
             await socket.close(4401)
 

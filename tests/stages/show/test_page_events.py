@@ -83,13 +83,17 @@ def test_in_a_browser_who_is_forgotten_is_so_on_pages_that_are_open(site: Site, 
     assert page.evaluate("async () => JSON.stringify((await import('/session.js')).session)").count("Ada") == 0
 
 
-def test_in_a_browser_who_is_forgotten_elsewhere_is_gone_from_people(site: Site, page: Page) -> None:
+def test_in_a_browser_who_is_enrolled_or_forgotten_elsewhere_is_so_on_people(site: Site, page: Page) -> None:
     store = Store(home(), keys())
     store.add("Ada Lovelace", "m", embedding(1)[None])
-    site.decide("opened", person=store.people()[0].id.hex(), name="Ada Lovelace")
     begin(page, site)
     page.get_by_role("link", name="People").click()
     expect(page.get_by_role("article")).to_contain_text("Ada Lovelace")
+    store.add("Bob", "m", embedding(2)[None])
+    expect(page.get_by_role("article")).to_have_count(2)
+    forgotten(store, "Bob")  # no row of the log knows them
+    expect(page.get_by_role("article")).to_have_count(1)
+    site.decide("opened", person=store.people()[0].id.hex(), name="Ada Lovelace")
     forgotten(store, "Ada Lovelace")
     expect(page.get_by_text("Nobody is enrolled yet.")).to_be_visible()
 

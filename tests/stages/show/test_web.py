@@ -36,7 +36,8 @@ def test_what_changes_something_has_to_come_from_the_page(site: Site) -> None:
     with pytest.raises(websockets.exceptions.InvalidStatus):
         connect(address, additional_headers=site.cookie() | {"Origin": "http://evil.example"})
     with connect(address, additional_headers=site.cookie()) as socket:
-        assert set(msgspec.json.decode(socket.recv())) == {"now_ns", "doors", "health", "events", "faces", "cameras"}
+        told = set(msgspec.json.decode(socket.recv()))
+        assert told == {"now_ns", "doors", "health", "events", "faces", "cameras", "gallery"}
 
 
 def test_a_token_is_enough_for_a_program(site: Site) -> None:

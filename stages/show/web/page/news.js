@@ -57,9 +57,9 @@ function push() {
   };
 }
 
-function hear({ now_ns: ns, doors, health, cameras, faces, events }) {
+function hear({ now_ns: ns, doors, health, cameras, faces, gallery, events }) {
   heard = { at: performance.now(), gate: ns / 1e6 };
-  Object.assign(session.state, { doors, health, cameras });
+  Object.assign(session.state, { doors, health, cameras, gallery });
   session.faces = faces;
   take(events);
   tell(events);

@@ -8,7 +8,7 @@ const CARDS = 50; // at once
 const path = (name, rest = "") => `/api/people/${encodeURIComponent(name)}${rest}`;
 
 export function people() {
-  let [found, most] = [[], CARDS];
+  let [found, most, gallery, asking] = [[], CARDS, null, false];
   const grid = el("div", { class: "people" });
   const search = el("input", { type: "search", "aria-label": "Search", placeholder: "Search", autocomplete: "off",
     oninput: () => { most = CARDS; draw(); } });
@@ -21,16 +21,17 @@ export function people() {
     more.hidden = wanted.length <= most;
   };
   const refresh = async () => {
+    [gallery, asking] = [session.state.gallery, true];
     try {
       found = await api("GET", "/api/people");
       draw();
-    } catch (error) { toast(error.message); }
+    } catch (error) { toast(error.message); } finally { asking = false; }
   };
   refresh();
   const root = el("section", {}, el("div", { class: "row" }, el("h1", { class: "grow" }, "People"), el("div", { class: "search" }, search),
     el("button", { type: "button", onclick: () => enrol(refresh) }, "Enrol somebody")), grid, el("p", {}, more));
-  // Somebody may be forgotten elsewhere.
-  return { root, leave: following(({ detail }) => { if (detail.some(({ kind }) => kind === "tombstone")) refresh(); }) };
+  // Somebody may be forgotten elsewhere, or enrolled.
+  return { root, leave: following(() => { if (!asking && gallery !== session.state.gallery) refresh(); }) };
 }
 
 // Whether the gate has groups and somebody is in none of them, with no windows of their own.
