@@ -125,10 +125,11 @@ class Users:
                 raise Usage(f"there is no account called {name!r}")
 
     def remove(self, name: str) -> None:
-        """Remove an account, with its sessions. Raises Usage for the last admin, or nobody."""
+        """Remove an account, with its sessions and its link. Raises Usage for the last admin, or nobody."""
         with self._database.rows() as rows:
             _check_admins(rows, name)
             rows.execute("DELETE FROM sessions WHERE user = ?", (name,))
+            rows.execute("DELETE FROM setup WHERE name = ?", (name,))
             if not rows.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount:
                 raise Usage(f"there is no account called {name!r}")
         self._database.remove_copies()
@@ -177,13 +178,17 @@ class Users:
             rows.execute("DELETE FROM sessions WHERE id = ?", (_hashed(secret),))
 
     def change_password(self, name: str, old: str, new: str, address: str) -> str:
-        """Replace somebody's password; a new session's secret: all others end. Raises as `log_in` and `add` do."""
+        """Replace somebody's password; a new session's secret: all others end, and a link that was made opens nothing.
+
+        Raises as `log_in` and `add` do.
+        """
         self._check(name, new)
         secret = self.log_in(name, old, address)
         hashed = self._hash(new)
         with self._database.rows() as rows:
             rows.execute("UPDATE users SET password = ? WHERE name = ?", (hashed, name))
             rows.execute("DELETE FROM sessions WHERE user = ? AND id != ?", (name, _hashed(secret)))
+            rows.execute("DELETE FROM setup WHERE name = ?", (name,))
         return secret
 
     def tokens(self) -> list[tuple[str, TokenRole, float]]:
@@ -257,7 +262,8 @@ def _link(rows: sqlite3.Connection, name: str) -> str:
 
 def _insert(rows: sqlite3.Connection, name: str, role: Role, hashed: str) -> None:
     rows.execute("INSERT INTO users VALUES (?, ?, ?)", (name, role, hashed))
-    guesses.clear(rows, name)  # made before there was such a name
+    rows.execute("DELETE FROM setup WHERE name = ?", (name,))
+    guesses.clear(rows, name)  # made before there was such a name, as the link
 
 
 def _new_session(rows: sqlite3.Connection, name: str) -> str:

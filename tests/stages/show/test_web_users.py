@@ -94,13 +94,31 @@ def test_a_link_gives_a_way_back_into_an_account(users: Users, tmp_path: Path) -
     assert users.log_in("ada", PASSWORD, "b")
 
 
-def test_a_link_for_an_account_that_was_removed_makes_none(users: Users) -> None:
+def test_a_link_for_an_account_that_was_removed_makes_none(users: Users, tmp_path: Path) -> None:
     users.add("bob", "viewer", PASSWORD)
     secret = users.invite("bob")
     users.remove("bob")
     with pytest.raises(Denied):
         users.begin(secret, "bob", PASSWORD)
     assert users.all() == [("ada", "admin")]
+    with closing(sqlite3.connect(tmp_path / "web.sqlite")) as rows:
+        assert rows.execute("SELECT name FROM setup").fetchall() == []
+    users.add("bob", "admin", PASSWORD)  # somebody else
+    with pytest.raises(Denied):
+        users.begin(secret, "bob", "another horse entirely")
+
+
+def test_a_link_that_is_older_than_an_account_or_its_password_opens_neither(tmp_path: Path) -> None:
+    users, new = Users(tmp_path), "another horse entirely"
+    older = users.invite("bob")
+    users.add("bob", "admin", PASSWORD)
+    with pytest.raises(Denied):
+        users.begin(older, "bob", new)
+    older = users.invite("bob")
+    users.change_password("bob", PASSWORD, new, "a")
+    with pytest.raises(Denied):
+        users.begin(older, "bob", PASSWORD)
+    assert users.log_in("bob", new, "a")
 
 
 def test_where_there_is_no_account_the_link_is_the_first_admins(tmp_path: Path) -> None:
