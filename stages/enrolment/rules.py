@@ -19,8 +19,10 @@ def watched(people: Iterable[Person], name: str) -> Access:
     return replace(before, watch=True)
 
 
-def check_dates(*moments: datetime | None) -> None:
-    """Raises Usage where one is none that a rule may name."""
-    for moment in moments:
+def check_dates(since: datetime | None, until: datetime | None) -> None:
+    """Raises Usage where one is none that a rule may name, or there is no time between them."""
+    for moment in (since, until):
         if moment and not FIRST <= moment.year <= LAST:
             raise Usage(f"{moment.date()} is no date for a rule: give one of the years {FIRST} to {LAST}")
+    if since and until and since >= until:
+        raise Usage("with these dates nobody could ever come in: give an end that is after the beginning")

@@ -178,6 +178,9 @@ def test_rules_are_set_and_replaced() -> None:
     for option, date in (("--until", "9999-12-31"), ("--from", "0001-01-01")):
         with pytest.raises(Usage, match=f"{date} is no date for a rule: give one of the years 1970 to 9990"):
             call("gallery", "access", "Eileen", option, date)
+    for until in ("2027-01-31", "2027-01-30"):
+        with pytest.raises(Usage, match="give an end that is after the beginning"):
+            call("gallery", "access", "Eileen", "--from", "2027-01-31", "--until", until)
 
 
 def test_who_is_watched_and_which_badges_there_are_stays_until_it_is_said() -> None:
