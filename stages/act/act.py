@@ -108,6 +108,8 @@ class Act:
             return
         try:
             claim(door, number, self._badge_ns)
+        except Usage as error:
+            log.warning(str(error), extra={"door": door})
         except Failed as error:
             self._error = error
 
@@ -176,7 +178,7 @@ class Act:
 
 
 def claim(door: str, number: str, for_ns: int) -> None:
-    """Note that the badge with this number was shown at a door; it counts for so long. Raises Failed."""
+    """Note that the badge with this number was shown at a door; it counts for so long. Raises Failed and Usage."""
     hashed = Store(home(), keys()).badge(number)
     if hashed is None:
         return  # nobody is enrolled; else whose it is, if anybody's, the gate looks up

@@ -137,9 +137,8 @@ class Mqtt:
         client.publish(topic, msgspec.json.encode(about), qos=1, retain=True)
 
     def _heard(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        badge = message.payload.decode(errors="replace").strip()
-        if badge and not message.retain:
-            self._on_badge(message.topic.rpartition("/")[2], badge)
+        if message.payload and not message.retain:
+            self._on_badge(message.topic.rpartition("/")[2], message.payload.decode(errors="replace"))
 
 
 def _through(said: paho.MQTTMessageInfo, seconds: float) -> bool:

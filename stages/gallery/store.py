@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import Failed
+from pipeline.errors import Failed, Usage
 from stages.gallery import faces, profiles
 from stages.gallery.database import Connection, Keys, database
 from stages.gallery.faces import Owner
@@ -170,9 +170,15 @@ class Store:
                     faces.keep_template(rows, found, model, embedding, portrait=id_, negative=negative[id_])
 
     def badge(self, text: str) -> str | None:
-        """What is kept of a badge's number: its HMAC, hexadecimal; None where nobody is enrolled who could hold it."""
+        """What is kept of a badge's number: its HMAC, hexadecimal; None where nobody is enrolled who could hold it.
+
+        Raises Usage for one that is blank; white space around it is none of it, as a reader may send a line.
+        """
+        number = text.strip()
+        if not number:
+            raise Usage("the number of a badge is blank: give the one that its reader sends")
         with self._database.reading() as rows:
-            return self._hmac(rows, b"badge\0" + text.encode()).hex() if rows else None
+            return self._hmac(rows, b"badge\0" + number.encode()).hex() if rows else None
 
     def disown(self, name: str) -> bytes:
         """Mark `name` as forgotten, for who reads the gallery; their id. Key and rows stay, for `forget` to destroy.

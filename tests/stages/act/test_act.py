@@ -217,6 +217,7 @@ def test_an_output_that_is_none_is_named_by_its_key(outputs: list[dict[str, str]
 def test_a_badge_of_nobody_ends_neither_the_reader_nor_the_gate(office: Office) -> None:
     act = acting(doors={"front": "simulated"})
     act._badge("front", "4711")  # nobody is enrolled at all
+    act._badge("front", " \n")
     act.tick(0)
     assert office.ledger.claimed("front", 0) is None
     act.close()
@@ -226,7 +227,7 @@ def test_a_badge_that_is_shown_becomes_a_claim(office: Office, places: Path) -> 
     store = Store(home(), places / "keys")
     store.add("Ada", "m", np.eye(1, 8, dtype=np.float32))
     act = acting(doors={"front": "simulated"}, badge_seconds=30)
-    act._badge("front", "4711")
+    act._badge("front", "4711\r\n")
     act._badge("nowhere", "4711")
     now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     assert office.ledger.claimed("front", now) == store.badge("4711")

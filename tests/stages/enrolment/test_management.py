@@ -193,6 +193,9 @@ def test_who_is_watched_and_which_badges_there_are_stays_until_it_is_said() -> N
     assert store().people()[0].access == Access(badges=(store().badge("4713"),))
     with pytest.raises(Usage, match="exclude each other"):
         call("gallery", "access", "Eileen", "--badge", "4711", "--no-badges")
+    with pytest.raises(Usage, match="the number of a badge is blank"):
+        call("gallery", "access", "Eileen", "--badge", "")
+    assert store().people()[0].access == Access(badges=(store().badge("4713"),))
     call("gallery", "access", "Eileen", "--no-badges")
     assert store().people()[0].access == Access()
 

@@ -360,7 +360,9 @@ def test_what_is_kept_of_a_person_can_be_changed(place: Place) -> None:
     assert (ada.name, ada.access, len(ada.templates), len(ada.negatives)) == ("Ada Lovelace", access, 2, 1)
     assert place.store.generation() > generation
     assert b"4711" not in place.content()
-    assert place.store.badge("4711") == badge != place.store.badge("4712")
+    assert place.store.badge(" 4711\n") == badge != place.store.badge("4712")
+    with pytest.raises(Usage, match="the number of a badge is blank"):
+        place.store.badge(" ")
     with pytest.raises(Failed, match="nobody called 'Ada'"):
         place.store.set_access("Ada", access)
     place.store.add("Bob", MODEL, embeddings(1))

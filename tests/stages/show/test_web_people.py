@@ -174,6 +174,7 @@ def test_who_was_taken_for_another_matches_less(site: Site, shared: Path) -> Non
         {"valid_until": "2030-01-01T00:00:00"},
         {"windows": "Mon"},
         {"windows": ["x"]},
+        {"badges": ["4711", " "]},
         {"valid_from": "2030-01-01T00:00:00Z", "valid_until": "2030-01-01T00:00:00+01:00"},
     ],
 )
