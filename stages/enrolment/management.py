@@ -125,6 +125,10 @@ def access(
     dates = [("from", rules.valid_from), ("until", rules.valid_until)]
     told = [f"{word} {date.astimezone(zone).isoformat(' ', 'minutes')}" for word, date in dates if date]
     Console().print(Text(", ".join([f"{name}: the rules are set", *told])), soft_wrap=True)
+    if config and (unknown := [group for group in rules.groups if group not in settings.gate.groups]):
+        there = ", ".join(settings.gate.groups) or "none"  # no error: other gates of the gallery have groups of theirs
+        words = f"{config} has no group {', '.join(unknown)}: it has {there}, and any other counts at other gates alone"
+        Console(stderr=True).print(Text(words), soft_wrap=True)
 
 
 @app.command("re-embed")

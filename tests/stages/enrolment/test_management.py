@@ -200,6 +200,21 @@ def test_who_is_watched_and_which_badges_there_are_stays_until_it_is_said() -> N
     assert store().people()[0].access == Access()
 
 
+def test_a_group_that_the_gate_does_not_have_is_said_to_be_none_of_it(tmp_path: Path) -> None:
+    """It is kept all the same: of two gates that share a gallery each may have groups of its own."""
+    call("enroll", "Eileen", SAMPLE)
+    config = tmp_path / "gate.toml"
+    config.write_text("[gate.groups.staff]\n[gate.groups.cleaners]\n")
+    groups = ("--group", "staff", "--group", "stfaf")
+    done = call("gallery", "access", "Eileen", *groups, "--config", config)
+    assert "gate.toml has no group stfaf: it has staff, cleaners, and" in done.stderr
+    assert store().people()[0].access.groups == ("staff", "stfaf")
+    assert call("gallery", "access", "Eileen", "--group", "staff", "--config", config).stderr == ""
+    assert call("gallery", "access", "Eileen", *groups).stderr == ""  # which gate it is for is not known
+    config.write_text("")
+    assert "it has none, and" in call("gallery", "access", "Eileen", *groups, "--config", config).stderr
+
+
 @pytest.mark.usefixtures("new_york")
 def test_dates_are_those_of_the_door(tmp_path: Path) -> None:
     """Whatever the zone of the machine that they are typed on."""
