@@ -36,7 +36,7 @@ ALLOWED: dict[TokenRole, tuple[TokenRole, ...]] = {
     "admin": ("admin",),
 }
 
-SHORTEST = 10  # letters of a password
+SHORTEST, LONGEST = 10, 1000  # letters of a password
 SESSION_S, IDLE_S = 12 * 3600.0, 3600.0
 SEEN_S = 60.0  # how often it is written down that a session is used
 SETUP_S = 24 * 3600.0
@@ -231,8 +231,8 @@ class Users:
 
     def _check(self, name: str, password: str) -> None:
         _check_name(name)
-        if not SHORTEST <= len(password) <= 1000:
-            raise Usage(f"a password has at least {SHORTEST} characters")
+        if not SHORTEST <= len(password) <= LONGEST:
+            raise Usage(f"a password has {SHORTEST} to {LONGEST} characters")
 
 
 def _check_admins(rows: sqlite3.Connection, name: str) -> None:

@@ -34,7 +34,7 @@ function accounts() {
         "Whoever is logged in with it is logged out.", `Remove ${one.name}`,
         async () => { await api("DELETE", `/api/accounts/${encodeURIComponent(one.name)}`); refresh(); }))),
   }, "Add an account", (refresh) => fill("Add an account", [named(), role(ROLES), el("label", {}, "Password", el("small", {}, "At least 10 characters."),
-    el("input", { name: "password", type: "password", autocomplete: "new-password", minlength: "10", required: "" }))],
+    el("input", { name: "password", type: "password", autocomplete: "new-password", minlength: "10", maxlength: "1000", required: "" }))],
   "Add", async (given) => { await api("POST", "/api/accounts", Object.fromEntries(given)); refresh(); }));
 }
 
@@ -64,9 +64,9 @@ function password() {
   const error = el("p", { class: "error", role: "alert" });
   const form = el("form", { class: "card" }, el("h2", {}, "Your password"),
     el("input", { name: "name", value: session.who.name, autocomplete: "username", hidden: "" }),
-    el("label", {}, "So far", el("input", { name: "old", type: "password", autocomplete: "current-password", required: "" })),
+    el("label", {}, "So far", el("input", { name: "old", type: "password", autocomplete: "current-password", maxlength: "1000", required: "" })),
     el("label", {}, "From now on", el("small", {}, "At least 10 characters."),
-      el("input", { name: "new", type: "password", autocomplete: "new-password", minlength: "10", required: "" })),
+      el("input", { name: "new", type: "password", autocomplete: "new-password", minlength: "10", maxlength: "1000", required: "" })),
     error, button);
   form.onsubmit = (event) => {
     event.preventDefault();

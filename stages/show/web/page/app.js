@@ -79,7 +79,7 @@ function gateway(note = "") {
   const form = el("form", { class: "card" },
     title, about, el("label", {}, "Name", name),
     el("label", {}, "Password", el("input", { name: "password", type: "password", required: "",
-      autocomplete: secret ? "new-password" : "current-password", minlength: secret ? "10" : "1" }),
+      autocomplete: secret ? "new-password" : "current-password", minlength: secret ? "10" : "1", maxlength: "1000" }),
       secret ? el("small", {}, "At least 10 characters.") : ""),
     error, button);
   form.onsubmit = (event) => {
