@@ -55,6 +55,10 @@ def test_in_a_browser_on_a_phone_long_names_break_nothing(phone: Page) -> None:
     phone.get_by_role("button", name="Forget").click()
     dialog = phone.get_by_role("dialog")
     assert dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
+    dialog.get_by_role("button", name="for good").click()
+    expect(dialog.get_by_role("button", name="Close")).to_be_focused(timeout=20_000)
+    assert dialog.evaluate("dialog => dialog.scrollHeight > dialog.clientHeight")
+    expect(dialog.get_by_role("heading", name="Receipt")).to_be_in_viewport()
 
 
 def test_in_a_browser_on_a_phone_the_views_are_large_enough_for_a_thumb(phone: Page) -> None:

@@ -94,7 +94,7 @@ export function fill(title, fields, label, send, ...more) {
 function told(dialog, what) {
   if (!what) { dialog.close(); return; }
   dialog.replaceChildren(...what, el("button", { type: "button", onclick: () => dialog.close() }, "Close"));
-  dialog.querySelector("input, button").focus();
+  dialog.querySelector("input, button").focus({ preventScroll: true }); // what is told is read from its beginning
 }
 
 // The time of a moment, with its day unless that is today.
