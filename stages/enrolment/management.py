@@ -179,11 +179,13 @@ def _write(what: Exported, folder: Path) -> None:
 
     Only a kill leaves it, in a folder NAME.xxxxxxxx.part that nobody takes for their own.
     """
+    files = {"person.json": msgspec.json.format(msgspec.json.encode(what))}
+    files |= {f"portrait-{number}.png": photo.image for number, photo in enumerate(what.photos)}
     beside = Path(mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
     try:
-        (beside / "person.json").write_bytes(msgspec.json.format(msgspec.json.encode(what)))
-        for number, photo in enumerate(what.photos):
-            (beside / f"portrait-{number}.png").write_bytes(photo.image)
+        for name, content in files.items():
+            (beside / name).touch(0o600)  # as the folder: they may be moved out of it
+            (beside / name).write_bytes(content)
         os.replace(beside, folder)
     except BaseException:  # Ctrl-C, too
         shutil.rmtree(beside)

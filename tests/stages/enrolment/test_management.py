@@ -309,6 +309,7 @@ def test_one_persons_data_go_out_and_come_in(photos: Path, tmp_path: Path, monke
     assert read == []
     assert what["seen"] == [{"event": others, "at_ns": decision().at_ns, "camera": "cam0"}]
     assert len(list((tmp_path / "out").glob("portrait-*.png"))) == 2
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o600}
     with pytest.raises(Usage, match="is there already"):
         call("gallery", "export", "Obama", tmp_path / "out")
     with pytest.raises(Failed, match="enrolled already"):
