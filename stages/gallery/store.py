@@ -129,14 +129,19 @@ class Store:
         with self._writing() as rows:
             profiles.set_access(rows, self._known(rows, name), name, access)
 
-    def rename(self, name: str, new: str) -> None:
-        """Call `name` by another name. Raises Failed where somebody else has that one."""
+    def rename(self, name: str, new: str, access: Access | None = None) -> None:
+        """Call `name` by another name, and replace their rules by `access`, unless None: both or neither.
+
+        Raises Failed where somebody else has that name, and Usage for rules that cannot be.
+        """
+        if access is not None:
+            check(access)
         with self._writing() as rows:
             person, key = self._known(rows, name)
             if self._find(rows, new):
                 raise Failed(f"somebody called {new!r} is enrolled already: choose another name")
             (sealed,) = rows.execute("SELECT sealed FROM people WHERE id = ?", (person,)).fetchone()
-            access = profiles.opened((person, key), sealed).access
+            access = access or profiles.opened((person, key), sealed).access
             change = (self._tag(rows, new), profiles.packed((person, key), new, access), person)
             rows.execute("UPDATE people SET tag = ?, sealed = ? WHERE id = ?", change)
 

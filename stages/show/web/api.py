@@ -119,8 +119,8 @@ class Api:
         return self.data.set_access(name, body)
 
     def rename(self, name: str, body: bodies.NewName) -> bodies.Called:
-        """Call somebody by another name; what was decided about them so far keeps the old one."""
-        return self.data.rename(name, body.name)
+        """Call somebody by another name, with other rules if any are given; what was decided keeps the old one."""
+        return self.data.rename(name, body)
 
     def out(self, name: str) -> bodies.Called:
         """Somebody is out, whatever the doors have seen: passback lets them in again."""

@@ -79,12 +79,6 @@ class NewToken(Body, frozen=True):
     role: TokenRole
 
 
-class NewName(Body, frozen=True):
-    """What somebody is called from now on."""
-
-    name: str
-
-
 class Badge(Body, frozen=True):
     """A badge that was shown."""
 
@@ -100,6 +94,13 @@ class Rules(Body, frozen=True):
     valid_until: Aware | None = None
     watch: bool = False  # raises an alarm in place of opening
     badges: tuple[BadgeNumber, ...] | None = None  # None: those there are stay
+
+
+class NewName(Body, frozen=True):
+    """What somebody is called from now on, and when they may come in: both or neither."""
+
+    name: str
+    access: Rules | None = None  # None: as it is
 
 
 class Enrolment(Form, frozen=True):

@@ -41,6 +41,7 @@ from stages.show.web.bodies import (
     Gate,
     Known,
     KnownRules,
+    NewName,
     Receipt,
     Rules,
 )
@@ -129,12 +130,7 @@ class Data:
     def set_access(self, name: str, rules: Rules) -> Called:
         """Replace somebody's rules. Raises Usage."""
         name, store = checked_name(name), _store()
-        check_dates(rules.valid_from, rules.valid_until)
-        if rules.badges is None:
-            badges = next((person.access.badges for person in store.people() if person.name == name), ())
-        else:
-            badges = tuple(filter(None, map(store.badge, rules.badges)))
-        store.set_access(name, Access(**msgspec.structs.asdict(rules) | {"badges": badges}))
+        store.set_access(name, _access(store, name, rules))
         return Called(name)
 
     def badge(self, door: str, number: str) -> AtDoor:
@@ -149,10 +145,10 @@ class Data:
         with self._enrolling() as enrol, self._ledger() as ledger:
             return mistaken(ledger, _store(), enrol, seq)
 
-    def rename(self, name: str, new: str) -> Called:
-        """Call somebody by another name. Raises Failed and Usage."""
-        new = checked_name(new)
-        _store().rename(checked_name(name), new)
+    def rename(self, name: str, given: NewName) -> Called:
+        """Call somebody by another name, with other rules if there are any. Raises Failed and Usage."""
+        name, new, store = checked_name(name), checked_name(given.name), _store()
+        store.rename(name, new, _access(store, name, given.access) if given.access else None)
         return Called(new)
 
     def out(self, name: str) -> Called:
@@ -201,6 +197,16 @@ class Data:
 
 def _store() -> Store:
     return Store(home(), keys())
+
+
+def _access(store: Store, name: str, rules: Rules) -> Access:
+    """What is kept of the rules that somebody is given. Raises Usage."""
+    check_dates(rules.valid_from, rules.valid_until)
+    if rules.badges is None:
+        badges = next((person.access.badges for person in store.people() if person.name == name), ())
+    else:
+        badges = tuple(filter(None, map(store.badge, rules.badges)))
+    return Access(**msgspec.structs.asdict(rules) | {"badges": badges})
 
 
 def _decoded(contents: Sequence[bytes], called: str) -> dict[str, NDArray[np.uint8]]:

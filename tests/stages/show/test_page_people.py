@@ -66,6 +66,30 @@ def test_in_a_browser_rules_have_badges_and_two_dates_that_stay_as_they_are(site
     assert store.people()[0].access.badges == ()
 
 
+def test_in_a_browser_rules_of_which_a_part_is_refused_change_nothing(site: Site, page: Page) -> None:
+    store = Store(home(), keys())
+    for seed, name in enumerate(("Ada", "Bob"), 1):
+        store.add(name, "m", embedding(seed)[None])
+    begin(page, site)
+    page.get_by_role("link", name="People").click()
+    page.get_by_role("button", name="Rules of Ada").click()
+    name, until = page.get_by_label("Name", exact=True), page.get_by_label("until")
+    refused = page.get_by_role("dialog").get_by_role("alert")
+    page.get_by_label("Names from the gate").fill("staff")
+    name.fill("Bob")
+    page.get_by_role("button", name="Save").click()
+    expect(refused).to_contain_text("somebody called 'Bob' is enrolled already")
+    name.fill("Ada Lovelace")
+    page.get_by_label("May come in from").fill("2026-12-31")
+    until.fill("2026-12-01")
+    page.get_by_role("button", name="Save").click()
+    expect(refused).to_contain_text("give an end that is after the beginning")
+    assert [(one.name, one.access) for one in store.people()] == [("Ada", Access()), ("Bob", Access())]
+    until.fill("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("article").filter(has_text="Ada Lovelace")).to_contain_text("staff")
+
+
 def test_in_a_browser_a_webcam_takes_three_poses(site: Site, page: Page, shared: Path, tmp_path: Path) -> None:
     (tmp_path / "webcam.mjpeg").write_bytes(b"".join(shot for shot in turning(shared) for _ in range(60)))
     begin(page, site)

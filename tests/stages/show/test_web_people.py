@@ -141,6 +141,14 @@ def test_somebody_gets_another_name_that_nobody_has(site: Site) -> None:
         ("Ada Lovelace", ("staff",)),
         ("Bob", ("staff",)),
     ]
+    for name, rules in (("Bob", {"watch": True}), ("Eve", {"windows": ["always"]})):
+        both = site.ask("PUT", "/api/people/Ada Lovelace/name", json={"name": name, "access": rules})
+        assert both.status_code in (400, 409)
+    ada, _ = store.people()
+    assert (ada.name, ada.access) == ("Ada Lovelace", Access(groups=("staff",)))
+    site.ask("PUT", "/api/people/Ada Lovelace/name", json={"name": "Ada", "access": {"watch": True}})
+    ada, _ = store.people()
+    assert (ada.name, ada.access) == ("Ada", Access(watch=True))
 
 
 @pytest.mark.parametrize("name", [".", "..", " .. "])

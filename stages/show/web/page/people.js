@@ -111,14 +111,15 @@ function access(person, refresh) {
     el("label", {}, el("input", { type: "checkbox", name: "watch", ...(rules.watch ? { checked: "" } : {}) }), "On the watch list: raise an alarm, open nothing"),
   ], "Save", async (given) => {
     const badges = parts(given.get("badges"), ",");
-    await api("PUT", path(person.name, "/access"), {
+    const name = given.get("name").trim();
+    const access = {
       groups: parts(given.get("groups"), ","), windows: parts(given.get("windows"), "\n"),
       valid_from: moment(given.get("from"), rules.valid_from, "00:00:00"),
       valid_until: moment(given.get("until"), rules.valid_until, "23:59:59"),
       watch: given.has("watch"), badges: badges.length || given.has("none") ? badges : null,
-    });
-    const name = given.get("name").trim();
-    if (name !== person.name) await api("PUT", path(person.name, "/name"), { name });
+    };
+    if (name === person.name) await api("PUT", path(name, "/access"), access);
+    else await api("PUT", path(person.name, "/name"), { name, access }); // both or neither: one may be refused
     refresh();
   });
 }
