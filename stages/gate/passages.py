@@ -207,12 +207,19 @@ class Passages:
         return next((one for one in there if one.decided), next((one for one in there if one in free), None))
 
     def _alike(self, face: _Face, now_ns: int) -> Passage | None:
-        found = [(one.likeness(face.vote.face), one) for one in self._candidates(face)]
+        found = [(self._likeness(one, face.vote), one) for one in self._candidates(face)]
         likeness, nearest = max(found, key=lambda pair: pair[0], default=(-1.0, None))
         if nearest is None:
             return None
         here = not nearest.decided and now_ns - nearest.seen_ns <= NEAR_NS and face.is_where(nearest.box)
         return nearest if likeness >= self.threshold - (NEAR_BELOW if here else JOIN_BELOW) else None
+
+    def _likeness(self, passage: Passage, vote: Vote) -> float:
+        """Cosine to the nearest face of a passage; to those that its person is enrolled with, if it is alike."""
+        likeness = passage.likeness(vote.face)
+        if near(vote, self.threshold - JOIN_BELOW) and passage.leader(self.threshold) == vote.person:
+            return max(likeness, vote.similarity or -1.0)
+        return likeness
 
     def _merge(self, old: Passage, into: Passage) -> Passage:
         self.open.remove(old)

@@ -325,6 +325,16 @@ def test_one_face_like_somebody_let_in_makes_nothing_of_a_strangers_passage() ->
     assert (of(now, 2) is ada, len(gone)) == (True, 1)
 
 
+def test_a_face_of_who_was_let_in_is_nobodys_who_was_lost_beside_them_a_moment_ago() -> None:
+    """As in a soak: when the tracks had begun anew, her face against the light became the last vote of a stranger's."""
+    now, camera = passages(), Camera()
+    ada = decided(now, camera, 1, ADA, embedding(1))
+    like_neither = embedding(4) + 0.3 * embedding(3)
+    now.see(camera(Seen(2, embedding(3), BOB, 0.3)), 0)
+    now.see(camera(Seen(3, like_neither / np.linalg.norm(like_neither), ADA, 0.56)), SECOND)
+    assert of(now, 3) is ada
+
+
 def test_for_an_alarm_there_are_always_tries_left() -> None:
     now, camera = Passages(8, 0.6, watched=lambda person: person == BOB), Camera()
     refused(now, camera, embedding(1))
