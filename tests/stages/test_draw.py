@@ -161,7 +161,7 @@ def test_sizes_follow_the_frame() -> None:
     assert heights[2] == pytest.approx(heights[1] * 3, rel=0.15)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size=st.tuples(st.integers(1, 400), st.integers(1, 300)),
     boxes=st.lists(st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), min_size=4, max_size=4), max_size=4),

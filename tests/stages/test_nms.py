@@ -70,7 +70,7 @@ def scenes(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArray[np.float32], N
 
 
 @given(scenes(), st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_keeps_what_the_textbook_keeps(
     scene: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]], data: st.DataObject
 ) -> None:
