@@ -49,7 +49,7 @@ class Gpio:
         with self._lock:
             try:
                 self._relay.on()
-            except OSError as error:
+            except Exception as error:  # lgpio's own is no OSError
                 raise OutputFailed(f"the pin does not switch: {error}") from error
             if self._timer:
                 self._timer.cancel()
@@ -68,7 +68,7 @@ class Gpio:
                 return
             try:
                 self._relay.off()
-            except OSError as error:  # the door is open: nothing else tries again
+            except Exception as error:  # noqa: BLE001 - the door is open, and nothing else tries again
                 log.error("the pin does not switch off: %s", error)
                 self._turn_off_in(AGAIN_S)
 

@@ -329,7 +329,7 @@ def test_a_pin_that_does_not_switch_off_is_tried_again(pins: MockFactory, monkey
     def fails_once() -> None:
         tries.append(1)
         if len(tries) == 1:
-            raise OSError("no such device")
+            raise Exception("GPIO busy")
         off()
 
     monkeypatch.setattr(relay._relay, "off", fails_once)
