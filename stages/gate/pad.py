@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import accumulate
 from math import exp, isnan, lgamma, log, nan
 from pathlib import Path
 from statistics import median
@@ -223,13 +224,17 @@ class _Door:
 def _answer(scores: list[float], most: int, mode: Mode) -> float | None:
     """The highest threshold with which the gate, which asks after each face, would at some time have said: live.
 
-    See stages.gate.judge.is_live: the median of the faces so far, and the newest by itself. Of `most` faces: the first,
-    1:1 any in a row, as a badge may be shown at any time.
+    See stages.gate.judge.is_live: the median of the faces so far, and the newest by itself; of `most` faces, the first.
+    1:1 those that count depend on when the badge is shown: any in a row are taken, with any newest face after them,
+    which is no lower than what the gate would say.
     """
-    seen = scores[:most] if mode == "1:N" else scores
-    told = [score for score in seen if not isnan(score)]
-    after = range(NEEDED, len(told) + 1)
-    return max((min(median(told[max(0, end - most) : end]), told[end - 1]) for end in after), default=None)
+    if mode == "1:N":
+        told = [score for score in scores[:most] if not isnan(score)]
+        return max((min(median(told[:end]), told[end - 1]) for end in range(NEEDED, len(told) + 1)), default=None)
+    told = [score for score in scores if not isnan(score)]
+    newest = [*accumulate(reversed(told), max)][::-1]  # the best from each face on
+    rows = ((start, end) for start in range(len(told)) for end in range(start + NEEDED, start + most + 1))
+    return max((min(median(told[a:b]), newest[b - 1]) for a, b in rows if b <= len(told)), default=None)
 
 
 class _Screen:

@@ -185,6 +185,11 @@ def test_at_a_door_with_badges_any_faces_in_a_row_may_count(places: Path) -> Non
     """The badge is shown when the attack has become better."""
     scores = [0.1] * 8 + [0.9] * 8
     assert (_answer(scores, 8, "1:N"), _answer(scores, 8, "1:1")) == (0.1, 0.9)
+    assert (
+        _answer([0.1] * 6 + [0.9] * 2 + [0.1] * 5 + [0.9], 8, "1:1") == 0.9
+    )  # shown before the two, it opens in the end
+    assert _answer([0.9] * 2 + [0.1] * 5, 8, "1:1") == 0.9
+    assert _answer([0.1, 0.9, 0.1], 8, "1:1") == 0.5
     door = Door(mode="1:1", liveness="passive")
     badge = door.store.badge("a")
     door.store.set_access("Ada", Access(badges=(badge,)))
