@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from pipeline.home import home, keys
 from stages.enrolment.forgetting import forgotten
@@ -96,6 +96,27 @@ def test_in_a_browser_who_is_enrolled_or_forgotten_elsewhere_is_so_on_people(sit
     site.decide("opened", person=store.people()[0].id.hex(), name="Ada Lovelace")
     forgotten(store, "Ada Lovelace")
     expect(page.get_by_text("Nobody is enrolled yet.")).to_be_visible()
+
+
+def test_in_a_browser_people_are_asked_for_again_where_that_failed(site: Site, page: Page) -> None:
+    store, asked = Store(home(), keys()), []
+    store.add("Ada Lovelace", "model", embedding(1)[None])
+    store.add("Bob", "model", embedding(2)[None])
+    begin(page, site)
+    page.get_by_role("link", name="People").click()
+    expect(page.get_by_role("article")).to_have_count(2)
+
+    def fails_once(route: Route) -> None:
+        asked.append(route)
+        if len(asked) == 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/api/people", fails_once)
+    forgotten(store, "Bob")
+    expect(page.get_by_role("article")).to_have_count(1, timeout=20_000)
+    assert len(asked) >= 2
 
 
 def test_in_a_browser_a_snapshot_in_which_somebody_was_covered_is_fetched_anew(site: Site, page: Page) -> None:

@@ -5,6 +5,7 @@ import { api, session } from "./session.js";
 import { webcam } from "./webcam.js";
 
 const CARDS = 50; // at once
+const AGAIN_MS = 3000; // after a question that failed
 const path = (name, rest = "") => `/api/people/${encodeURIComponent(name)}${rest}`;
 
 export function people() {
@@ -25,7 +26,10 @@ export function people() {
     try {
       found = await api("GET", "/api/people");
       draw();
-    } catch (error) { toast(error.message); } finally { asking = false; }
+    } catch (error) {
+      toast(error.message);
+      setTimeout(() => { gallery = null; }, AGAIN_MS); // then it asks again
+    } finally { asking = false; }
   };
   refresh();
   const root = el("section", {}, el("div", { class: "row" }, el("h1", { class: "grow" }, "People"), el("div", { class: "search" }, search),
