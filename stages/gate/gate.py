@@ -49,6 +49,8 @@ class Gate:
         self._ledger.sweep()
         self._ledger.tidy()
         self._clock = Clock(self._ledger.latest_ns(), zone, self._ledger.jumped_ns())
+        if not self._clock.believed():
+            log.warning("the clock was set, or is behind the log: rules about hours let nobody in; see docs/gate.md")
         self._jumped_ns = 0
         restored = [self._restored(kept) for kept in self._ledger.passages()]
         self._gallery = Enrolled(config, self._ledger)

@@ -115,7 +115,7 @@ def barred(
     if access.watch:
         return watched(name)
     if not clock_believed and depends_on_time(access, groups):
-        return Verdict("refused", "clock", f"the clock has jumped, and {name} may come in at certain times only")
+        return Verdict("refused", "clock", f"the clock is in doubt, and {name} may come in at certain times only")
     not_now = refusal(access, groups, moment)
     return Verdict("refused", not_now.reason, f"{name} {not_now.why}") if not_now else None
 
@@ -145,7 +145,7 @@ def passback(door: DoorConfig, presence: tuple[bool, float] | None, clock_believ
     inside, minutes = presence
     if door.passback == "timed":
         if inside and door.direction == "in" and not clock_believed:
-            return Verdict("refused", "clock", f"the clock has jumped, and {name} came in not long ago, perhaps")
+            return Verdict("refused", "clock", f"the clock is in doubt, and {name} came in not long ago, perhaps")
         if inside and door.direction == "in" and minutes < door.passback_minutes:
             return Verdict("refused", "passback", f"{name} came in {minutes:.0f} minutes ago")
         return None

@@ -169,23 +169,28 @@ class Passages:
             stays = found.unlike >= UNLIKE and now_ns - found.unlike_ns >= UNLIKE_NS
             if not (another or stays):
                 return found
+            if known := self._decided_like(face):
+                return self._after(known, face, person, now_ns)
             begun = self._begin(face.camera, now_ns)
-            begun.upon = found.id
+            begun.upon = True
             return begun
         found.unlike = 0
         return self._begin(face.camera, now_ns, found) if another and not found.over else found
 
     def _back(self, mine: Passage, face: _Face) -> Passage:
-        """The decided passage on whose track `mine` began, for a face that is its own; else `mine`.
+        """The passage that has a decision about a face, where `mine` began on the track of such a one; else `mine`.
 
         Else whoever was refused could show another's face for a while, and had all tries again.
         """
-        before = next((one for one in self.open if one.id == mine.upon), None)
-        if mine.decided or before is None:
-            return mine
-        likeness = before.likeness(face.vote.face)
-        own = likeness >= self.threshold - JOIN_BELOW and likeness > mine.likeness(face.vote.face)
-        return before if own else mine
+        known = self._decided_like(face) if mine.upon and not mine.decided else None
+        return known if known and known.likeness(face.vote.face) > mine.likeness(face.vote.face) else mine
+
+    def _decided_like(self, face: _Face) -> Passage | None:
+        """The decided passage that a face is most like; None where it is like none."""
+        decided = [one for one in self._candidates(face) if one.decided]
+        nearest = max(decided, key=lambda one: one.likeness(face.vote.face), default=None)
+        alike = nearest and nearest.likeness(face.vote.face) >= self.threshold - JOIN_BELOW
+        return nearest if alike else None
 
     def _begin(self, camera: str, now_ns: int, before: Passage | None = None) -> Passage:
         """A new passage, after the decision about `before` where that is the same face's."""
@@ -207,19 +212,16 @@ class Passages:
         return next((one for one in there if one.decided), next((one for one in there if one in free), None))
 
     def _alike(self, face: _Face, now_ns: int) -> Passage | None:
-        found = [(self._likeness(one, face.vote), one) for one in self._candidates(face)]
+        found = [(one.likeness(face.vote.face), one) for one in self._candidates(face)]
         likeness, nearest = max(found, key=lambda pair: pair[0], default=(-1.0, None))
-        if nearest is None:
-            return None
+        if nearest is None or likeness >= self.threshold - JOIN_BELOW:
+            return nearest
         here = not nearest.decided and now_ns - nearest.seen_ns <= NEAR_NS and face.is_where(nearest.box)
-        return nearest if likeness >= self.threshold - (NEAR_BELOW if here else JOIN_BELOW) else None
-
-    def _likeness(self, passage: Passage, vote: Vote) -> float:
-        """Cosine to the nearest face of a passage; to those that its person is enrolled with, if it is alike."""
-        likeness = passage.likeness(vote.face)
-        if near(vote, self.threshold - JOIN_BELOW) and passage.leader(self.threshold) == vote.person:
-            return max(likeness, vote.similarity or -1.0)
-        return likeness
+        if not here or likeness < self.threshold - NEAR_BELOW:
+            return None
+        alike = face.vote.person if near(face.vote, self.threshold - JOIN_BELOW) else ""
+        theirs = (one for one in self._candidates(face) if alike and one.leader(self.threshold) == alike)
+        return next(theirs, nearest)  # to be like somebody's enrolled faces says more than the place does
 
     def _merge(self, old: Passage, into: Passage) -> Passage:
         self.open.remove(old)

@@ -287,6 +287,19 @@ def test_who_shows_another_face_for_a_while_has_no_new_tries() -> None:
         assert (voted, len(after.votes)) == ([], 1)
 
 
+def test_nor_once_that_other_face_was_refused_as_well() -> None:
+    now, camera = passages(), Camera()
+    before = refused(now, camera, embedding(1))
+    for seconds in range(UNLIKE):
+        now.see(camera(Seen(1, embedding(2), ADA, 0.3)), seconds * SECOND)
+    other = refused(now, camera, embedding(2))
+    for seconds in range(UNLIKE, 3 * UNLIKE):
+        voted, _ = now.see(camera(Seen(1, embedding(1), ADA, 0.3)), seconds * SECOND)
+        assert voted == []
+    assert of(now, 1) is before
+    assert now.open == [before, other]
+
+
 def test_who_comes_upon_the_track_of_somebody_else_is_recognized_with_all_tries() -> None:
     now, camera = passages(), Camera()
     refused(now, camera, embedding(1))
@@ -333,6 +346,13 @@ def test_a_face_of_who_was_let_in_is_nobodys_who_was_lost_beside_them_a_moment_a
     now.see(camera(Seen(2, embedding(3), BOB, 0.3)), 0)
     now.see(camera(Seen(3, like_neither / np.linalg.norm(like_neither), ADA, 0.56)), SECOND)
     assert of(now, 3) is ada
+
+
+def test_who_follows_somebody_who_was_let_in_and_is_a_little_like_them_has_a_passage() -> None:
+    now, camera = passages(), Camera()
+    ada = decided(now, camera, 1, ADA, embedding(1))
+    now.see(camera(Seen(2, embedding(3), ADA, 0.5)), SECOND)
+    assert of(now, 2) is not ada
 
 
 def test_for_an_alarm_there_are_always_tries_left() -> None:
