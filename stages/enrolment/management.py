@@ -19,7 +19,7 @@ from rich.progress import track
 from rich.text import Text
 
 from pipeline.errors import Failed, Usage
-from pipeline.files import sync
+from pipeline.files import replace_file, sync
 from pipeline.home import home, keys
 from stages.enrolment.commands import warn
 from stages.enrolment.portable import Exported, exported, taken_in
@@ -184,8 +184,7 @@ def _write(what: Exported, folder: Path) -> None:
     beside = Path(mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         for name, content in files.items():
-            (beside / name).touch(0o600)  # as the folder: they may be moved out of it
-            (beside / name).write_bytes(content)
+            replace_file(beside / name, content, synced=True)
         os.replace(beside, folder)
     except BaseException:  # Ctrl-C, too
         shutil.rmtree(beside)

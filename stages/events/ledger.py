@@ -105,19 +105,17 @@ class Ledger:
         row = self.one("SELECT seq, hash, signature FROM chain ORDER BY seq DESC LIMIT 1")
         return Head(row[0], row[1].hex(), row[2].hex()) if row else None
 
-    def jumped_ns(self) -> int:
-        """The wall time of the newest row that says that the clock jumped; 0 where there is none."""
-        row = self.one("SELECT at_ns FROM chain WHERE kind = 'clock' ORDER BY seq DESC LIMIT 1")
-        return int(row[0]) if row else 0
+    def clock_ns(self) -> tuple[int, int]:
+        """The latest wall time of any row since the clock jumped, and that of the row that says so; 0 for none.
 
-    def latest_ns(self) -> int:
-        """The latest wall time of any row since the clock jumped; 0 where there is none.
-
-        Not that of the newest row: a start with a clock that is behind writes rows, too.
+        The latest, not that of the newest row: a start with a clock that is behind writes rows, too.
         """
-        query = "SELECT max(at_ns) FROM chain WHERE seq >= (SELECT ifnull(max(seq), 0) FROM chain WHERE kind = 'clock')"
-        row = self.one(query)
-        return int(row[0] or 0) if row else 0
+        seq, jumped_ns = self.one("SELECT seq, at_ns FROM chain WHERE kind = 'clock' ORDER BY seq DESC LIMIT 1") or (
+            0,
+            0,
+        )
+        ((latest_ns,),) = self.all("SELECT ifnull(max(at_ns), 0) FROM chain WHERE seq >= ?", (seq,))
+        return latest_ns, jumped_ns
 
     def events(self, before: int | None = None, limit: int = 50, after: int = 0) -> list[Event]:
         """Rows older than `before` and newer than `after`, the newest first."""

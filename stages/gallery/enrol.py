@@ -120,8 +120,7 @@ class Enrol:
         best = int(np.nan_to_num(near, nan=-1).argmax())
         if near[best] >= self.threshold:
             return f"{[*faces][best]} looks like {names[best]} ({near[best]:.2f}): is it the same person?"
-        templates = [template for person in people if person.name == name for template in person.templates]
-        known = [template.embedding for template in templates if template.model == self.identity]
+        known = self._known(people, name)
         first = f"the photos of {name}" if known else next(iter(faces))
         for photo, face in faces.items():
             like = max((float(face @ one) for one in known), default=1.0)
@@ -132,8 +131,7 @@ class Enrol:
 
     def has(self, people: Sequence[Person], name: str, face: NDArray[np.float32]) -> bool:
         """Whether the photo of `face` (D,) is one of those of `name` among `people`."""
-        templates = [template for person in people if person.name == name for template in person.templates]
-        return any(float(one.embedding @ face) > SAME for one in templates if one.model == self.identity)
+        return any(float(one @ face) > SAME for one in self._known(people, name))
 
     def everybody(self, photo: Path) -> NDArray[np.float32]:
         """(K, D) of unit length: all faces of a photo that are large enough. Raises Failed for what is no photo."""
@@ -150,6 +148,11 @@ class Enrol:
         taken = large[crops.rows]
         rows = crops.rows[taken]
         return found.boxes[rows], _points(found)[rows], self._embed(crops.chips[taken])
+
+    def _known(self, people: Sequence[Person], name: str) -> list[NDArray[np.float32]]:
+        """(D,) each: the embeddings of `name` among `people`."""
+        templates = [template for person in people if person.name == name for template in person.templates]
+        return [template.embedding for template in templates if template.model == self.identity]
 
     def _faces(self, pixels: NDArray[np.uint8]) -> Detections:
         (candidates,) = self._detect([self._photo.show(pixels)])

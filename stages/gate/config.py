@@ -54,9 +54,7 @@ class GateConfig(Config, frozen=True):
     liveness: Literal["passive", "active", "both", "none"] = "passive"
     far: Annotated[float, Meta(gt=0, lt=1)] = 0.01  # false accept rate of a passage that `gate calibrate` was run for
     accept_photos: bool = False  # drive a real door without liveness
-    deadline_ms: Annotated[float, Meta(gt=0, le=60_000)] = (
-        1000.0  # from capture to decision: an older face opens nothing
-    )
+    deadline_ms: Annotated[float, Meta(gt=0, le=60_000)] = 1000.0  # from capture to decision: older opens nothing
     # After being out of sight for so long somebody unknown is recorded as refused; after ten they are forgotten.
     settle_seconds: Annotated[float, Meta(gt=0, le=10)] = 5.0
     patience_seconds: Seconds = 8.0  # and somebody who is known and not let in yet, after so long in sight

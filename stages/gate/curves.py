@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Failed, Usage
+from pipeline.files import replace_file
 from stages.gate.calibration import Calibration
 from stages.sources.address import check_name
 
@@ -50,7 +51,7 @@ def write(picture: NDArray[np.uint8], path: Path) -> None:
     if not encoded:  # formats without colours
         raise Usage(NO_PICTURE.format(path))
     try:
-        path.write_bytes(content.tobytes())
+        replace_file(path, content.tobytes(), synced=True)
     except OSError as error:
         raise Failed(f"cannot write {path}: {error.strerror}; give --plot another path") from error
 

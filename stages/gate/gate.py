@@ -48,7 +48,8 @@ class Gate:
         self._ledger = Ledger(home(), keys(), create=True)
         self._ledger.sweep()
         self._ledger.tidy()
-        self._clock = Clock(self._ledger.latest_ns(), zone, self._ledger.jumped_ns())
+        latest_ns, jumped_ns = self._ledger.clock_ns()
+        self._clock = Clock(latest_ns, zone, jumped_ns)
         if not self._clock.believed():
             log.warning("the clock was set, or is behind the log: rules about hours let nobody in; see docs/gate.md")
         self._jumped_ns = 0

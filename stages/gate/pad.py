@@ -228,10 +228,9 @@ def _answer(scores: list[float], most: int, mode: Mode) -> float | None:
     1:1 those that count depend on when the badge is shown: any in a row are taken, with any newest face after them,
     which is no lower than what the gate would say.
     """
+    told = [score for score in (scores[:most] if mode == "1:N" else scores) if not isnan(score)]
     if mode == "1:N":
-        told = [score for score in scores[:most] if not isnan(score)]
         return max((min(median(told[:end]), told[end - 1]) for end in range(NEEDED, len(told) + 1)), default=None)
-    told = [score for score in scores if not isnan(score)]
     newest = [*accumulate(reversed(told), max)][::-1]  # the best from each face on
     rows = ((start, end) for start in range(len(told)) for end in range(start + NEEDED, start + most + 1))
     return max((min(median(told[a:b]), newest[b - 1]) for a, b in rows if b <= len(told)), default=None)

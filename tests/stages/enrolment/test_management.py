@@ -19,6 +19,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from pipeline.errors import Failed, Usage
+from pipeline.files import replace_file
 from pipeline.home import home, keys
 from stages.enrolment import management
 from stages.enrolment.commands import enroll, forget, people
@@ -349,15 +350,14 @@ def test_badges_of_another_gallery_are_left_out_and_that_is_said(
 
 def test_an_export_that_was_cut_short_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call("enroll", "Eileen", SAMPLE)
-    real = Path.write_bytes
 
-    def full(path: Path, content: bytes) -> int:
+    def full(path: Path, content: bytes, *, synced: bool) -> None:
         if path.suffix == ".png":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(path, content)
+        replace_file(path, content, synced=synced)
 
     with monkeypatch.context() as disk:
-        disk.setattr(Path, "write_bytes", full)
+        disk.setattr("stages.enrolment.management.replace_file", full)
         with pytest.raises(Failed, match=r"cannot write .*out: No space left on device; .* make room"):
             call("gallery", "export", "Eileen", tmp_path / "out")
     assert not list(tmp_path.glob("out*"))

@@ -300,7 +300,7 @@ def test_a_curve_that_is_no_picture_is_refused_before_anything_is_measured(
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("nowhere/det.png", r"cannot write .*: No such file or directory; give --plot"),
+        ("a.file/det.png", r"cannot write .*: File exists; give --plot"),
         ("folder.png", r"cannot write .*: Is a directory; give --plot"),
         ("det.pgm", "cannot be written as a picture: give"),
     ],
@@ -309,6 +309,7 @@ def test_a_curve_that_cannot_be_written_leaves_the_calibration(
     places: Path, tmp_path: Path, name: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "a.file").touch()
     strangers = [(str(number), faces) for number, faces in enumerate(crowd(40, 2, 0.5, 1, 128))]
     monkeypatch.setattr("stages.gate.calibrate._strangers", lambda *_: strangers)
     Store(home(), keys()).add("Ada", Enrol(EnrolConfig()).identity, crowd(1, 2, 0.1, 2, 128)[0])
