@@ -1,0 +1,133 @@
+"""What was measured in one video: HOME/highlights/SHA256.sqlite, named after the file's content.
+
+A track holds what one stage measured, under a key that changes with its network and its settings: so nothing is
+measured twice, and what another network measured is not taken for it. Each frame is a transaction: a process killed
+at any moment goes on behind the last frame that is here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import Failed
+from stages.gallery.rows import write_ahead
+
+SCHEMA = 1
+BUSY_S = 30.0  # how long to wait for the other stages of this video
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS track(id INTEGER PRIMARY KEY, name TEXT NOT NULL, key TEXT NOT NULL,"
+    " whole INTEGER NOT NULL DEFAULT 0, UNIQUE(name, key)) STRICT",
+    # a float32 array each
+    "CREATE TABLE IF NOT EXISTS sample(track INTEGER NOT NULL REFERENCES track, seq INTEGER NOT NULL,"
+    " pts_ns INTEGER NOT NULL, measured BLOB NOT NULL, PRIMARY KEY(track, seq)) STRICT, WITHOUT ROWID",
+    # what a stage needs of past frames to go on with the next
+    "CREATE TABLE IF NOT EXISTS kept(track INTEGER NOT NULL REFERENCES track, seq INTEGER NOT NULL,"
+    " pts_ns INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY(track, seq)) STRICT",
+)
+
+
+class Store:
+    """One video's file. Raises Failed where it cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.rows = sqlite3.connect(path, BUSY_S, isolation_level=None)
+            self.rows.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is measured again
+            write_ahead(self.rows)
+            with self.transaction():
+                version = self.rows.execute("PRAGMA user_version").fetchone()[0]
+                for table in TABLES:
+                    self.rows.execute(table)
+                self.rows.execute(f"PRAGMA user_version = {SCHEMA}")
+        except (OSError, sqlite3.Error) as error:
+            raise Failed(f"cannot keep signals in {path} ({error}): delete the file, or set $FRAMEWIRE_HOME") from error
+        if version > SCHEMA:
+            raise Failed(f"the signals in {path} were written by a newer framewire: update this one")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of what is written in it, or nothing."""
+        self.rows.execute("BEGIN IMMEDIATE")
+        with self.rows:
+            yield
+
+    def track(self, name: str, key: str) -> Track:
+        """The track of that name and key, made where there is none."""
+        with self.transaction():
+            self.rows.execute("INSERT OR IGNORE INTO track(name, key) VALUES (?, ?)", (name, key))
+        (number,) = self.rows.execute("SELECT id FROM track WHERE name = ? AND key = ?", (name, key)).fetchone()
+        return Track(self, number)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.rows.close()
+
+
+class Track:
+    """What one stage measured, row by row."""
+
+    def __init__(self, store: Store, number: int) -> None:
+        self._store, self._number = store, number
+
+    @property
+    def last(self) -> tuple[int, int] | None:
+        """seq and pts_ns of the last row; None where there is none."""
+        found: tuple[int, int] | None = self._store.rows.execute(
+            "SELECT seq, pts_ns FROM sample WHERE track = ? ORDER BY seq DESC LIMIT 1", (self._number,)
+        ).fetchone()
+        return found
+
+    @property
+    def whole(self) -> bool:
+        """Whether it reaches to the end of the video."""
+        return bool(self._store.rows.execute("SELECT whole FROM track WHERE id = ?", (self._number,)).fetchone()[0])
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """As the store's."""
+        return self._store.transaction()
+
+    def add(self, seq: int, pts_ns: int, measured: Sequence[float] | NDArray[np.float32]) -> None:
+        """Write a row; one that is there is replaced."""
+        row = self._number, seq, pts_ns, np.asarray(measured, np.float32).tobytes()
+        self._store.rows.execute("INSERT OR REPLACE INTO sample VALUES (?, ?, ?, ?)", row)
+
+    def drop(self, seq: int) -> None:
+        """Delete the rows from `seq` on."""
+        self._store.rows.execute("DELETE FROM sample WHERE track = ? AND seq >= ?", (self._number, seq))
+
+    def keep(self, seq: int, pts_ns: int, data: bytes) -> None:
+        """Keep data for the frames to come; of a frame that is there it is replaced."""
+        self._store.rows.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", (self._number, seq, pts_ns, data))
+
+    def kept(self) -> list[tuple[int, int, bytes]]:
+        """seq, pts_ns and data of all that is kept, ascending."""
+        return self._store.rows.execute(
+            "SELECT seq, pts_ns, data FROM kept WHERE track = ? ORDER BY seq", (self._number,)
+        ).fetchall()
+
+    def discard(self, seq: int) -> None:
+        """Keep nothing of the frames before `seq` any more."""
+        self._store.rows.execute("DELETE FROM kept WHERE track = ? AND seq < ?", (self._number, seq))
+
+    def finish(self) -> None:
+        """It reaches to the end of the video: nothing more comes."""
+        with self._store.transaction():
+            self._store.rows.execute("UPDATE track SET whole = 1 WHERE id = ?", (self._number,))
+            self._store.rows.execute("DELETE FROM kept WHERE track = ?", (self._number,))
+
+    def read(self, columns: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """(N,) pts_ns and (N, columns) float32 of all rows, in the order of the frames."""
+        found = self._store.rows.execute(
+            "SELECT pts_ns, measured FROM sample WHERE track = ? ORDER BY seq", (self._number,)
+        ).fetchall()
+        times = np.array([pts_ns for pts_ns, _ in found], np.int64)
+        measured = np.frombuffer(b"".join(blob for _, blob in found), np.float32).reshape(len(found), columns)
+        return times, measured
