@@ -1,4 +1,4 @@
-"""What is known of a video, second by second, and the moments taken out of it. All times are ns from its first frame."""
+"""What is known of a video second by second, and the moments taken out of it. All times are ns from its first frame."""
 
 from __future__ import annotations
 
