@@ -131,11 +131,14 @@ class Hearing:
         return all(map(self.node.outlet.room, self.node.number))
 
     def _resume(self) -> None:
-        """Where we stand: what our hearers are done with or, at an end, what the stage finds that it has done."""
+        """Where we stand: what our hearers are done with or, at an end, what the stage finds that it has done.
+
+        An ending is asked at its first start, too: what an earlier run has done needs not be done again.
+        """
         for source in self.node.number:
             if (settled := self.node.outlet.settled(source)) >= 0:
                 self.handled[source] = settled
-        if self.node.start.restarts and hasattr(self.stages[-1], "resume"):
+        if hasattr(self.stages[-1], "resume"):
             self.handled.update(self.stages[-1].resume())
         self.taken = dict(self.handled)
 
@@ -211,7 +214,7 @@ class Hearing:
         self.suspects.difference_update(keys)
 
     def _results(self, messages: list[Message]) -> list[Any]:
-        """What becomes of each message: a message, None from an ending, Overwritten, or SKIPPED."""
+        """What becomes of each message: a message, Overwritten, SKIPPED, or None where a stage ends it."""
         results: list[Any] = list(messages)
         good = [index for index, message in enumerate(messages) if _key(message) not in self.skip]
         for index in set(range(len(messages))).difference(good):
@@ -219,7 +222,7 @@ class Hearing:
         for stage in self.stages:
             for index, output in zip(good, _call(stage, [results[index] for index in good]), strict=True):
                 results[index] = output
-            good = [index for index in good if not isinstance(results[index], Overwritten)]
+            good = [index for index in good if not isinstance(results[index], Overwritten | None)]
         return results
 
     def _finished(self) -> bool:

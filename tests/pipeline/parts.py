@@ -71,6 +71,20 @@ class Count:
         pass
 
 
+class SieveConfig(Config, frozen=True):
+    pass
+
+
+class Sieve:
+    """Frame -> the Frame, where its number is even."""
+
+    def __init__(self, config: SieveConfig) -> None:
+        pass
+
+    def __call__(self, frame: Frame) -> Frame | None:
+        return None if frame.seq % 2 else frame
+
+
 class LookConfig(Config, frozen=True):
     kill_at: int = -1  # dies by SIGSEGV over this frame, every time
     raise_at: int = -1

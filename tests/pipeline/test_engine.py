@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from tests.pipeline.parts import (
     LookConfig,
     Name,
     NameConfig,
+    Sieve,
+    SieveConfig,
     Tape,
     Write,
     WriteConfig,
@@ -89,6 +92,26 @@ def test_every_frame_comes_out_once_and_in_order(tmp_path: Path, place: Callable
     assert (supervisor.failures, supervisor.code) == ([], 0)
     assert run.seqs("a") == run.seqs("b") == list(range(100))
     assert (tmp_path / "lines.closed").exists()
+
+
+@pytest.mark.parametrize("place", [list, fuse, spread])
+def test_what_a_stage_gives_nothing_for_ends_there(tmp_path: Path, place: Callable[..., list[Process]]) -> None:
+    run = Run(tmp_path)
+    run.settings["Sieve"] = SieveConfig()
+    sieved = replace(GRAPH[1], stages=(Sieve, Look, Name))
+    supervisor = run.go(place([GRAPH[0], sieved, GRAPH[2]]))
+    assert (supervisor.failures, supervisor.code) == ([], 0)
+    assert run.seqs() == list(range(0, 100, 2))
+
+
+def test_a_later_run_goes_on_where_an_ending_says_that_an_earlier_one_stopped(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.settings["Count"] = CountConfig(frames=40)
+    run.go()
+    run.settings["Count"] = CountConfig(frames=100)
+    run.settings["Look"] = LookConfig(raise_at=39)  # it is not shown again what is done
+    assert run.go().code == 0
+    assert run.seqs() == list(range(100))
 
 
 def test_one_frame_in_a_hundred_leaves_its_trace_in_the_log(tmp_path: Path) -> None:
