@@ -62,7 +62,7 @@ class Supervisor:
         self._told: list[RingInfo] = []  # all rings there ever were: a ticket of an old one is late, not false
         self._stopping_since: float | None = None  # or since when nothing has got on
         self._progress: list[tuple[int, int]] = []
-        self._aborting = False
+        self.aborted = False  # what was read may not be done
         self.run = RunDirectory()
         self._briefing = Briefing(self.sources, settings, engine, self.run.path, log_file)
         processes = expand(graph, self.sources)
@@ -113,10 +113,10 @@ class Supervisor:
 
     def abort(self) -> None:
         """Stop now: what was written is closed, the rest is given up. To say it again does not put off the end."""
-        if self._aborting:
+        if self.aborted:
             return
         self.finish()
-        self._aborting = True
+        self.aborted = True
         self._stopping_since = time.monotonic()
         for child in self.children:
             child.send(Abort())
@@ -148,7 +148,7 @@ class Supervisor:
                 child.send(self._ended(other))
         if self._stopping_since is not None and child.process.source:
             child.send(Finish())
-        if self._aborting:
+        if self.aborted:
             child.send(Abort())
 
     def _listen(self, child: Child) -> None:
@@ -207,7 +207,7 @@ class Supervisor:
         return Ended(child.name, {name: seq for name, seq in last if seq >= 0})
 
     def _crashed(self, child: Child, status: int) -> None:
-        if self._aborting and not child.ready:
+        if self.aborted and not child.ready:
             self._end(child)
             return
         said = child.errors.read_text(errors="replace").strip() or f"nothing; it ended with {_status(status)}"
@@ -251,7 +251,7 @@ class Supervisor:
         if self._stopping_since is None:
             return
         progress = [(child.page.get(Counter.SENT), child.page.get(Counter.IN_FLIGHT)) for child in self.children]
-        if progress != self._progress and not self._aborting:  # what was read is being finished
+        if progress != self._progress and not self.aborted:  # what was read is being finished
             self._progress = progress
             self._stopping_since = time.monotonic()
         late = time.monotonic() - self._stopping_since

@@ -8,7 +8,7 @@ at any moment goes on behind the last frame that is here.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pipeline.errors import Failed
 from stages.gallery.rows import write_ahead
 
 SCHEMA = 1
+KNOWN = "known:"  # and a person's id: a track of the frames in which they were recognized
 BUSY_S = 30.0  # how long to wait for the other stages of this video
 TABLES = (
     "CREATE TABLE IF NOT EXISTS track(id INTEGER PRIMARY KEY, name TEXT NOT NULL, key TEXT NOT NULL,"
@@ -26,6 +27,8 @@ TABLES = (
     # a float32 array each
     "CREATE TABLE IF NOT EXISTS sample(track INTEGER NOT NULL REFERENCES track, seq INTEGER NOT NULL,"
     " pts_ns INTEGER NOT NULL, measured BLOB NOT NULL, PRIMARY KEY(track, seq)) STRICT, WITHOUT ROWID",
+    # what was wrong with the video
+    "CREATE TABLE IF NOT EXISTS note(sentence TEXT NOT NULL UNIQUE) STRICT",
     # what a stage needs of past frames to go on with the next
     "CREATE TABLE IF NOT EXISTS kept(track INTEGER NOT NULL REFERENCES track, seq INTEGER NOT NULL,"
     " pts_ns INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY(track, seq)) STRICT",
@@ -66,6 +69,31 @@ class Store:
         (number,) = self.rows.execute("SELECT id FROM track WHERE name = ? AND key = ?", (name, key)).fetchone()
         return Track(self, number)
 
+    def known(self, key: str) -> list[str]:
+        """The ids of the people who were recognized, by the tracks of that key."""
+        found = self.rows.execute(
+            "SELECT name FROM track WHERE key = ? AND name GLOB ? ORDER BY name", (key, f"{KNOWN}*")
+        )
+        return [name.removeprefix(KNOWN) for (name,) in found]
+
+    def finish(self, tracks: Iterable[Track], notes: Iterable[str]) -> None:
+        """These tracks reach to the end of the video: nothing more comes. `notes` say what was wrong with it."""
+        with self.transaction():
+            for track in tracks:
+                self.rows.execute("UPDATE track SET whole = 1 WHERE id = ?", (track.number,))
+                self.rows.execute("DELETE FROM kept WHERE track = ?", (track.number,))
+            self.rows.executemany("INSERT OR IGNORE INTO note VALUES (?)", [(note,) for note in notes])
+
+    def notes(self) -> list[str]:
+        """What was wrong with the video, a sentence each."""
+        return [sentence for (sentence,) in self.rows.execute("SELECT sentence FROM note ORDER BY rowid")]
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Let go of the file."""
         self.rows.close()
@@ -75,20 +103,20 @@ class Track:
     """What one stage measured, row by row."""
 
     def __init__(self, store: Store, number: int) -> None:
-        self._store, self._number = store, number
+        self._store, self.number = store, number
 
     @property
     def last(self) -> tuple[int, int] | None:
         """seq and pts_ns of the last row; None where there is none."""
         found: tuple[int, int] | None = self._store.rows.execute(
-            "SELECT seq, pts_ns FROM sample WHERE track = ? ORDER BY seq DESC LIMIT 1", (self._number,)
+            "SELECT seq, pts_ns FROM sample WHERE track = ? ORDER BY seq DESC LIMIT 1", (self.number,)
         ).fetchone()
         return found
 
     @property
     def whole(self) -> bool:
         """Whether it reaches to the end of the video."""
-        return bool(self._store.rows.execute("SELECT whole FROM track WHERE id = ?", (self._number,)).fetchone()[0])
+        return bool(self._store.rows.execute("SELECT whole FROM track WHERE id = ?", (self.number,)).fetchone()[0])
 
     def transaction(self) -> AbstractContextManager[None]:
         """As the store's."""
@@ -96,37 +124,31 @@ class Track:
 
     def add(self, seq: int, pts_ns: int, measured: Sequence[float] | NDArray[np.float32]) -> None:
         """Write a row; one that is there is replaced."""
-        row = self._number, seq, pts_ns, np.asarray(measured, np.float32).tobytes()
+        row = self.number, seq, pts_ns, np.asarray(measured, np.float32).tobytes()
         self._store.rows.execute("INSERT OR REPLACE INTO sample VALUES (?, ?, ?, ?)", row)
 
     def drop(self, seq: int) -> None:
         """Delete the rows from `seq` on."""
-        self._store.rows.execute("DELETE FROM sample WHERE track = ? AND seq >= ?", (self._number, seq))
+        self._store.rows.execute("DELETE FROM sample WHERE track = ? AND seq >= ?", (self.number, seq))
 
     def keep(self, seq: int, pts_ns: int, data: bytes) -> None:
         """Keep data for the frames to come; of a frame that is there it is replaced."""
-        self._store.rows.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", (self._number, seq, pts_ns, data))
+        self._store.rows.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", (self.number, seq, pts_ns, data))
 
     def kept(self) -> list[tuple[int, int, bytes]]:
         """seq, pts_ns and data of all that is kept, ascending."""
         return self._store.rows.execute(
-            "SELECT seq, pts_ns, data FROM kept WHERE track = ? ORDER BY seq", (self._number,)
+            "SELECT seq, pts_ns, data FROM kept WHERE track = ? ORDER BY seq", (self.number,)
         ).fetchall()
 
     def discard(self, seq: int) -> None:
         """Keep nothing of the frames before `seq` any more."""
-        self._store.rows.execute("DELETE FROM kept WHERE track = ? AND seq < ?", (self._number, seq))
-
-    def finish(self) -> None:
-        """It reaches to the end of the video: nothing more comes."""
-        with self._store.transaction():
-            self._store.rows.execute("UPDATE track SET whole = 1 WHERE id = ?", (self._number,))
-            self._store.rows.execute("DELETE FROM kept WHERE track = ?", (self._number,))
+        self._store.rows.execute("DELETE FROM kept WHERE track = ? AND seq < ?", (self.number, seq))
 
     def read(self, columns: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """(N,) pts_ns and (N, columns) float32 of all rows, in the order of the frames."""
         found = self._store.rows.execute(
-            "SELECT pts_ns, measured FROM sample WHERE track = ? ORDER BY seq", (self._number,)
+            "SELECT pts_ns, measured FROM sample WHERE track = ? ORDER BY seq", (self.number,)
         ).fetchall()
         times = np.array([pts_ns for pts_ns, _ in found], np.int64)
         measured = np.frombuffer(b"".join(blob for _, blob in found), np.float32).reshape(len(found), columns)

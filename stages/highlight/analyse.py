@@ -1,0 +1,89 @@
+"""Look at one video, as far as nobody has done that before: a run of the graph, with what is missing of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, cast
+
+from msgspec.structs import replace
+
+from pipeline.briefing import EngineConfig
+from pipeline.config import Config
+from pipeline.errors import Usage
+from pipeline.graph import Process, Source
+from pipeline.supervise import Supervisor
+from stages.highlight.store import Store, Track
+
+LOOK_S = 0.1
+
+
+class Recorder(Protocol):
+    """The config of a stage that writes a track of its own."""
+
+    @property
+    def key(self) -> str:
+        """What the measurement depends on, beside the video."""
+
+
+def analyse(
+    graph: Sequence[Process],
+    video: Path,
+    store: Path,
+    settings: Mapping[str, Config],
+    engine: EngineConfig,
+    log: Path,
+    goes_on: Callable[[int], bool],
+) -> list[str]:
+    """Have every track of the `video` whole in the file `store`; sentences on what went wrong with it.
+
+    `goes_on` is told the frames that are done, again and again, and says whether to go on; where not, another call
+    goes on where this one has stopped. Raises Failed.
+    """
+    settings = {name: _placed(config, store) for name, config in settings.items()}
+    with _alone(video, store), Store(store) as kept:
+        tracks = {process.name: _tracks(process, kept, settings) for process in graph}
+        unfinished = [process for process in graph if not all(track.whole for track in tracks[process.name])]
+        if not unfinished:
+            return kept.notes()
+        heard = {edge.sender for process in unfinished for edge in process.hears}
+        wanted = [process for process in graph if process in unfinished or process.name in heard]
+        with Supervisor(wanted, [Source("video", str(video), live=False)], settings, engine, log) as run:
+            stopped = False
+            while run.step(LOOK_S):
+                done = [child.page.last_sent()[0] + 1 for child in run.children if child.process.hears]
+                if not stopped and not goes_on(min(done, default=0)):
+                    stopped = True
+                    run.finish()
+        if not (stopped or run.aborted):
+            kept.finish([track for process in unfinished for track in tracks[process.name]], run.failures)
+        return run.failures
+
+
+@contextmanager
+def _alone(video: Path, store: Path) -> Iterator[None]:
+    """Keep other runs from looking at the same video meanwhile. Raises Usage where one does."""
+    store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A file beside it: closing a descriptor of the database itself would let go of SQLite's own locks.
+    file = os.open(store.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Usage(f"another run looks at {video} just now: wait until it is done") from None
+    finally:
+        os.close(file)
+
+
+def _placed(config: Config, store: Path) -> Config:
+    return replace(config, store=str(store)) if "store" in config.__struct_fields__ else config
+
+
+def _tracks(process: Process, store: Store, settings: Mapping[str, Config]) -> list[Track]:
+    """Those that the stages of `process` write."""
+    return [
+        store.track(stage.TRACK, cast(Recorder, settings[stage.__name__]).key) for stage in process.stages if hasattr(stage, "TRACK")
+    ]

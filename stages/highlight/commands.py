@@ -1,0 +1,193 @@
+"""`highlights`: from videos to a reel of the moments that are worth seeing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+from pipeline.config import load
+from pipeline.errors import Failed, Usage
+from pipeline.graph import Process
+from pipeline.home import home, keys
+from pipeline.watch import heard
+from stages.gallery.store import Store as Gallery
+from stages.highlight.cluster import look_on_ray
+from stages.highlight.evaluate import evaluate
+from stages.highlight.gather import recall
+from stages.highlight.learned import Learned
+from stages.highlight.outputs import check, write
+from stages.highlight.progress import Bars
+from stages.highlight.render import key_frames
+from stages.highlight.score import PRESETS, weigh
+from stages.highlight.select import Must, candidates, select
+from stages.highlight.settings import HighlightSettings
+from stages.highlight.timeline import SECOND, SIGNALS, Moment, Reel, Scores, Timeline
+from stages.highlight.times import clock, nanoseconds, stretch
+from stages.highlight.videos import videos
+from stages.highlight.work import Looked, Work, look_at
+
+LOG = "highlights.log"
+
+
+class Commands(TyperGroup):
+    """`highlights VIDEO...` makes a reel; what begins with the name of another command is that command."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """As click's, with the name of the first command put in where there is none."""
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["reel", *args]
+        return super().parse_args(context, args)
+
+
+def commands(graph: Sequence[Process]) -> typer.Typer:
+    """The command line of `highlights`, which looks at videos with this graph."""
+    app = typer.Typer(cls=Commands, rich_markup_mode="rich", no_args_is_help=True)
+
+    @app.command()
+    def reel(
+        video: Annotated[list[Path], typer.Argument(help="Videos, or folders of them.")],
+        length: Annotated[str, typer.Option(help="Of the reel, at most: 60s, 1m30s, 2:00.")] = "60s",
+        out: Annotated[Path, typer.Option("--out", "-o", help="The reel; all else lies beside it.")] = Path("reel.mp4"),
+        preset: Annotated[str, typer.Option(help=f"What counts: {', '.join(PRESETS)}.")] = "event",
+        weight: Annotated[list[str] | None, typer.Option(help="motion=2: another weight than the preset's.")] = None,
+        scorer: Annotated[Path | None, typer.Option(help="An ONNX file trained on your marks, in place of it.")] = None,
+        must: Annotated[list[str] | None, typer.Option(help="12:30-12:45, of several files b.mp4=12:30-12:45.")] = None,
+        only: Annotated[str, typer.Option(help="Only moments with this enrolled person.")] = "",
+        copy: Annotated[bool, typer.Option("--copy", help="Cut at key frames of one video, without encoding.")] = False,
+        vertical: Annotated[bool, typer.Option("--vertical", help="9:16, following the action.")] = False,
+        fps: Annotated[float, typer.Option(min=0.1, help="How often a second people are looked for.")] = 5.0,
+        jobs: Annotated[int, typer.Option(min=0, help="Videos at once; 0: as many as the cores bear.")] = 0,
+        ray: Annotated[str, typer.Option(help="Look at the videos on a Ray cluster: its address, or local.")] = "",
+        config: Annotated[Path | None, typer.Option(help="TOML file with tables engine, shots, motion, ...")] = None,
+    ) -> None:
+        """Cut the best moments of videos into a reel, and say why each was taken.
+
+        [bold]Example[/bold]: python run_pipeline.py highlights match.mp4 --length 60s --preset sports -o reel.mp4
+        """
+        paths, budget = videos(video), nanoseconds(length)
+        weights = _weights(preset, weight or [])
+        musts = [_must(text, paths) for text in must or []]
+        judge: Callable[[Timeline], Scores] = Learned(scorer) if scorer else lambda timeline: weigh(timeline, weights)
+        if copy and (vertical or len(paths) > 1):
+            raise Usage("--copy cuts one video as it is: leave --vertical out, and give one video")
+        check(out, paths)
+        settings = (load(config, HighlightSettings) if config else HighlightSettings()).at(fps)
+        console = Console()
+        work = Work(graph, settings.by_stage(), settings.engine, home() / "highlights", home() / LOG)
+        signals = heard()
+        with Bars(console) as bars:
+            looks = look_on_ray(work, paths, ray, bars) if ray else look_at(work, paths, jobs, bars, signals)
+            looked = list(looks)
+        if signals:
+            raise Failed("stopped: say it again, and it goes on where it was")
+        timelines, failures = _recalled(work, looked, settings)
+        musts = [one._replace(video=_place(one.video, paths, timelines)) for one in musts]
+        _check_person(only, timelines)
+        scores = [judge(timeline) for timeline in timelines]
+        grid = [key_frames(Path(timeline.video.path)) for timeline in timelines] if copy else None
+        pool = candidates(timelines, scores, only, grid)
+        moments = select(pool, musts, timelines, scores, budget, trim=not copy)
+        if not moments:
+            raise Failed(f"no moment fits into {length}: make --length longer")
+        made = Reel(timelines, scores, moments, str(scorer) if scorer else preset)
+        with Bars(console) as bars:
+            files = write(made, out, copy=copy, vertical=vertical, weights=weights, bars=bars)
+        _tell(console, made, files)
+        for sentence in failures:
+            typer.echo(f"framewire: {sentence}", err=True)
+        raise typer.Exit(1 if failures else 0)
+
+    app.command()(evaluate)
+    return app
+
+
+def _weights(preset: str, changes: Sequence[str]) -> dict[str, float]:
+    """The preset's, changed as --weight says. Raises Usage."""
+    if preset not in PRESETS:
+        raise Usage(f"there is no preset {preset!r}: --preset is one of {', '.join(PRESETS)}")
+    weights = dict(PRESETS[preset])
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name not in SIGNALS:
+            raise Usage(f"there is no signal {name!r}: --weight knows {', '.join(SIGNALS)}")
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise Usage(f"--weight {change} has no number: write it like {name}=2") from None
+        if not 0 <= weights[name] < 1e6:
+            raise Usage(f"--weight {change} is out of range: give a number from 0 up")
+    if not any(weights.values()):
+        raise Usage("all weights are 0: nothing would be worth seeing")
+    return weights
+
+
+def _must(text: str, paths: Sequence[Path]) -> Must:
+    """The stretch, and the place of its video among `paths`. Raises Usage."""
+    name, equals, when = text.rpartition("=")
+    named = [place for place, path in enumerate(paths) if not equals or name in (str(path), path.name)]
+    if len(named) != 1:
+        which = f"{name!r} is none of the videos" if equals and not named else "it does not say of which video"
+        raise Usage(f"--must {text}: {which}; write it like {paths[0].name}=12:30-12:45")
+    return Must(named[0], *stretch(when))
+
+
+def _recalled(
+    work: Work, looked: Sequence[Looked], settings: HighlightSettings
+) -> tuple[list[Timeline], list[str]]:
+    """The timelines of what could be read, and sentences on what could not. Raises Failed where nothing could."""
+    names = {person.id.hex(): person.name for person in Gallery(home(), keys()).people()}
+    timelines, failures = [], []
+    for look in looked:
+        failures += look.notes
+        if look.sha256:
+            try:
+                timelines.append(recall(look.path, look.sha256, work.store(look.sha256), settings.keys(), names))
+            except Failed as error:
+                failures += [] if look.notes else [str(error)]
+    if not timelines:
+        raise Failed("; ".join(failures) or "there is nothing to see")
+    return timelines, failures
+
+
+def _place(number: int, paths: Sequence[Path], timelines: Sequence[Timeline]) -> int:
+    """Where the video of that place among `paths` is among the `timelines`. Raises Failed."""
+    for place, timeline in enumerate(timelines):
+        if timeline.video.path == str(paths[number]):
+            return place
+    raise Failed(f"{paths[number]} could not be read, and --must asks for it: copy or export it again")
+
+
+def _check_person(name: str, timelines: Sequence[Timeline]) -> None:
+    if name and not any(name in timeline.known and timeline.known[name].any() for timeline in timelines):
+        seen = sorted({known for timeline in timelines for known in timeline.known})
+        raise Failed(
+            f"{name} is not recognized anywhere in it: "
+            + (f"recognized are {', '.join(seen)}" if seen else "nobody enrolled is; enroll them first")
+        )
+
+
+def _tell(console: Console, reel: Reel, files: Sequence[Path]) -> None:
+    table = Table("at", "video", "from", "to", "score", "why", box=None)
+    at = 0
+    for moment in reel.moments:
+        name = Path(reel.timelines[moment.video].video.path).name
+        why = "asked for" if moment.must else _why(moment)
+        row = clock(at), Text(name), clock(moment.start_ns), clock(moment.end_ns), f"{moment.score:.2f}", why
+        table.add_row(*row)
+        at += moment.end_ns - moment.start_ns
+    console.print(table)
+    console.print(f"{at / SECOND:.1f} s in {len(reel.moments)} moments", soft_wrap=True)
+    for path in files:
+        console.print(Text(str(path)), soft_wrap=True)
+
+
+def _why(moment: Moment) -> str:
+    return ", ".join(f"{SIGNALS[name].says} {part:.2f}" for name, part in list(moment.why.items())[:3])

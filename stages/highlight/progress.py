@@ -1,0 +1,50 @@
+"""How far several pieces of work are: a bar each on a terminal, elsewhere a line every few seconds."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 5.0
+
+
+class Bars:
+    """Bars with the time left. To be told from any thread."""
+
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+        columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+        self._progress = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
+        self._console, self._plain = console, not quiet and not console.is_terminal
+        self._said: dict[TaskID, float] = {}
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def begin(self, what: str, total: float) -> TaskID:
+        """A bar for `what`."""
+        task = self._progress.add_task(what.replace("[", "\\["), total=total)
+        self._said[task] = time.monotonic()
+        return task
+
+    def show(self, task: TaskID, done: float) -> None:
+        """So much of its total is done."""
+        self._progress.update(task, completed=done)
+        if self._plain and time.monotonic() - self._said[task] >= LINE_EVERY_S:
+            self._said[task] = time.monotonic()
+            row = self._progress.tasks[self._progress.task_ids.index(task)]
+            left = f", {row.time_remaining:.0f} s left" if row.time_remaining is not None else ""
+            self._console.print(f"{row.description}: {min(99.0, row.percentage):.0f} %{left}", soft_wrap=True)
+
+    def finish(self, task: TaskID) -> None:
+        """All of it is done, however much that was."""
+        total = self._progress.tasks[self._progress.task_ids.index(task)].total
+        self._progress.update(task, completed=total)

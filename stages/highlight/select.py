@@ -1,0 +1,147 @@
+"""Which moments make the reel: the best that fit into its length, varied, and those that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import Usage
+from stages.highlight.moments import SHORTEST_NS, Course, describe, divide
+from stages.highlight.timeline import SECOND, Floats, Moment, Scores, Timeline
+
+# A moment that looks like one that is chosen already is worth less: from here on, by up to so much (maximal marginal
+# relevance; Carbonell and Goldstein, SIGIR 1998). Where all looks alike, as before a fixed camera, all lose the same.
+ALIKE, SAME, LOSS = 0.8, 1.0, 0.6
+
+
+class Must(NamedTuple):
+    """A stretch that has to be in the reel."""
+
+    video: int
+    start_ns: int
+    end_ns: int
+
+
+class Candidate(NamedTuple):
+    """A moment that may be chosen, and what it looks like."""
+
+    moment: Moment
+    look: Floats  # (D,) of unit length, or zeros
+
+
+def candidates(
+    timelines: Sequence[Timeline],
+    scores: Sequence[Scores],
+    only: str = "",
+    key_frames: Sequence[NDArray[np.int64] | None] | None = None,
+) -> list[Candidate]:
+    """All moments of the videos; with `only`, what is left of them around the seconds in which that person is seen."""
+    found = []
+    for number, (timeline, scored) in enumerate(zip(timelines, scores, strict=True)):
+        bounds = divide(timeline, scored.score, key_frames[number] if key_frames else None)
+        make, look = describe(number, scored), Course(timeline.look)
+        for stretch in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            start, end = _where(timeline, only, *stretch) if only else stretch
+            if start < end:
+                found.append(Candidate(make(start, end, False), _unit(look.mean(start, end))))
+    return found
+
+
+def select(
+    pool: Sequence[Candidate],
+    musts: Sequence[Must],
+    timelines: Sequence[Timeline],
+    scores: Sequence[Scores],
+    length_ns: int,
+    *,
+    trim: bool = True,
+) -> list[Moment]:
+    """The reel's moments, by video and time, not longer than `length_ns` together. Raises Usage where it is too short.
+
+    The last one is cut to what is left of the length, unless `trim` is false, as for files that are cut at key frames.
+    """
+    chosen = _asked_for(musts, timelines, scores)
+    left = length_ns - sum(one.end_ns - one.start_ns for one in chosen)
+    if left < 0:
+        raise Usage(
+            f"what --must asks for is {(length_ns - left) / SECOND:.1f} s long, "
+            f"and the reel {length_ns / SECOND:.1f} s: make --length longer"
+        )
+    pool = [one for one in pool if not any(_overlap(one.moment, must) for must in chosen)]
+    looks = np.array([one.look for one in pool]).reshape(len(pool), -1)
+    alike = np.zeros(len(pool), np.float32)
+    for must in chosen:
+        seen = _unit(Course(timelines[must.video].look).mean(must.start_ns, must.end_ns))
+        alike = np.maximum(alike, looks @ seen) if len(pool) else alike
+    free = np.ones(len(pool), bool)
+    lengths = np.array([one.moment.end_ns - one.moment.start_ns for one in pool], np.int64)
+    worth = np.array([one.moment.score for one in pool], np.float32)
+    while left > 0:
+        free &= (lengths <= left) | (trim and left >= SHORTEST_NS)
+        if not free.any():
+            break
+        values = worth * (1 - LOSS * np.clip((alike - ALIKE) / (SAME - ALIKE), 0, 1))
+        best = int(np.argmax(np.where(free, values, -1)))
+        moment = _cut(pool[best].moment, left, scores) if lengths[best] > left else pool[best].moment
+        chosen.append(moment)
+        left -= moment.end_ns - moment.start_ns
+        free[best] = False
+        alike = np.maximum(alike, looks @ looks[best])
+    return _joined(sorted(chosen, key=lambda one: (one.video, one.start_ns)), scores)
+
+
+def _asked_for(musts: Sequence[Must], timelines: Sequence[Timeline], scores: Sequence[Scores]) -> list[Moment]:
+    found: list[Moment] = []
+    for must in sorted(musts):
+        video = timelines[must.video].video
+        if must.start_ns >= video.duration_ns:
+            raise Usage(
+                f"--must begins at {must.start_ns / SECOND:g} s, but {video.path} is "
+                f"{video.duration_ns / SECOND:.1f} s long"
+            )
+        start, end = must.start_ns, min(must.end_ns, video.duration_ns)
+        if found and found[-1].video == must.video and start < found[-1].end_ns:
+            start, end = found[-1].start_ns, max(end, found.pop().end_ns)
+        found.append(describe(must.video, scores[must.video])(start, end, True))
+    return found
+
+
+def _where(timeline: Timeline, name: str, start_ns: int, end_ns: int) -> tuple[int, int]:
+    """What of [start, end) is from the first to the last second in which the person is seen; nothing where in none."""
+    seen = timeline.known.get(name)
+    first, last = start_ns // SECOND, -(-end_ns // SECOND)
+    there = np.flatnonzero(seen[first:last]) if seen is not None else np.empty(0, np.int64)
+    if not len(there):
+        return start_ns, start_ns
+    return max(start_ns, int(first + there[0]) * SECOND), min(end_ns, int(first + there[-1] + 1) * SECOND)
+
+
+def _cut(moment: Moment, length_ns: int, scores: Sequence[Scores]) -> Moment:
+    """The best stretch of `length_ns` in it that keeps its beginning or its end."""
+    make = describe(moment.video, scores[moment.video])
+    ends = (moment.start_ns, moment.start_ns + length_ns), (moment.end_ns - length_ns, moment.end_ns)
+    return max((make(start, end, False) for start, end in ends), key=lambda one: one.score)
+
+
+def _joined(moments: Sequence[Moment], scores: Sequence[Scores]) -> list[Moment]:
+    """Moments that follow each other without a gap are one."""
+    found: list[Moment] = []
+    for moment in moments:
+        last = found[-1] if found else None
+        if last and (last.video, last.end_ns, last.must) == (moment.video, moment.start_ns, moment.must):
+            found[-1] = describe(moment.video, scores[moment.video])(last.start_ns, moment.end_ns, moment.must)
+        else:
+            found.append(moment)
+    return found
+
+
+def _overlap(one: Moment, other: Moment) -> bool:
+    return one.video == other.video and one.start_ns < other.end_ns and other.start_ns < one.end_ns
+
+
+def _unit(look: NDArray[np.float64]) -> Floats:
+    length = float(np.linalg.norm(look))
+    return (look / length if length else look).astype(np.float32)

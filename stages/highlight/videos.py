@@ -1,0 +1,100 @@
+"""The files to look at: which there are, what they hold, and the sha256 by which they are known again."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+
+from pipeline.errors import Failed, Usage
+from pipeline.registry import sha256_of
+from stages.sources.address import check_file
+from stages.sources.recording import Recording
+
+SUFFIXES = (
+    ".3gp",
+    ".avi",
+    ".flv",
+    ".gif",
+    ".m2ts",
+    ".m4v",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".mpeg",
+    ".mpg",
+    ".mts",
+    ".ogv",
+    ".ts",
+    ".webm",
+    ".wmv",
+)
+USUAL_RATE = 25  # frames a second, where a file does not say its own
+FILES = (
+    "CREATE TABLE IF NOT EXISTS file(path TEXT PRIMARY KEY, size INTEGER NOT NULL, changed_ns INTEGER NOT NULL,"
+    " inode INTEGER NOT NULL, sha256 TEXT NOT NULL) STRICT, WITHOUT ROWID"
+)
+
+
+def videos(given: Sequence[Path]) -> list[Path]:
+    """The files given, and those in the folders given by their names' endings, each once. Raises Failed and Usage."""
+    found: list[Path] = []
+    for path in given:
+        check_file(path)
+        inside = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        if not inside:
+            raise Usage(f"there is no video in the folder {path}: their names end in {', '.join(sorted(SUFFIXES))}")
+        found += inside
+    return list({os.path.realpath(path): path for path in found}.values())
+
+
+class Facts(NamedTuple):
+    """What a file says of itself."""
+
+    width: int  # pixels, as shown
+    height: int
+    sound: bool
+    frames: int  # about, at least 1: for a progress bar
+
+
+def facts(path: Path) -> Facts:
+    """Of a video file. Raises Failed for one without a picture."""
+    with closing(Recording(path, 1, None)) as recording:
+        picture = next(iter(recording), None)
+    if picture is None:
+        raise Failed(f"{path} holds no frame that decodes: copy or export it again")
+    with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+        stream = container.streams.video[0]
+        length = stream.duration * stream.time_base if stream.duration and stream.time_base else 0
+        length = length or (container.duration or 0) / av.time_base
+        frames = stream.frames or round(length * (stream.average_rate or USUAL_RATE))
+        return Facts(*picture.size, bool(container.streams.audio), max(1, frames))
+
+
+class Known:
+    """HOME/highlights/files.sqlite: the sha256 of files that were read before and have not changed since."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = folder / "files.sqlite"
+
+    def sha256(self, path: Path) -> str:
+        """Of the file's content. Raises Failed."""
+        try:
+            state = path.stat()
+            facts = str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino
+            with closing(sqlite3.connect(self._path, isolation_level=None)) as rows:
+                rows.execute(FILES)
+                found = rows.execute(
+                    "SELECT sha256 FROM file WHERE path = ? AND size = ? AND changed_ns = ? AND inode = ?", facts
+                ).fetchone()
+                sha256: str = found[0] if found else sha256_of(path)
+                rows.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", (*facts, sha256))
+        except OSError as error:
+            raise Failed(f"cannot read {path}: {error.strerror}; copy it again") from error
+        return sha256

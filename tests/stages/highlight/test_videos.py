@@ -1,0 +1,58 @@
+"""Which files there are, and how they are known again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import Failed, Usage
+from stages.highlight.videos import Known, facts, videos
+from tests.stages.highlight.films import film, textured
+
+
+def test_a_folder_is_its_videos_by_name_each_once(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.MOV", "notes.txt", 'it\'s 100 % "new".mkv'):
+        (tmp_path / name).write_bytes(b"x")
+    found = videos([tmp_path, tmp_path / "a.MOV"])
+    assert [path.name for path in found] == ["a.MOV", "b.mp4", 'it\'s 100 % "new".mkv']
+
+
+def test_what_holds_no_video_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Usage, match="there is no video in the folder"):
+        videos([tmp_path])
+    with pytest.raises(Failed, match="there is no file or folder"):
+        videos([tmp_path / "nothing.mp4"])
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(Failed, match=r"empty\.mp4 is empty"):
+        videos([tmp_path / "empty.mp4"])
+
+
+def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
+    tone = np.sin(np.arange(48_000) * 0.05).astype(np.float32)
+    silent = facts(film(tmp_path / "silent.mp4", textured(30)))
+    assert silent == (160, 96, False, 30)
+    assert facts(film(tmp_path / "loud.mp4", textured(30), sound=tone)).sound
+    assert facts(film(tmp_path / "loud.mkv", textured(30))).frames == 30  # Matroska does not say how many
+
+
+def test_a_file_without_a_picture_is_said(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(Failed, match=r"text\.mp4 is not a video that can be read"):
+        facts(tmp_path / "text.mp4")
+
+
+def test_a_file_is_known_again_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a b.mp4"
+    path.write_bytes(b"one")
+    known = Known(tmp_path / "home")
+    assert known.sha256(path) == hashlib.sha256(b"one").hexdigest()
+    monkeypatch.setattr("stages.highlight.videos.sha256_of", lambda _: pytest.fail("it was read again"))
+    assert known.sha256(path) == hashlib.sha256(b"one").hexdigest()
+    monkeypatch.undo()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(1, 1))
+    assert known.sha256(path) == hashlib.sha256(b"two").hexdigest()
