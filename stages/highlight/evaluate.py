@@ -59,7 +59,7 @@ def evaluate(
 
 
 def _shown(items: list[T]) -> Iterable[T]:
-    """The items, and how far they are, beside what goes to a file."""
+    """The items, with a progress bar on stderr: --json is for programs."""
     return track(items, "comparing", console=Console(stderr=True), transient=True)
 
 
@@ -81,4 +81,4 @@ def _table(report: Report) -> Table:
 def _figure(figure: Figure | None) -> str:
     if figure is None:
         return ""
-    return f"{figure.value:.3f}" + ("" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]")
+    return f"{figure.value:z.3f}" + ("" if figure.low is None else f" [{figure.low:z.3f}, {figure.high:z.3f}]")

@@ -33,11 +33,11 @@ def begins(video: Scored, frames: int, shots: bool) -> Counts:
     return found[found < frames]
 
 
-def selected(scores: Doubles, first: Counts) -> NDArray[np.bool_]:
-    """(M, S) the segments that each of (M, frames) scores chooses, where segments begin at `first`."""
+def selected(scores: Doubles, first: Counts) -> Counts:
+    """(M, S) how many frames of each segment, all or none, each of (M, frames) scores chooses; `first` as of begins."""
     sizes = np.diff(first, append=scores.shape[1])
     values = np.add.reduceat(scores, first, axis=1) / sizes
-    return np.array([knapsack(row, sizes, int(SHARE * scores.shape[1])) for row in values])
+    return np.array([knapsack(row, sizes, int(SHARE * scores.shape[1])) for row in values]) * sizes
 
 
 def knapsack(values: Doubles, sizes: Counts, capacity: int) -> NDArray[np.bool_]:
@@ -56,9 +56,10 @@ def knapsack(values: Doubles, sizes: Counts, capacity: int) -> NDArray[np.bool_]
     return chosen
 
 
-def f1(ours: Counts, theirs: Counts, together: Counts) -> Doubles:
-    """F1 of sets, by how much is in ours, in theirs and in both; 0 of empty ones."""
-    return np.asarray(2 * together / np.maximum(ours + theirs, 1))
+def f1(ours: Counts, theirs: Counts) -> Doubles:
+    """(M, A) F1 of (M, S) and (A, S) frames chosen of each segment, ours all of it or none; 0 where nothing is."""
+    together = np.minimum(ours[:, None], theirs).sum(2)
+    return np.asarray(2 * together / np.maximum(ours.sum(1)[:, None] + theirs.sum(1), 1))
 
 
 def trial(scores: Doubles, first: Counts, theirs: Counts, over_annotators: Callable[[Doubles, int], Doubles]) -> Trial:
@@ -66,7 +67,5 @@ def trial(scores: Doubles, first: Counts, theirs: Counts, over_annotators: Calla
 
     `over_annotators` is np.mean (TVSum) or np.max (SumMe).
     """
-    chosen, sizes = selected(scores, first), np.diff(first, append=scores.shape[1])
-    found = f1((chosen @ sizes)[:, None], theirs.sum(1), chosen.astype(np.int64) @ theirs.T)  # (1 + DRAWS, A)
-    ours, *random = over_annotators(found, 1)
-    return Trial(ours, np.array(random))
+    ours, *random = over_annotators(f1(selected(scores, first), theirs), 1)
+    return Trial(float(ours), np.array(random))

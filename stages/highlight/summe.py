@@ -7,6 +7,7 @@ nearest.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def _read(path: Path) -> summaries.Counts:
 
     try:
         found = loadmat(path, variable_names=["user_score"])["user_score"]
-    except (OSError, KeyError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+    except (OSError, LookupError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
         raise Usage(f"{path} is none of SumMe's files: it is to have user_score, in MATLAB's format 5") from error
     if found.ndim != 2 or not found.size or not np.issubdtype(found.dtype, np.number):
         raise Usage(f"{path}: user_score is to be a table of numbers, frames by annotators")

