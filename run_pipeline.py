@@ -72,6 +72,17 @@ LIVE_VIEW_ON_GPU = [
     Process("show", (Draw, Record), hears=(every("detect"),)),
 ]
 
+# A file, each of whose frames reaches shots and motion, and some of them the rest. Nothing joins the branches: each
+# writes what it measures into the file of that video's signals.
+HIGHLIGHTS = [
+    Process("capture", (Capture,), per_source=True),
+    Process("sound", (Sound,), per_source=True),
+    Process("shots", (Shots,), hears=(every("capture"),)),
+    Process("motion", (Motion, Sample, ScreenText, Look), hears=(every("capture"),)),
+    Process("people", (Sample, DetectPeople, Nms, People), hears=(every("capture"),)),
+    Process("faces", (Sample, Detect, Nms, Crop, Recognize, FacesSeen), hears=(every("capture"),)),
+]
+
 AFTER_THE_DOOR = 10  # nice(2) of what no decision waits for
 
 # From a camera to a door. `latest` for files, too, which are played at their own speed: a late frame opens nothing.
@@ -189,6 +200,7 @@ for command in (enroll, people, forget, doctor):
 for name, command in gate_commands.COMMANDS.items():
     gate_app.command(name)(command)
 app.add_typer(gate_app, name="gate")
+app.add_typer(highlights.commands(HIGHLIGHTS), name="highlights", help=highlights.HELP)
 app.add_typer(management.app, name="gallery")
 app.add_typer(catalogue.app, name="models")
 

@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 CHUNK = 1 << 20
+PRIVATE = 0o600
+OUTPUT = 0o666  # less the umask, as any program's output
 
 
 def sync(path: Path) -> None:
@@ -18,14 +20,15 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-def replace_file(path: Path, content: bytes, *, synced: bool) -> None:
+def replace_file(path: Path, content: bytes, *, synced: bool, mode: int = PRIVATE) -> None:
     """Put `content` into `path`, for its owner alone; what was there before stays until all of it is written.
 
-    `synced` waits for the disk: not worth it for what is written again and again. Raises OSError.
+    `synced` waits for the disk: not worth it for what is written again and again. Others may read it, too, where
+    `mode` says so. Raises OSError.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=mode | (mode & 0o444) >> 2, parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.part")
-    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     with os.fdopen(file, "wb") as part:
         part.write(content)
         part.flush()

@@ -25,7 +25,7 @@ from stages.highlight.gather import recall
 from stages.highlight.learned import Learned
 from stages.highlight.outputs import check, write
 from stages.highlight.progress import Bars
-from stages.highlight.render import key_frames
+from stages.highlight.remux import key_frames
 from stages.highlight.score import PRESETS, weigh
 from stages.highlight.select import Must, candidates, select
 from stages.highlight.settings import HighlightSettings
@@ -99,7 +99,7 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
             raise Failed(f"no moment fits into {length}: make --length longer")
         made = Reel(timelines, scores, moments, str(scorer) if scorer else preset)
         with Bars(console) as bars:
-            files = write(made, out, copy=copy, vertical=vertical, weights=weights, bars=bars)
+            files = write(made, out, copied=copy, vertical=vertical, weights=weights, bars=bars)
         _tell(console, made, files)
         for sentence in failures:
             typer.echo(f"framewire: {sentence}", err=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import av
 from av import FFmpegError
 from av.container import InputContainer
 from av.error import (
@@ -30,6 +33,18 @@ _REASONS: tuple[tuple[type[FFmpegError], str], ...] = (
     (PermissionError, "this user may not use it: join the group that owns the device, often `video`"),
     (InvalidDataError, "what it sends is no video that can be read: check the part of the address after the host"),
 )
+
+
+def open_file(path: Path) -> InputContainer:
+    """A file that is there. Raises Failed where ffmpeg cannot read it."""
+    try:
+        # The prefix keeps ffmpeg from taking a file's name for an address, the list from what a playlist names.
+        return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except FFmpegError:
+        raise Failed(
+            f"{path} is not a video that can be read, or its beginning is damaged (an MP4 that was cut short has lost "
+            "its index): copy or export it again"
+        ) from None
 
 
 def video_stream(container: InputContainer, shown: str, threads: int, thread_type: str) -> VideoStream:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import av
 from av import FFmpegError
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -17,7 +16,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import Failed
 from pipeline.frames import Mark
 from stages.sources.address import check_file
-from stages.sources.media import video_stream
+from stages.sources.media import open_file, video_stream
 from stages.sources.packets import Packets
 from stages.sources.picture import SECOND, Picture, State, nanoseconds, ticks
 
@@ -50,19 +49,38 @@ class Recording:
         self._judge(picture)
         self.state = "ended"
 
+    def at(self, pts_ns: int) -> Picture:
+        """The picture that is shown at `pts_ns`; before the first one, that one. Raises Failed where none decodes."""
+        for back_ns in STEPS_BACK_NS:
+            try:
+                self._container.seek(ticks(pts_ns - back_ns, self._base), stream=self._stream)
+            except FFmpegError:
+                break
+            shown = self._until(pts_ns)
+            if shown and shown.pts_ns <= pts_ns:
+                return shown
+        self.close()
+        self._container, self._stream = self._open()
+        shown = self._until(pts_ns)
+        if shown is None:
+            raise Failed(f"{self._path} holds no frame that decodes: copy or export it again")
+        return shown
+
+    def _until(self, pts_ns: int) -> Picture | None:
+        """The last picture from here on that is not after `pts_ns`, or else the first one."""
+        shown = None
+        for picture in self._numbered(self._decoded(), _Clock(self._stream)):
+            if shown and picture.pts_ns > pts_ns:
+                break
+            shown = picture
+        return shown
+
     def close(self) -> None:
         """Close the file."""
         self._container.close()
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
-        try:
-            # The prefix keeps ffmpeg from taking a file's name for an address, the list from what a playlist names.
-            container = av.open(f"file:{self._path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
-        except FFmpegError:
-            raise Failed(
-                f"{self._path} is not a video that can be read, or its beginning is damaged (an MP4 that was cut "
-                "short has lost its index): copy or export it again"
-            ) from None
+        container = open_file(self._path)
         stream = video_stream(container, str(self._path), self._threads, "AUTO")
         if self._packets:
             self._packets.open(stream)
