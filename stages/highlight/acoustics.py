@@ -2,9 +2,9 @@
 
 Speech is told by its syllables, which change the level about four times a second, and by a pitch that comes, goes and
 glides (Scheirer & Slaney, "Construction and evaluation of a robust multifeature speech/music discriminator", 1997);
-a crowd by a steady, broad noise without a pitch. The bounds were set by hand on recordings of both, of music and of
-noise: python -m bench.sound has such a table. Singing and rap count as speech; rain, water and traffic near the
-microphone sound like a crowd.
+a crowd by a broad, fairly steady noise without a pitch. The bounds were set by hand on recordings of both, of music
+and of noise; python -m bench.sound measures them on synthetic sounds. Some singing and the laughter of one person count as
+speech, a hiss behind drums may count as a crowd, and an "ooh" of many voices, which has a pitch, is none.
 """
 
 from __future__ import annotations
@@ -125,8 +125,9 @@ def pitch(spectra: Floats, level: Floats) -> tuple[Floats, Floats]:
     voiced = (top > 0.6) & (level > QUIET_DB)
     change = np.abs(np.diff(semitones, prepend=semitones[:1]))
     held = voiced & np.roll(voiced, 1) & (change < 1.5)
-    share = _smooth(_hops(held & (change < 0.03)).mean(axis=1)) / np.maximum(_smooth(_hops(held).mean(axis=1)), 0.01)
-    return _smooth(_hops(voiced).mean(axis=1)), share
+    kinds = voiced, held, held & (change < 0.03)
+    shares = [_smooth(_hops(which).mean(axis=1, dtype=np.float32)) for which in kinds]
+    return shares[0], (shares[2] / np.maximum(shares[1], 0.01)).astype(np.float32)
 
 
 def syllables(level: Floats) -> Floats:
@@ -146,7 +147,7 @@ def speech(level: Floats, voiced: Floats, still: Floats, swing: Floats) -> Float
 
 
 def crowd(spectra: Floats, voiced: Floats, swing: Floats) -> Floats:
-    """(H,) 0..1: loud and steady noise without a pitch, flat within each octave from 1 to 7 kHz."""
+    """(H,) 0..1: loud and fairly steady noise without a pitch, flat within each octave from 1 to 7 kHz."""
     mean = _hops(spectra).mean(axis=1) + np.float32(1e-12)
     flat = np.mean([np.exp(np.log(mean[:, band]).mean(axis=1)) / mean[:, band].mean(axis=1) for band in OCTAVES], 0)
     loud = _smooth(_decibel(mean[:, MIDDLE].sum(axis=1)))

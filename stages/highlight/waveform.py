@@ -18,7 +18,11 @@ LOUDEST = 8.0  # full scale is 1; a stream of floats may hold anything
 
 
 class Waveform:
-    """Frames in, pieces of samples out. A gap in their times is silence; of what overlaps, the first counts."""
+    """Frames in, pieces of samples out. A gap in their times is silence; of what overlaps, the first counts.
+
+    ffmpeg mixes the channels, without the lowest: two that are the same add up, as in ITU-R BS.1770; two that have
+    nothing in common come out up to 3 dB lower than there.
+    """
 
     def __init__(self) -> None:
         self.start_ns: int | None = None  # the stream's own time of the first sample
@@ -30,8 +34,9 @@ class Waveform:
 
     def add(self, frame: AudioFrame) -> Iterator[Floats]:
         """Pieces of (N,) float32, full scale 1, that follow each other."""
-        timed = frame.pts is not None and frame.time_base is not None
-        own_ns = nanoseconds(frame.pts, frame.time_base) if timed else None
+        own_ns = None
+        if frame.pts is not None and frame.time_base is not None:
+            own_ns = nanoseconds(frame.pts, frame.time_base)
         if self.start_ns is None:
             self.start_ns = own_ns or 0
         place = self._end if own_ns is None else Fraction((own_ns - self.start_ns) * RATE, SECOND)
