@@ -3,8 +3,8 @@
 Speech is told by its syllables, which change the level about four times a second, and by a pitch that comes, goes and
 glides (Scheirer & Slaney, "Construction and evaluation of a robust multifeature speech/music discriminator", 1997);
 a crowd by a broad, fairly steady noise without a pitch. The bounds were set by hand on recordings of both, of music
-and of noise; python -m bench.sound measures them on synthetic sounds. Some singing and the laughter of one person count as
-speech, a hiss behind drums may count as a crowd, and an "ooh" of many voices, which has a pitch, is none.
+and of noise; python -m bench.sound measures them on synthetic sounds. Some singing and the laughter of one person count
+as speech, a hiss behind drums may count as a crowd, and an "ooh" of many voices, which has a pitch, is none.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from stages.sources.picture import SECOND, nanoseconds
 
 SLACK = RATE // 25  # samples, 40 ms: a frame's time may be off by so much before it counts as a gap
 LONGEST_GAP = 24 * 3600 * RATE  # samples: what lies beyond it has a broken time, and follows at once
-PIECE = 10 * RATE  # samples of silence at a time
+PIECE = RATE  # samples at a time
 LOUDEST = 8.0  # full scale is 1; a stream of floats may hold anything
 
 
@@ -27,7 +27,7 @@ class Waveform:
     def __init__(self) -> None:
         self.start_ns: int | None = None  # the stream's own time of the first sample
         self._kind: tuple[str, str, int] | None = None
-        self._resampler = AudioResampler("flt", "mono", RATE)  # which holds some samples back
+        self._resampler = AudioResampler("flt", "mono", RATE, PIECE)  # which holds some samples back
         self._end = Fraction(0)  # of what went into it, in samples of the line
         self._next = 0  # the place of the next sample that comes out of it
         self._given = 0  # samples of the line that are out
@@ -58,7 +58,7 @@ class Waveform:
         """What the resampler holds back."""
         if self._kind:
             yield from self._new(self._resampler.resample(None))
-        self._resampler = AudioResampler("flt", "mono", RATE)
+        self._resampler = AudioResampler("flt", "mono", RATE, PIECE)
 
     def _new(self, frames: Iterable[AudioFrame]) -> Iterator[Floats]:
         for frame in frames:
