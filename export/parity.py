@@ -39,13 +39,8 @@ def run(model: Path | bytes, images: Array) -> list[Array]:
 
 def compare(expected: list[Array], found: list[Array]) -> Parity:
     """The worst difference and the worst cosine of two lists of outputs, each (B, ...)."""
-    max_abs, cosine = 0.0, 1.0
-    for e, f in zip(expected, found, strict=True):
-        max_abs = max(max_abs, float(np.abs(e - f).max()))
-        a, b = e.reshape(len(e), -1).astype(np.float64), f.reshape(len(f), -1).astype(np.float64)
-        cosines = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-        cosine = min(cosine, float(cosines.min()))
-    return Parity(max_abs, cosine)
+    apart = [difference(e, f) for e, f in zip(expected, found, strict=True)]
+    return Parity(max(one.max_abs for one in apart), min(one.cosine for one in apart))
 
 
 def differences(names: Sequence[str], expected: Sequence[Array], found: Sequence[Array]) -> dict[str, Difference]:
