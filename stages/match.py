@@ -15,7 +15,7 @@ from pipeline.config import PATH
 from pipeline.home import home
 from pipeline.types import Crops, Faces, Matches, Picked
 from stages.embed import Embedder, EmbedderConfig
-from stages.gallery.index import Index, LiveGallery
+from stages.gallery.index import Index, LiveGallery, Remembers
 
 LOOK_S = 1.0  # how often it is looked whether the gallery has changed
 
@@ -35,10 +35,11 @@ class Match:
 
     batch = 8
 
-    def __init__(self, config: MatchConfig) -> None:
+    def __init__(self, config: MatchConfig, remembers: Remembers | None = None) -> None:
+        """`remembers`: what this process keeps of people beside the gallery."""
         self._embed = Embedder(config)
         folder = Path(config.gallery) if config.gallery else home()
-        self._gallery = LiveGallery(folder, self._embed.identity, "a pipeline's match", config.index)
+        self._gallery = LiveGallery(folder, self._embed.identity, "a pipeline's match", config.index, remembers)
         self._looked = time.monotonic()
         for note in filter(None, (self._gallery.now.note, self._gallery.unread)):
             log.warning(note)

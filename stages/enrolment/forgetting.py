@@ -1,4 +1,4 @@
-"""Forgetting a person: in the gallery, in the gate's log, in the pictures of others; and the receipt for it."""
+"""Forgetting a person: in the gallery, the gate's log, the pictures of others, and videos; and the receipt for it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from stages.clips.clips import blur_out
 from stages.events import clips, snapshots
 from stages.events.ledger import Ledger
 from stages.gallery.store import Forgotten, Store
+from stages.highlight.known import FOLDER, Known
 
 FOLLOW_S = 30.0  # how long it waits for running pipelines
 
@@ -26,13 +27,16 @@ def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
     known = [one.id for one in store.people() if one.name == name]
     ledger = Ledger(home(), keys()) if (home() / "gate.sqlite").exists() else None
     copies: list[Path] = []
-    counts = Counter(events=0, blurred=0, covered=0, removed=0)
+    videos = Known(home() / FOLDER)
+    counts = Counter(events=0, blurred=0, covered=0, removed=0, videos=0)
+    counts["videos"] += videos.erase(*known, *store.forgotten(-1, videos.owners()))
     if ledger:
         copies = ledger.remove_copies()
         for one in (*known, *store.forgotten(-1, ledger.owners())):
             counts.update(_erased(ledger, one))
     person = store.disown(name)
     late = store.wait_for(store.generation(), FOLLOW_S)
+    counts["videos"] += videos.erase(person)
     if ledger:
         counts.update(_erased(ledger, person))
         ledger.close()
@@ -58,7 +62,8 @@ def receipt(name: str, gone: Forgotten, late: list[str], beyond: Sequence[str]) 
         f"destroyed: the data key, {counts['templates']} templates, {counts['portraits']} portraits; "
         f"{counts['events']} events of the gate, with snapshots and clips, are erased and marked so in its log; "
         f"in {counts['blurred']} clips and {counts['covered']} snapshots of others the face is covered, "
-        f"and {counts['removed']} were removed",
+        f"and {counts['removed']} were removed; "
+        f"in what `highlights` keeps of {counts['videos']} videos they are not known any more",
         *(f"removed, a copy of everybody from before an update: {path}" for path in gone.copies),
         *(f"NOT YET: {sentence}" for sentence in gone.left),
         *(f"NOT YET: {who} still has the old gallery in memory: stop it" for who in late),
@@ -66,6 +71,7 @@ def receipt(name: str, gone: Forgotten, late: list[str], beyond: Sequence[str]) 
         f"out of reach: {', '.join(beyond)}, what an SSD or a file system that copies on write keeps of blocks that "
         "were written over, exports made of this person, notifications that were sent, "
         "what `gate` printed with names (on a terminal, or with --json), results of `run` (NAME.jsonl and NAME.mp4 "
-        "in its --out), faces of this person that were kept as not another's (`gate wrong`), and clips and snapshots "
-        "of others in which this person was not recognized (see gate.retention)",
+        "in its --out), reels of `highlights` and what lies beside them, faces of this person that were kept as not "
+        "another's (`gate wrong`), and clips and snapshots of others in which this person was not recognized (see "
+        "gate.retention)",
     ]

@@ -44,6 +44,7 @@ class Store:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.rows = sqlite3.connect(path, BUSY_S, isolation_level=None)
             self.rows.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is measured again
+            self.rows.execute("PRAGMA secure_delete = ON")  # else a page that was split keeps rows that are deleted
             write_ahead(self.rows)
             with self.transaction():
                 version = self.rows.execute("PRAGMA user_version").fetchone()[0]
