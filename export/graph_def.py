@@ -85,6 +85,28 @@ def read_nodes(data: bytes) -> list[Node]:
     return [_node(value) for number, value in fields(data) if number == NODE]
 
 
+def folded_weights(data: bytes) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+    """Weight (outputs, inputs, rows, columns) and bias of each convolution in order, batch norms folded into them."""
+    nodes = read_nodes(data)
+    constants = {node.name: node for node in nodes if node.kind == "Const"}
+    weights: list[tuple[NDArray[np.float32], NDArray[np.float32] | None]] = []
+    for node in nodes:
+        if node.kind not in ("Conv2D", "DepthwiseConv2dNative", "FusedBatchNorm", "BiasAdd"):
+            continue
+        parameters = [constants[name.removesuffix("/read")].tensor() for name in node.inputs[1:]]
+        if node.kind == "Conv2D":  # rows, columns, inputs, outputs
+            weights.append((parameters[0].transpose(3, 2, 0, 1), None))
+        elif node.kind == "DepthwiseConv2dNative":  # rows, columns, channels, 1
+            weights.append((parameters[0].transpose(2, 3, 0, 1), None))
+        elif node.kind == "BiasAdd":
+            weights[-1] = weights[-1][0], parameters[0]
+        else:
+            gamma, beta, mean, variance = parameters
+            gain = gamma / np.sqrt(variance + np.float32(node.real("epsilon")))
+            weights[-1] = weights[-1][0] * gain[:, None, None, None], beta - mean * gain
+    return weights
+
+
 def _node(data: bytes) -> Node:
     said: dict[int, list[bytes]] = {}
     for number, value in fields(data):

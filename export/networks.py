@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from export import packages
 from export.decode import SCORE, TOP, DecodedCenterFace, DecodedYolo, add_nms
 from export.dlib_dat import Layer, read_network
-from export.graph_def import read_nodes
+from export.graph_def import folded_weights
 from export.models.centerface import CenterFace
 from export.models.dlib_face import DlibFace
 from export.models.dlib_face_mean import MEAN
@@ -81,27 +81,8 @@ def dlib_face(data: bytes, mean: tuple[float, ...] = MEAN) -> DlibFace:
 
 def ssdlite(data: bytes) -> SsdLite:
     """The person detector with the weights of TensorFlow's frozen graph; batch norms are folded in."""
-    nodes = read_nodes(data)
-    constants = {node.name: node for node in nodes if node.kind == "Const"}
-    weights: list[tuple[Array, Array | None]] = []
-    for node in nodes:
-        if node.kind not in ("Conv2D", "DepthwiseConv2dNative", "FusedBatchNorm", "BiasAdd"):
-            continue
-        parameters = [constants[name.removesuffix("/read")].tensor() for name in node.inputs[1:]]
-        if node.kind == "Conv2D":  # rows, columns, inputs, outputs
-            weights.append((parameters[0].transpose(3, 2, 0, 1), None))
-        elif node.kind == "DepthwiseConv2dNative":  # rows, columns, channels, 1
-            weights.append((parameters[0].transpose(2, 3, 0, 1), None))
-        else:
-            weight, _ = weights.pop()
-            bias = parameters[0]
-            if node.kind == "FusedBatchNorm":
-                gamma, beta, mean, variance = parameters
-                gain = gamma / np.sqrt(variance + np.float32(node.real("epsilon")))
-                weight, bias = weight * gain[:, None, None, None], beta - mean * gain
-            weights.append((weight, bias))
     module = SsdLite()
-    fill(module, weights)
+    fill(module, folded_weights(data))
     return module
 
 
