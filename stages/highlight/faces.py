@@ -15,9 +15,9 @@ from pipeline.registry import resolve, sha256_of
 from pipeline.types import Crops, Matches
 from stages.crop import CropConfig
 from stages.detect import DetectConfig
-from stages.highlight.known import FOLDER, Known, known
+from stages.highlight.known import FOLDER, Known
 from stages.highlight.people import digest, measured
-from stages.highlight.store import Store
+from stages.highlight.store import KNOWN, Store
 from stages.match import Match, MatchConfig
 from stages.nms import NmsConfig
 
@@ -49,6 +49,7 @@ class FacesSeenConfig(Config, frozen=True):
 
     store: Annotated[str, Meta(pattern=PATH), DERIVED] = ""  # the video's file
     source: Annotated[str, DERIVED] = ""  # the video's name in the run
+    rate: Annotated[float, DERIVED] = 5.0  # of the frames that come, a second
     detect: Annotated[DetectConfig, DERIVED] = DetectConfig()
     nms: Annotated[NmsConfig, DERIVED] = NmsConfig()
     crop: Annotated[CropConfig, DERIVED] = CropConfig()
@@ -61,18 +62,20 @@ class FacesSeenConfig(Config, frozen=True):
         detect, match = self.detect, self.match
         found = detect.identity, detect.threshold, detect.top_k, self.nms
         embedder = sha256_of(resolve(match.model)), match.layout
-        return digest(VERSION, *found, self.crop, *embedder, match.threshold, self.enrolled)
+        return digest(VERSION, self.rate, *found, self.crop, *embedder, match.threshold, self.enrolled)
 
 
 class FacesSeen:
     """Matches of `Recognize` -> the track "faces", as `measured` has it, one row a frame; and who was recognized.
 
-    A person's track is `known(id)`: a row (1,) for each frame in which they are, the cosine of their nearest face.
+    A person's track is "known:" and their id in hex: a row (1,) for each frame in which they are, the cosine of their nearest face.
     """
+
+    TRACK = "faces"
 
     def __init__(self, config: FacesSeenConfig) -> None:
         self._store, self._key = Store(Path(config.store)), config.key
-        self._track = self._store.track("faces", self._key)
+        self._track = self._store.track(self.TRACK, self._key)
         self._source = config.source
         self._last = self._track.last[0] if self._track.last else -1
 
@@ -84,7 +87,7 @@ class FacesSeen:
         for person, similarity in zip(matches.names, matches.similarity.tolist(), strict=True):
             if person:
                 nearest[person] = max(similarity, nearest.get(person, similarity))
-        seen = [(self._store.track(known(person), self._key), cosine) for person, cosine in nearest.items()]
+        seen = [(self._store.track(KNOWN + person, self._key), cosine) for person, cosine in nearest.items()]
         with self._store.transaction():
             self._track.add(frame.seq, frame.pts_ns, measured(matches.found.boxes, frame))
             for track, cosine in seen:

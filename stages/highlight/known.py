@@ -5,21 +5,15 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import Failed
 from stages.gallery.people import Person
 from stages.gallery.rows import Rows
-from stages.highlight.store import Store
+from stages.highlight.store import KNOWN, Store
 
 FOLDER = "highlights"  # in the data directory
-PREFIX = "known:"
-
-
-def known(person: str) -> str:
-    """The name of somebody's track, by id in hex."""
-    return PREFIX + person
 
 
 def enrolled(people: Iterable[Person]) -> str:
@@ -43,8 +37,8 @@ def forget_person(folder: Path, person: str) -> int:
     for file in _files(folder):
         with _opened(file) as store, store.transaction():
             theirs = "SELECT id FROM track WHERE name = ?"
-            store.rows.execute(f"DELETE FROM sample WHERE track IN ({theirs})", (known(person),))
-            deleted = store.rows.execute("DELETE FROM track WHERE name = ?", (known(person),)).rowcount
+            store.rows.execute(f"DELETE FROM sample WHERE track IN ({theirs})", (KNOWN + person,))
+            deleted = store.rows.execute("DELETE FROM track WHERE name = ?", (KNOWN + person,)).rowcount
         Rows(file).truncate_log()
         videos += deleted > 0
     return videos
@@ -61,9 +55,9 @@ class Known:
         names: set[str] = set()
         for file in _files(self._folder):
             with _opened(file) as store:
-                found = store.rows.execute("SELECT name FROM track WHERE name GLOB ?", (known("*"),))
+                found = store.rows.execute("SELECT name FROM track WHERE name GLOB ?", (f"{KNOWN}*",))
                 names.update(name for (name,) in found)
-        return {bytes.fromhex(name.removeprefix(PREFIX)) for name in names}
+        return {bytes.fromhex(name.removeprefix(KNOWN)) for name in names}
 
     def erase(self, *owners: bytes) -> int:
         """Forget some of them; in how many videos each was, together. Raises Failed."""
@@ -77,7 +71,7 @@ def _files(folder: Path) -> list[Path]:
 @contextmanager
 def _opened(file: Path) -> Iterator[Store]:
     try:
-        with closing(Store(file)) as store:
+        with Store(file) as store:
             yield store
     except sqlite3.Error as error:
         raise Failed(

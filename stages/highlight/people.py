@@ -43,21 +43,24 @@ class PeopleConfig(Config, frozen=True):
 
     store: Annotated[str, Meta(pattern=PATH), DERIVED] = ""  # the video's file
     source: Annotated[str, DERIVED] = ""  # the video's name in the run
+    rate: Annotated[float, DERIVED] = 5.0  # of the frames that come, a second
     detect: Annotated[DetectPeopleConfig, DERIVED] = DetectPeopleConfig()
     nms: Annotated[NmsConfig, DERIVED] = NmsConfig()
 
     @property
     def key(self) -> str:
         """What the measurement depends on."""
-        return digest(VERSION, self.detect.identity, self.detect.threshold, self.detect.top_k, self.nms)
+        return digest(VERSION, self.rate, self.detect.identity, self.detect.threshold, self.detect.top_k, self.nms)
 
 
 class People:
     """Detections -> the track "people": how many there are, as `measured` has it, one row a frame."""
 
+    TRACK = "people"
+
     def __init__(self, config: PeopleConfig) -> None:
         self._store = Store(Path(config.store))
-        self._track = self._store.track("people", config.key)
+        self._track = self._store.track(self.TRACK, config.key)
         self._source = config.source
         self._last = self._track.last[0] if self._track.last else -1
 

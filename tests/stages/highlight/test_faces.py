@@ -21,8 +21,8 @@ from stages.crop import Crop, CropConfig
 from stages.enrolment.commands import enroll, forget
 from stages.gallery.store import Store as Gallery
 from stages.highlight.faces import FacesSeen, FacesSeenConfig, Recognize
-from stages.highlight.known import FOLDER, Known, enrolled, forget_person, known
-from stages.highlight.store import Store
+from stages.highlight.known import FOLDER, Known, enrolled, forget_person
+from stages.highlight.store import KNOWN, Store
 from stages.match import LOOK_S, MatchConfig
 from tests.stages.seeing import SAMPLES, OneFrame
 
@@ -95,7 +95,7 @@ def test_faces_are_counted_and_the_known_one_is_recognized_by_id(matches: list[M
     store, key = Store(Path(config().store)), config().key
     times, measured = store.track("faces", key).read(3)
     counts, heights, centres = measured.T
-    seen, cosines = store.track(known(person), key).read(1)
+    seen, cosines = store.track(KNOWN + person, key).read(1)
     assert times.tolist() == [one.frame.pts_ns for one in matches]
     assert counts.tolist() == [len(one.found.boxes) for one in matches]
     assert (counts == 0).tolist() == np.isnan(centres).tolist() == (heights == 0).tolist()
@@ -112,7 +112,7 @@ def test_stopped_at_any_frame_it_goes_on_with_the_same_rows(matches: list[Matche
     for end, one in enumerate(matches, 1):
         write(matches[max(0, end - 3) : end], config("parts"))
         assert FacesSeen(config("parts")).resume() == {"cam": one.frame.seq}
-    for name, columns in (("faces", 3), (known(person), 1)):
+    for name, columns in (("faces", 3), (KNOWN + person, 1)):
         whole, parts = (
             Store(Path(config(which).store)).track(name, config().key).read(columns) for which in ("whole", "parts")
         )
@@ -127,7 +127,7 @@ def test_the_nearest_of_two_faces_is_told(matches: list[Matches], person: str) -
     boxes, scores, classes = (part[row] for part in (one.found.boxes, one.found.scores, one.found.classes))
     found = Detections(one.frame, boxes, scores, classes, None, one.found.labels)
     write([Matches(found, (person, person), np.array([0.7, 0.8], np.float32))], config())
-    _, cosines = Store(Path(config().store)).track(known(person), config().key).read(1)
+    _, cosines = Store(Path(config().store)).track(KNOWN + person, config().key).read(1)
     assert cosines.tolist() == [[np.float32(0.8)]]
 
 
@@ -136,7 +136,7 @@ def test_who_is_forgotten_is_in_no_file_any_more(matches: list[Matches], person:
     for name in ("video", "another"):
         write(matches, config(name))
     store = Store(Path(config().store))
-    store.track(known(other), config().key).add(0, 0, [0.7])
+    store.track(KNOWN + other, config().key).add(0, 0, [0.7])
     assert person.encode() in content()
 
     receipt = call("forget", NAME)
@@ -147,7 +147,7 @@ def test_who_is_forgotten_is_in_no_file_any_more(matches: list[Matches], person:
     for trace in (person.encode(), bytes.fromhex(person), NAME.encode()):
         assert trace not in everything
     assert len(store.track("faces", config().key).read(3)[0]) == len(matches)
-    assert store.track(known(other), config().key).last == (0, 0)
+    assert store.track(KNOWN + other, config().key).last == (0, 0)
 
 
 def test_a_run_goes_on_without_who_is_forgotten(matches: list[Matches], person: str) -> None:

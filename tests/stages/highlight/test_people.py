@@ -116,6 +116,7 @@ def test_stopped_at_any_frame_it_goes_on_with_the_same_rows(street: list[Detecti
 
 def test_other_settings_are_another_measurement(tmp_path: Path) -> None:
     one = config(tmp_path)
-    others = replace(one, detect=DetectPeopleConfig(threshold=0.5)), replace(one, nms=NmsConfig(iou=0.6))
-    assert len({one.key, *(other.key for other in others)}) == 3
+    detect, nms = DetectPeopleConfig(threshold=0.5), NmsConfig(iou=0.6)
+    others = replace(one, detect=detect), replace(one, nms=nms), replace(one, rate=10.0)
+    assert len({one.key, *(other.key for other in others)}) == 4
     assert replace(one, detect=DetectPeopleConfig(provider="cpu")).key == one.key
