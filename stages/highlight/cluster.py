@@ -11,7 +11,7 @@ from pipeline.errors import Failed, Usage
 from pipeline.files import replace_file
 from stages.highlight.analyse import analyse
 from stages.highlight.progress import Bars
-from stages.highlight.videos import Known
+from stages.highlight.videos import Hashes
 from stages.highlight.work import CORES_EACH, Looked, Work
 
 
@@ -22,11 +22,11 @@ def look_on_ray(work: Work, paths: Sequence[Path], address: str, bars: Bars) -> 
     """
     ray = _ray(address)
     try:
-        known, task = Known(work.folder), ray.remote(num_cpus=CORES_EACH)(_task)
+        hashes, task = Hashes(work.folder), ray.remote(num_cpus=CORES_EACH)(_task)
         bar = bars.begin("videos", len(paths))
         waiting: dict[Any, tuple[Path, str]] = {}
         for path in paths:
-            sha256 = known.sha256(path)
+            sha256 = hashes.sha256(path)
             store = work.store(sha256)
             waiting[task.remote(work, str(path), store.read_bytes() if store.exists() else b"")] = path, sha256
         while waiting:

@@ -68,7 +68,8 @@ class FacesSeenConfig(Config, frozen=True):
 class FacesSeen:
     """Matches of `Recognize` -> the track "faces", as `measured` has it, one row a frame; and who was recognized.
 
-    A person's track is "known:" and their id in hex: a row (1,) for each frame in which they are, the cosine of their nearest face.
+    A person's track is "known:" and their id in hex: a row (1,) for each frame in which they are, the cosine of their
+    nearest face.
     """
 
     TRACK = "faces"

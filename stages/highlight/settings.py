@@ -2,32 +2,80 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Protocol, cast
 
-import msgspec
+from msgspec.structs import replace
 
 from pipeline.briefing import EngineConfig
 from pipeline.config import Config
-from pipeline.home import home, keys
 from stages.capture import CaptureConfig
 from stages.crop import CropConfig
 from stages.detect import DetectConfig
-from stages.gallery.store import Store as Gallery
+from stages.gallery.people import Person
 from stages.highlight.faces import FacesSeenConfig
+from stages.highlight.known import enrolled
 from stages.highlight.look import LookConfig
 from stages.highlight.motion import MotionConfig
 from stages.highlight.people import DetectPeopleConfig, PeopleConfig
-from stages.highlight.sample import SampleConfig
+from stages.highlight.sample import RATE, SampleConfig
 from stages.highlight.shots import ShotsConfig
 from stages.highlight.sound import SoundConfig
 from stages.highlight.text import TextConfig
 from stages.match import MatchConfig
 from stages.nms import NmsConfig
 
+SOURCE = "video"  # what it is called in the run
+
+
+class Recorder(Protocol):
+    """The config of a stage that writes a track."""
+
+    @property
+    def key(self) -> str:
+        """What the measurement depends on, beside the video."""
+
 
 class HighlightSettings(Config, frozen=True):
-    """A table for the engine and one for each stage."""
+    """A table for the engine and one for each stage that has something to choose."""
 
     engine: EngineConfig = EngineConfig()
     capture: CaptureConfig = CaptureConfig()
+    shots: ShotsConfig = ShotsConfig()
+    people: DetectPeopleConfig = DetectPeopleConfig()
+    detect: DetectConfig = DetectConfig()  # of faces
+    nms: NmsConfig = NmsConfig()
+    crop: CropConfig = CropConfig()
+    match: MatchConfig = MatchConfig()
+
+    def by_stage(self, people: Sequence[Person], rate: float = RATE) -> dict[str, Config]:
+        """The config of each stage under its class's name, with `people` enrolled, at `rate` samples a second."""
+        faces = FacesSeenConfig(
+            source=SOURCE,
+            rate=rate,
+            detect=self.detect,
+            nms=self.nms,
+            crop=self.crop,
+            match=self.match,
+            enrolled=enrolled(people),
+        )
+        seen = PeopleConfig(source=SOURCE, rate=rate, detect=self.people, nms=self.nms)
+        look = LookConfig(source=SOURCE, rate=rate)
+        return {
+            "Capture": self.capture,
+            "Sound": SoundConfig(),
+            "Shots": replace(self.shots, source=SOURCE),
+            "Motion": MotionConfig(),
+            "SampleLook": SampleConfig(rate=rate, track="look", key=look.key),
+            "ScreenText": TextConfig(rate=rate),
+            "Look": look,
+            "SamplePeople": SampleConfig(rate=rate, track="people", key=seen.key),
+            "DetectPeople": self.people,
+            "Nms": self.nms,
+            "People": seen,
+            "SampleFaces": SampleConfig(rate=rate, track="faces", key=faces.key),
+            "Detect": self.detect,
+            "Crop": self.crop,
+            "Recognize": self.match,
+            "FacesSeen": faces,
+        }

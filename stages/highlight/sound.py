@@ -58,13 +58,12 @@ class Sound:
 
     def __iter__(self) -> Iterator[None]:
         """None after each piece of work."""
-        if self._stream and not self._track.whole:
+        if self._stream:
             last = self._track.last
             for window in _windows(self._pieces(self._stream)):
                 if window and window[0] + CHUNK > (last[0] if last else -1) + 1:
                     self._write(*window)
                 yield
-        self._track.finish()
         self.state = "ended"
 
     def close(self) -> None:

@@ -76,12 +76,12 @@ def facts(path: Path) -> Facts:
         return Facts(*picture.size, bool(container.streams.audio), max(1, frames))
 
 
-class Known:
-    """HOME/highlights/files.sqlite: the sha256 of files that were read before and have not changed since."""
+class Hashes:
+    """HOME/highlights/files.db: the sha256 of files that were read before and have not changed since."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path = folder / "files.sqlite"
+        self._path = folder / "files.db"
 
     def sha256(self, path: Path) -> str:
         """Of the file's content. Raises Failed."""

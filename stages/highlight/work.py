@@ -15,7 +15,7 @@ from pipeline.graph import Process
 from pipeline.limits import cores
 from stages.highlight.analyse import analyse
 from stages.highlight.progress import Bars
-from stages.highlight.videos import Known, facts
+from stages.highlight.videos import Hashes, facts
 
 CORES_EACH = 2  # that one video keeps busy: decoding and the slowest of the branches
 
@@ -48,17 +48,17 @@ def look_at(work: Work, paths: Sequence[Path], jobs: int, bars: Bars, stopped: S
 
     What was begun then, another call goes on with.
     """
-    known = Known(work.folder)
+    hashes = Hashes(work.folder)
     with ThreadPoolExecutor(jobs or max(1, cores() // CORES_EACH)) as pool:
-        yield from pool.map(lambda path: _look(work, path, known, bars, stopped), paths)
+        yield from pool.map(lambda path: _look(work, path, hashes, bars, stopped), paths)
 
 
-def _look(work: Work, path: Path, known: Known, bars: Bars, stopped: Sequence[object]) -> Looked:
+def _look(work: Work, path: Path, hashes: Hashes, bars: Bars, stopped: Sequence[object]) -> Looked:
     if stopped:
         return Looked(path, "", [])
     try:
         bar = bars.begin(path.name, facts(path).frames)
-        sha256 = known.sha256(path)
+        sha256 = hashes.sha256(path)
     except Failed as error:
         return Looked(path, "", [str(error)])
 

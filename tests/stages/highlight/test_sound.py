@@ -153,15 +153,6 @@ def test_a_killed_one_goes_on_with_the_same_rows(kills: tuple[int, ...], tmp_pat
     np.testing.assert_array_equal(found[1], whole[1])
 
 
-def test_what_is_whole_is_not_heard_again(tmp_path: Path) -> None:
-    path = film(tmp_path / "x.mp4", beeps(44_100, 2, (1.02,)))
-    listen(path, tmp_path / "store")
-    again = sound(path, tmp_path / "store")
-    assert list(again) == []
-    assert again.state == "ended"
-    again.close()
-
-
 def test_a_truncated_file_has_the_rows_up_to_there(tmp_path: Path) -> None:
     whole = film(tmp_path / "whole.mkv", beeps(44_100, 2, (1.02, 3.02), 8))
     cut = tmp_path / "cut.mkv"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Failed, Usage
-from stages.highlight.videos import Known, facts, videos
+from stages.highlight.videos import Hashes, facts, videos
 from tests.stages.highlight.films import film, textured
 
 
@@ -48,11 +48,11 @@ def test_a_file_without_a_picture_is_said(tmp_path: Path) -> None:
 def test_a_file_is_known_again_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a b.mp4"
     path.write_bytes(b"one")
-    known = Known(tmp_path / "home")
-    assert known.sha256(path) == hashlib.sha256(b"one").hexdigest()
+    hashes = Hashes(tmp_path / "home")
+    assert hashes.sha256(path) == hashlib.sha256(b"one").hexdigest()
     monkeypatch.setattr("stages.highlight.videos.sha256_of", lambda _: pytest.fail("it was read again"))
-    assert known.sha256(path) == hashlib.sha256(b"one").hexdigest()
+    assert hashes.sha256(path) == hashlib.sha256(b"one").hexdigest()
     monkeypatch.undo()
     path.write_bytes(b"two")
     os.utime(path, ns=(1, 1))
-    assert known.sha256(path) == hashlib.sha256(b"two").hexdigest()
+    assert hashes.sha256(path) == hashlib.sha256(b"two").hexdigest()
