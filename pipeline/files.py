@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CHUNK = 1 << 20
@@ -37,6 +38,22 @@ def replace_file(path: Path, content: bytes, *, synced: bool, mode: int = PRIVAT
     os.replace(beside, path)
     if synced:
         sync(path.parent)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A name to write to: what is there when the block ends becomes `path`, synced; nothing of it is left if it raises.
+
+    What was in `path` before stays until then. Raises OSError.
+    """
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        yield beside
+        sync(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync(path.parent)
 
 
 def shred(path: Path) -> None:

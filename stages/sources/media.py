@@ -36,14 +36,14 @@ _REASONS: tuple[tuple[type[FFmpegError], str], ...] = (
 
 
 def open_file(path: Path) -> InputContainer:
-    """A file that is there. Raises Failed where ffmpeg cannot read it."""
+    """The file, opened. Raises Failed where it is not a video."""
     try:
         # The prefix keeps ffmpeg from taking a file's name for an address, the list from what a playlist names.
         return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except FFmpegError:
         raise Failed(
-            f"{path} is not a video that can be read, or its beginning is damaged (an MP4 that was cut short has lost "
-            "its index): copy or export it again"
+            f"{path} is not a video that can be read, or its beginning is damaged (an MP4 that was cut "
+            "short has lost its index): copy or export it again"
         ) from None
 
 

@@ -36,7 +36,7 @@ class Picture:
         if isinstance(self.pixels, np.ndarray):
             return self.pixels.shape[1], self.pixels.shape[0]
         sides = self.pixels.width, self.pixels.height
-        return (sides[1], sides[0]) if _quarters(self.pixels) % 2 else sides
+        return (sides[1], sides[0]) if quarters(self.pixels) % 2 else sides
 
 
 def nanoseconds(pts: int, base: Fraction) -> int:
@@ -66,19 +66,19 @@ class Converter:
         if isinstance(pixels, np.ndarray):
             self._copy(slot, pixels)
             return
-        frame = self._reformatter.reformat(pixels, format="bgr24", src_colorspace=_matrix(pixels), threads=1)
+        frame = self._reformatter.reformat(pixels, format="bgr24", src_colorspace=matrix(pixels), threads=1)
         plane = frame.planes[0]
         strides = (plane.line_size, 3, 1)
         bgr = np.ndarray((frame.height, frame.width, 3), np.uint8, buffer=memoryview(plane), strides=strides)
-        self._copy(slot, np.rot90(bgr, _quarters(pixels)))
+        self._copy(slot, np.rot90(bgr, quarters(pixels)))
 
 
-def _quarters(frame: VideoFrame) -> int:
+def quarters(frame: VideoFrame) -> int:
     """Quarter turns counterclockwise to the upright picture, 0..3, from the display matrix."""
     return round(frame.rotation / 90) % 4
 
 
-def _matrix(frame: VideoFrame) -> int | None:
+def matrix(frame: VideoFrame) -> int | None:
     """The YUV matrix to assume: where the stream names none, BT.709 from HD on, as players do (swscale says BT.601)."""
     if frame.colorspace == _UNSPECIFIED and (frame.width >= 1280 or frame.height > 576):
         return Colorspace.ITU709

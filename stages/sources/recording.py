@@ -43,7 +43,7 @@ class Recording:
     def __iter__(self) -> Iterator[Picture | None]:
         picture = None
         for picture in (
-            self._resumed(self._after) if self._after else self._numbered(self._decoded(), _Clock(self._stream))
+            self._resumed(self._after) if self._after else self._numbered(self._decoded(), Clock(self._stream))
         ):
             yield picture
         self._judge(picture)
@@ -106,7 +106,7 @@ class Recording:
             yield from frames
 
     def _numbered(
-        self, frames: Iterator[VideoFrame], clock: _Clock, seq: int = 0, key: tuple[int, int] = (0, 0)
+        self, frames: Iterator[VideoFrame], clock: Clock, seq: int = 0, key: tuple[int, int] = (0, 0)
     ) -> Iterator[Picture]:
         for number, frame in enumerate(frames, start=seq):
             captured_ns = time.monotonic_ns()
@@ -129,7 +129,7 @@ class Recording:
         self._container.close()
         self._container, self._stream = self._open()
         self._damage = 0
-        pictures = self._numbered(self._decoded(), _Clock(self._stream))
+        pictures = self._numbered(self._decoded(), Clock(self._stream))
         said = time.monotonic()
         for picture in pictures:
             if picture.seq == mark.seq:
@@ -156,7 +156,7 @@ class Recording:
             return None
         if frame.pts is None or not frame.key_frame or nanoseconds(frame.pts, self._base) != mark.key_pts_ns:
             return None
-        clock = _Clock(self._stream)
+        clock = Clock(self._stream)
         pts_ns = clock.stamp(frame)
         for _ in range(mark.seq - mark.key_seq):
             follower = next(frames, None)
@@ -209,7 +209,7 @@ def _gif_is_whole(path: Path) -> bool:
         return file.read().rstrip(b"\0").endswith(b";")
 
 
-class _Clock:
+class Clock:
     """Strictly rising times of a file's frames: its own; where it has none, by its average rate."""
 
     def __init__(self, stream: VideoStream) -> None:
