@@ -145,15 +145,16 @@ def _resampled(path: Path, start_ns: int, end_ns: int) -> Iterator[Floats]:
 
 
 def _resampler(frame: AudioFrame, base: Fraction, due: int) -> Graph:
-    """Frames like `frame` to stereo, RATE samples a second, the first of them sample `due` of the stream's time."""
+    """Frames like `frame` at RATE, mono or stereo, the first sample that comes out being number `due` of the stream's time."""
     graph = Graph()
     source = graph.add_abuffer(
         sample_rate=frame.sample_rate, format=frame.format.name, layout=frame.layout.name, time_base=base
     )
     first = round(due * frame.sample_rate / RATE)  # FFmpeg counts it in samples of what comes in
     resample = graph.add("aresample", f"{RATE}:{ON_TIME}:first_pts={first}")
-    stereo = graph.add("aformat", "sample_fmts=fltp:channel_layouts=stereo")
-    graph.link_nodes(source, resample, stereo, graph.add("abuffersink")).configure()
+    layout = "mono" if frame.layout.nb_channels == 1 else "stereo"  # FFmpeg makes stereo of mono 3 dB quieter
+    form = graph.add("aformat", f"sample_fmts=fltp:channel_layouts={layout}")
+    graph.link_nodes(source, resample, form, graph.add("abuffersink")).configure()
     return graph
 
 
@@ -166,7 +167,7 @@ def _pushed(graph: Graph | None, frame: AudioFrame | None) -> Iterator[Floats]:
         while True:
             part = graph.pull()
             assert isinstance(part, AudioFrame)
-            yield np.asarray(part.to_ndarray(), np.float32)
+            yield np.broadcast_to(np.asarray(part.to_ndarray(), np.float32), (CHANNELS, part.samples))
 
 
 def _base(stream: Stream) -> Fraction:

@@ -29,9 +29,8 @@ def reel_file(out: Path, reel: Reel) -> Iterator[OutputContainer]:
 
     Raises Usage where `out` is one of the videos, Failed where it cannot be written; then nothing of it is left.
     """
-    for timeline in reel.timelines:
-        if out.exists() and out.samefile(timeline.video.path):
-            raise Usage(f"{out} is one of the videos: give the reel another name")
+    if out.resolve() in [Path(timeline.video.path).resolve() for timeline in reel.timelines]:
+        raise Usage(f"{out} is one of the videos: give the reel another name")
     try:
         # The prefix keeps ffmpeg from taking a file's name for an address.
         with whole_file(out) as part, av.open(f"file:{part}", "w", "mp4", {"movflags": "faststart"}) as mp4:

@@ -32,8 +32,8 @@ MOST_OFF = 0.04  # s: how far sound may be from its pictures
 def copy(reel: Reel, out: Path, progress: Callable[[float], None]) -> None:
     """Write the reel to `out`, an MP4, its moments `snapped` and in the order of their time.
 
-    `progress` hears how much is done, 0..1. Where groups of pictures are open, the few pictures before a key frame that
-    need the group before it are left out where that is not there.
+    `progress` hears how much is done, 0..1. Where groups of pictures are open, some pictures around a seam are missing:
+    those that need the group before, and those that a decoder drops as the count of frames has a gap there.
     Raises Usage where the moments are of several videos, where an MP4 cannot hold its codecs, or where `out` is one of
     the videos; Failed where one cannot be read or `out` cannot be written.
     """
@@ -162,9 +162,7 @@ def _sounds(video: Video, moments: Sequence[Moment], stream: Stream | None) -> I
             if abs(length - packet.stream.codec_context.frame_size) <= rate // 1000:
                 length = packet.stream.codec_context.frame_size  # Matroska rounds to 1 ms
             if length > MOST_OFF * 2 * rate:
-                raise Usage(
-                    f"the sound of {video.path} is in pieces too long to stay with its pictures: leave away --copy"
-                )
+                raise Usage(f"the sound of {video.path} comes in pieces too long to stay in time: leave away --copy")
             if due < free - length // 2:
                 continue
             place = free if due <= free + length // 2 else due

@@ -20,6 +20,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from pipeline.errors import Failed
+from stages.sources.address import check_file
 
 TIMEOUT_S = 5.0  # to open, to find the streams, and for each read
 _NOT_VIDEO = {"tty"}  # ffmpeg would show a text file as ANSI art
@@ -36,7 +37,8 @@ _REASONS: tuple[tuple[type[FFmpegError], str], ...] = (
 
 
 def open_file(path: Path) -> InputContainer:
-    """The file, opened. Raises Failed where it is not a video."""
+    """The file, opened. Raises Failed where it is not there, or not a video."""
+    check_file(path)
     try:
         # The prefix keeps ffmpeg from taking a file's name for an address, the list from what a playlist names.
         return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")

@@ -15,7 +15,6 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import Failed
 from pipeline.frames import Mark
-from stages.sources.address import check_file
 from stages.sources.media import open_file, video_stream
 from stages.sources.packets import Packets
 from stages.sources.picture import SECOND, Picture, State, nanoseconds, ticks
@@ -30,7 +29,6 @@ class Recording:
     """Frames of a video file. A file that ends early, or with damage, fails only after its last good frame."""
 
     def __init__(self, path: Path, threads: int, after: Mark | None, packets: Packets | None = None) -> None:
-        check_file(path)
         self._packets = packets
         self.state: State = "running"
         self._path = path

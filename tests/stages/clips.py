@@ -58,12 +58,17 @@ def film(
     rotation: int = 0,
     faststart: bool = False,
     first: int = 0,
+    closed: bool = False,
 ) -> Path:
-    """Write `frames` pictures of `size` (width, height), 25 a second, in the container that the name asks for."""
+    """Write `frames` pictures of `size` (width, height), 25 a second, in the container that the name asks for.
+
+    `closed`: no picture of H.264 needs the group of pictures before its own.
+    """
     codec = _CODECS.get(path.suffix[1:], "libx264")
     container_options = {"movflags": "+faststart"} if faststart else {}
     with av.open(str(path), "w", options=container_options) as container:
-        options = _X264 if codec == "libx264" else {"g": "12", **({"bf": "2"} if codec == "mpeg4" else {})}
+        x264 = {**_X264, "x264-params": _X264["x264-params"].replace("open-gop=1", f"open-gop={int(not closed)}")}
+        options = x264 if codec == "libx264" else {"g": "12", **({"bf": "2"} if codec == "mpeg4" else {})}
         stream = container.add_stream(codec, rate=25, options=options)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height = size
