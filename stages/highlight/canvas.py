@@ -54,7 +54,7 @@ class Canvas:
         )
 
     def _mapped(self, frame: VideoFrame, sides: tuple[int, int]) -> VideoFrame:
-        """High dynamic range to BT.709: swscale's perceptual mapping, after ITU-R BT.2390-11, a table made once."""
+        """High dynamic range to BT.709 by swscale's perceptual intent: a table that takes seconds to make, once a video."""
         kind = frame.width, frame.height, frame.format.name, frame.color_trc
         if kind not in self._mappers:
             graph = self._mappers[kind] = Graph()
@@ -80,7 +80,7 @@ class Canvas:
             part = plane[: height // step, left // step : (left + width) // step]
             if part.shape != ground.shape:
                 ground[:] = black
-            top, side = ((height - high) // 4 * 2 // step, max(width - wide, 0) // 4 * 2 // step)
+            top, side = (height - high) // 4 * 2 // step, max(width - wide, 0) // 4 * 2 // step
             ground[top : top + part.shape[0], side : side + part.shape[1]] = part
         return picture
 

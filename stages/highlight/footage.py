@@ -145,7 +145,7 @@ def _resampled(path: Path, start_ns: int, end_ns: int) -> Iterator[Floats]:
 
 
 def _resampler(frame: AudioFrame, base: Fraction, due: int) -> Graph:
-    """Frames like `frame` at RATE, mono or stereo, the first sample that comes out being number `due` of the stream's time."""
+    """Frames like `frame` to RATE, mono or stereo; what comes out begins with sample `due` of the stream's time."""
     graph = Graph()
     source = graph.add_abuffer(
         sample_rate=frame.sample_rate, format=frame.format.name, layout=frame.layout.name, time_base=base

@@ -54,7 +54,7 @@ def copy(reel: Reel, out: Path, progress: Callable[[float], None]) -> None:
 def key_frames(path: Path) -> NDArray[np.int64]:
     """(K,) where one can cut, ns from the first frame, ascending: read from the packets, nothing is decoded.
 
-    Raises Failed where the file cannot be read, Usage where its packets have no times.
+    Raises Failed where the file cannot be read, Usage where its packets have no times, or none is one.
     """
     keys: list[int] = []
     first = None  # that is shown: an edit list may hide the key frame that it needs
@@ -70,6 +70,8 @@ def key_frames(path: Path) -> NDArray[np.int64]:
                 keys.append(at_ns)
             if at_ns >= keys[0] and not packet.is_discard:
                 first = at_ns if first is None else min(first, at_ns)
+    if not keys:
+        raise Usage(f"{path} has no key frame, so --copy cannot cut it: leave it away")
     return np.sort(np.array(keys, np.int64)) - (first or 0)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,7 +20,6 @@ SIZE = (160, 96)
 LASTS_S = 0.1  # a flash, and a beep
 TONE_HZ = 1000
 TICKS = 90_000
-FAST_VP8 = {"g": "25", "deadline": "realtime", "cpu-used": "8"}
 STEADY = tuple(i / 25 for i in range(250))  # s: the times of the frames of 10 s
 
 
@@ -37,7 +37,7 @@ def film(
     """Frames at `times`, white for a while from each of `flashes` on, and a beep with each."""
     options = {"g": "25", "threads": "1", "sc_threshold": "0", "preset": "ultrafast", **(options or {})}
     with av.open(str(path), "w") as container:
-        pictures = container.add_stream(codec, options=options if codec == "libx264" else FAST_VP8)
+        pictures = container.add_stream(codec, options=options if codec == "libx264" else {"g": "25"})
         assert isinstance(pictures, VideoStream)
         pictures.width, pictures.height, pictures.pix_fmt = *SIZE, "yuv420p"
         pictures.codec_context.time_base = Fraction(1, TICKS)
@@ -81,7 +81,7 @@ def seen_and_heard(path: Path) -> tuple[list[float], list[float]]:
     return flashes, beeps
 
 
-def timeline(path: Path, **known: object) -> Timeline:
+def timeline(path: Path, **known: Any) -> Timeline:
     """What capture would know of the film; the rest is empty but for `known`."""
     with av.open(f"file:{path}") as container:
         sound = bool(container.streams.audio)
@@ -90,7 +90,7 @@ def timeline(path: Path, **known: object) -> Timeline:
     duration = times[-1] - times[0] + SECOND // 25
     seconds = -(-duration // SECOND)
     nothing = np.zeros(0, np.int64)
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "video": Video(str(path), "0" * 64, *shown[0][1], times[0], duration, len(times), sound),
         "signals": {},
         "cuts_ns": nothing,
@@ -99,7 +99,7 @@ def timeline(path: Path, **known: object) -> Timeline:
         "look": np.zeros((seconds, 1), np.float32),
         "known": {},
     }
-    return Timeline(**{**fields, **known})  # type: ignore[arg-type]
+    return Timeline(**{**fields, **known})
 
 
 def moment(video: int, start_s: float, end_s: float, **why: float) -> Moment:
