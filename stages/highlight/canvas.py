@@ -54,7 +54,7 @@ class Canvas:
         )
 
     def _mapped(self, frame: VideoFrame, sides: tuple[int, int]) -> VideoFrame:
-        """High dynamic range to BT.709 by swscale's perceptual intent: a table that takes seconds to make, once a video."""
+        """High dynamic range to BT.709 by swscale's perceptual intent, a table that it takes seconds to make."""
         kind = frame.width, frame.height, frame.format.name, frame.color_trc
         if kind not in self._mappers:
             graph = self._mappers[kind] = Graph()

@@ -54,7 +54,7 @@ def copy(reel: Reel, out: Path, progress: Callable[[float], None]) -> None:
 def key_frames(path: Path) -> NDArray[np.int64]:
     """(K,) where one can cut, ns from the first frame, ascending: read from the packets, nothing is decoded.
 
-    Raises Failed where the file cannot be read, Usage where its packets have no times, or none is one.
+    Raises Failed where the file cannot be read, Usage where its packets have no times, or there is no key frame.
     """
     keys: list[int] = []
     first = None  # that is shown: an edit list may hide the key frame that it needs

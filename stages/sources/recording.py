@@ -67,7 +67,7 @@ class Recording:
     def _until(self, pts_ns: int) -> Picture | None:
         """The last picture from here on that is not after `pts_ns`, or else the first one."""
         shown = None
-        for picture in self._numbered(self._decoded(), _Clock(self._stream)):
+        for picture in self._numbered(self._decoded(), Clock(self._stream)):
             if shown and picture.pts_ns > pts_ns:
                 break
             shown = picture

@@ -133,7 +133,7 @@ def pq_film(path: Path, nits: list[float]) -> Path:
     luma = np.repeat(np.rint(64 + 876 * code), 64)[None].repeat(64, axis=0)
     grey = np.concatenate((luma, np.full((32, luma.shape[1]), 512)))
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx265", rate=25, options={"x265-params": "log-level=none:pools=1"})
+        stream = container.add_stream("libx264", rate=25)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = luma.shape[1], 64, "yuv420p10le"
         stream.codec_context.color_primaries = stream.codec_context.colorspace = 9
