@@ -130,8 +130,8 @@ def novelty(look: Floats) -> Floats:
 
 def _unlike(alike: Floats) -> Floats:
     """(N, R) similarities, NaN for what does not count -> (N,); 0 where nothing counts."""
-    count = np.maximum(1, np.round(ALIKE * alike.shape[1])).astype(np.int64)
-    order = -np.sort(-alike, axis=1)[:, :count]  # NaN last
+    count = max(1, round(ALIKE * alike.shape[1]))
+    order = -np.partition(-alike, count - 1, axis=1)[:, :count]  # NaN last
     counted = np.isfinite(order)
     mean = np.nansum(order, axis=1) / np.maximum(1, counted.sum(axis=1))
     return np.where(counted.any(axis=1), 1 - mean, 0).astype(np.float32)

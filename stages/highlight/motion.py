@@ -31,7 +31,7 @@ FITS = 0.7  # pixels between a point's flow and the camera's
 POINTS = 12  # so many must tell what the camera does
 STAYS = 0.8  # a camera stands still if it explains this part of what the best other motion does
 BLUR = 15  # pixels: brightness that changes over more than this is light, not things
-IN_COMMON = 0.3  # correlation of two pictures, the flow undone; below, they are of two shots
+IN_COMMON = 0.5  # correlation of two pictures, the flow undone; below, they are of two shots
 
 NO_MOTION = (0.0, 0.0, np.nan)
 
@@ -94,27 +94,28 @@ class Motion:
         """The row; forgets earlier pictures that are no longer needed, or of another shot."""
         while len(self._earlier) > 1 and pts_ns - self._earlier[1].pts_ns >= BEFORE_NS:
             self._earlier.popleft()
-        if not self._earlier:
-            return NO_MOTION
-        before = self._earlier[0].picture
-        seconds = (pts_ns - self._earlier[0].pts_ns) / 1e9
-        if seconds <= 0 or before.shape != picture.shape:
-            self._earlier.clear()
-            return NO_MOTION
-        flow = self._flow.calc(before, picture, np.zeros((*picture.shape, 2), np.float32)).astype(
-            np.float32, copy=False
-        )
-        if _in_common(before, picture, flow) < IN_COMMON:
-            self._earlier.clear()
-            return NO_MOTION
-        camera = _camera(before, flow)
-        speed = _length(flow - camera)
-        speed[speed < LEAST_FLOW] = 0
-        height, width = speed.shape
-        total = float(speed.sum())
-        centre = float(speed.sum(axis=0) @ (np.arange(width) + 0.5)) / total / width if total else np.nan
-        unit = height * seconds
-        return total / speed.size / unit, float(_length(camera).mean()) / unit, centre
+        while self._earlier:
+            before = self._earlier[0]
+            seconds = (pts_ns - before.pts_ns) / 1e9
+            if seconds > 0 and before.picture.shape == picture.shape:
+                start = np.zeros((*picture.shape, 2), np.float32)
+                flow = self._flow.calc(before.picture, picture, start).astype(np.float32, copy=False)
+                if _in_common(before.picture, picture, flow) >= IN_COMMON:
+                    return _row(before.picture, flow, seconds)
+            while self._earlier and (len(self._earlier) > 1 or self._earlier[0] is before):
+                self._earlier.popleft()  # a cut; or what moves fast, of which the last picture still tells
+        return NO_MOTION
+
+
+def _row(before: Picture, flow: Flow, seconds: float) -> tuple[float, float, float]:
+    camera = _camera(before, flow)
+    speed = _length(flow - camera)
+    speed[speed < LEAST_FLOW] = 0
+    height, width = speed.shape
+    total = float(speed.sum())
+    centre = float(speed.sum(axis=0) @ (np.arange(width) + 0.5)) / total / width if total else np.nan
+    unit = height * seconds
+    return total / speed.size / unit, float(_length(camera).mean()) / unit, centre
 
 
 def _in_common(before: Picture, now: Picture, flow: Flow) -> float:

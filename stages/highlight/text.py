@@ -28,6 +28,7 @@ VERSION = 1  # of what is measured
 SIDE = 640  # pixels of the picture that is looked at, longer side
 STROKE = 9  # pixels: strokes are thinner (top-hat and black-hat transform)
 CONTRAST = 60  # grey levels between a stroke and what is around it
+LIGHT, DARK = 1, 2  # kinds of strokes
 WINDOW, STEP = 16, 8  # pixels: what is compared, and how far apart
 EMPTY = 16  # pixels of strokes in a window; less is none
 DENSE = 0.15  # part of a window of text that is strokes
@@ -95,11 +96,11 @@ class Text:
 
 
 def _strokes(picture: Picture) -> Picture:
-    """(h, w) uint8 grey -> (h, w) uint8: 1 in a light stroke, 2 in a dark one, 0 elsewhere."""
+    """(h, w) uint8 grey -> (h, w) uint8: LIGHT or DARK in a stroke, 0 elsewhere."""
     kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (STROKE, STROKE))
     light = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, kernel)
     dark = cv2.morphologyEx(picture, cv2.MORPH_BLACKHAT, kernel)
-    strokes: Picture = np.where(light > CONTRAST, 1, np.where(dark > CONTRAST, 2, 0)).astype(np.uint8)
+    strokes: Picture = np.where(light > CONTRAST, LIGHT, np.where(dark > CONTRAST, DARK, 0)).astype(np.uint8)
     return strokes
 
 
@@ -116,10 +117,16 @@ def _changed(seen: Sequence[Picture]) -> float:
 
 
 def _same(one: Picture, other: Picture) -> tuple[Grid, Grid]:
-    """Of each window: the Jaccard index of the strokes in two samples, 0..1, and how many pixels are in either."""
-    either = _windows((one | other) != 0)
-    both = _windows((one == other) & (one != 0))
-    return (both / np.maximum(either, 1)).astype(np.float32), either
+    """Of each window: the Jaccard index of the strokes in two samples, 0..1, and how many pixels are in either.
+
+    The lower index of light and dark strokes: the gaps of light text are dark strokes that stay when a digit changes.
+    """
+    indices = []
+    for kind in (LIGHT, DARK):
+        either = _windows((one == kind) | (other == kind))
+        both = _windows((one == kind) & (other == kind))
+        indices.append(np.where(either < EMPTY, 1, both / np.maximum(either, 1)).astype(np.float32))
+    return np.minimum(*indices), _windows((one | other) != 0)
 
 
 def _is_text(strokes: Picture) -> NDArray[np.bool_]:
