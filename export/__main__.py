@@ -16,6 +16,7 @@ from export.decode import IOU, SCORE
 from export.detection import limits, teach, train_yolo, transfer_report, yolo_weights
 from export.embedding import embedder_mining, embedder_tracks, train_embedder
 from export.files import MODELS
+from export.highlights import scorer_onnx, train_highlights
 from export.liveness import passive, simulate, train_liveness
 from export.model_file import load, properties
 from export.networks import NETWORKS, dlib_face, to_onnx, yolo_to_onnx
@@ -23,8 +24,15 @@ from export.to_onnx import save
 
 
 def from_file(file: Path, arguments: argparse.Namespace) -> onnx.ModelProto:
-    """A YOLO out of its checkpoint or its ONNX file; an embedder's ONNX file as it is, to get pre-processing."""
+    """A YOLO out of its checkpoint or its ONNX file; a scorer of highlights out of its checkpoint.
+
+    An embedder's ONNX file as it is, to get pre-processing.
+    """
     said: dict[str, str] = {}
+    if scorer_onnx.is_scorer(file):
+        if arguments.decode or arguments.nms or arguments.half or arguments.preprocess:
+            raise packages.Failed(f"{file} is of a scorer of highlights: only --licence and --origin are for it")
+        return scorer_onnx.scorer_to_onnx(file, arguments.licence, arguments.origin)
     if file.suffix == ".onnx":
         model = load(file)
         said = properties(model)
@@ -84,7 +92,7 @@ def add_weights(commands: Commands) -> None:
     sub = command(commands, "onnx", write, "write a network as ONNX, with boxes instead of maps if asked to")
     sub.add_argument(
         "name",
-        help=f"{', '.join(NETWORKS)}; the checkpoint of a finished run of train yolo; ONNX of a YOLO or an embedder",
+        help=f"{', '.join(NETWORKS)}; a finished checkpoint of train yolo or highlights; ONNX of a YOLO or an embedder",
     )
     kind = sub.add_mutually_exclusive_group()
     kind.add_argument(
@@ -95,8 +103,10 @@ def add_weights(commands: Commands) -> None:
     )
     sub.add_argument("--half", action="store_true", help="the network computes in float16, for GPUs")
     sub.add_argument("--preprocess", action="store_true", help="uint8 pictures go in: mean, scale, order are inside")
-    sub.add_argument("--licence", default="", help="of a YOLO: what the file says; by default what its ONNX said")
-    sub.add_argument("--origin", default="", help="of a YOLO: the same")
+    sub.add_argument(
+        "--licence", default="", help="of a checkpoint or a YOLO: what the file says; by default what its ONNX said"
+    )
+    sub.add_argument("--origin", default="", help="the same")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE")
     add_package(sub)
     sub = command(commands, "parity", compare, "compare models/NAME.onnx with its torch module on photos")
@@ -129,7 +139,15 @@ def main() -> int:
     for module in (evaluate, limits, quantize, verify, inspect_model, teach, simulate, passive):
         module.add(commands)
     trainings = commands.add_parser("train", help="train a network").add_subparsers(required=True, metavar="NETWORK")
-    for module in (train_yolo, transfer_report, train_embedder, embedder_mining, embedder_tracks, train_liveness):
+    for module in (
+        train_yolo,
+        transfer_report,
+        train_embedder,
+        embedder_mining,
+        embedder_tracks,
+        train_liveness,
+        train_highlights,
+    ):
         module.add(trainings)
     arguments = parser.parse_args()
     try:

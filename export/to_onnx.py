@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -23,17 +24,25 @@ Shape = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Interface:
-    """The input "images" and the outputs of a network: an example's shape, which sizes are free, what comes out."""
+    """The input and the outputs of a network: an example's shape, which sizes are free, what comes out."""
 
-    shape: tuple[int, int, int, int]  # of the example (B, 3, H, W)
+    shape: tuple[int, ...]  # of the example: (B, 3, H, W) of images
     dynamic: tuple[str | None, ...]  # a name for each free size, None for a fixed one
     outputs: Mapping[str, Shape]
     multiple: int = 1  # what a free height or width has to be a multiple of
+    input: str = "images"
+
+
+class Described(Protocol):
+    """What a file says of itself."""
+
+    def props(self) -> dict[str, str]:
+        """The entries of metadata_props, but for the hash of the weights."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the file says of itself, as `framewire.*` in metadata_props; x = (pixel - mean) * scale, pixels 0..255."""
+    """What a file of images says, as `framewire.*` in metadata_props; x = (pixel - mean) * scale, pixels 0..255."""
 
     layout: str
     size: str  # HEIGHTxWIDTH
@@ -88,7 +97,7 @@ def trace(module: nn.Module, interface: Interface) -> onnx.ModelProto:
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
-            input_names=["images"],
+            input_names=[interface.input],
             output_names=list(interface.outputs),
             dynamic_shapes=(dims,),
         )
@@ -151,7 +160,7 @@ def weights_sha256(model: onnx.ModelProto) -> str:
 def export(
     module: nn.Module,
     interface: Interface,
-    metadata: Metadata,
+    metadata: Described,
     *,
     half: bool = False,
     then: Callable[[onnx.ModelProto], None] | None = None,

@@ -112,12 +112,12 @@ def tensorrt_options(plan: Plan, graphs: bool, bucket: int, half: bool, release:
     # An engine is good for one release of either; for one kind of GPU, too, and that its file's name says.
     cache = _own_folder(platformdirs.user_cache_path("framewire") / f"tensorrt-{release}-{runtime().__version__}")
     digest = hashlib.sha256(plan.blob).hexdigest()[:16]
-    height, width = plan.size
+    shape = "x".join(map(str, (bucket, *plan.image)))
     return {
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": str(cache),
         # ONNX Runtime names engines by the graph and not by its input shape: two sizes would share one engine.
-        "trt_engine_cache_prefix": f"{digest}-{bucket}x3x{height}x{width}-{'half' if half else 'full'}",
+        "trt_engine_cache_prefix": f"{digest}-{shape}-{'half' if half else 'full'}",
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": str(cache),
         "trt_fp16_enable": "1" if half else "0",

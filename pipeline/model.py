@@ -52,7 +52,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str  # the file's, without suffix
     layout: str
-    size: tuple[int, int]  # (height, width), pixels
+    size: tuple[int, int]  # (height, width), pixels; (0, 0) where no images go in
     mean: Triple | None  # input = (pixel - mean) * scale, pixels 0..255, channels in `order`
     scale: Triple | None
     order: str  # "RGB", "BGR" or ""
@@ -87,7 +87,8 @@ def thread_budget() -> int:
 class Model:
     """A network ready to run: float32 (B, 3, height, width) in, one array an output out. For one thread.
 
-    A file with its pre-processing inside takes uint8 (B, height, width, 3) in place of that.
+    A file with its pre-processing inside takes uint8 (B, height, width, 3) in place of that, and one that says "array"
+    as its framewire.input takes (B, ...) of the sizes that it fixes.
     """
 
     def __init__(
@@ -218,10 +219,8 @@ class Model:
         try:
             found = self._host.run(None, {feed.name: np.zeros(feed.shape, feed.dtype)})
         except errors() as error:
-            height, width = self._plan.size
-            raise Failed(
-                f"{self._plan.path} does not run on images of {height}x{width}, try another size: {reason(error)}"
-            ) from error
+            shape = "x".join(map(str, feed.shape))
+            raise Failed(f"{self._plan.path} does not run on {shape}, try another size: {reason(error)}") from error
         return all(tensor.fits(array) for tensor, array in zip(promised, found, strict=True))
 
 

@@ -17,6 +17,7 @@ from pipeline.errors import Failed, Usage
 
 QUIET = 4  # ONNX Runtime's severity "fatal"
 PIXELS = "uint8 NHWC"  # what framewire.input says where mean, scale and channel order are inside the graph
+ARRAY = "array"  # and where no images go in, but a batch of arrays whose sizes the file fixes
 DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -60,18 +61,14 @@ class Plan(msgspec.Struct, frozen=True):
     metadata: dict[str, str]
     name: str  # of the input
     dtype: str
-    size: tuple[int, int]  # height, width, pixels
+    image: tuple[int, ...]  # the shape of one: (3, height, width), (height, width, 3) of uint8, or an array's
+    size: tuple[int, int]  # height, width, pixels; (0, 0) of arrays
     overrides: dict[str, int]
     batch: int  # what the file fixes; 0: any
     batch_name: str  # the symbol of the batch axis; "" where it has none
 
-    @property
-    def image(self) -> tuple[int, int, int]:
-        """The shape of one image: pixels (height, width, 3) where the file takes uint8, else planes."""
-        return (*self.size, 3) if self.dtype == "uint8" else (3, *self.size)
-
     def feed(self, batch: int) -> Tensor:
-        """The input at this batch size, (batch, 3, height, width) or (batch, height, width, 3)."""
+        """The input at this batch size, (batch, *image)."""
         return Tensor(self.name, self.dtype, (batch, *self.image))
 
     def buckets(self, most: int, steps: Sequence[int]) -> tuple[int, ...]:
@@ -162,16 +159,25 @@ def make_plan(path: Path, blob: bytes, size: tuple[int, int] | None) -> Plan:
     session = _probe(path, blob)
     inputs = session.get_inputs()
     metadata = dict(session.get_modelmeta().custom_metadata_map)
-    batch, channels, *sides = _axes(path, inputs, metadata.get("framewire.input", ""))
-    fixed = _image_size(path, sides, size, metadata.get("framewire.size", ""))
+    said = metadata.get("framewire.input", "")
+    fixed: tuple[int, int] = (0, 0)
+    overrides: dict[str, int] = {}
+    if said == ARRAY:
+        batch, image = _array_axes(path, inputs, size)
+    else:
+        batch, channels, *sides = _axes(path, inputs, said)
+        fixed = _image_size(path, sides, size, metadata.get("framewire.size", ""))
+        image = (*fixed, 3) if said == PIXELS else (3, *fixed)
+        overrides = _overrides(batch, [channels, *sides], [3, *fixed])
     return Plan(
         path=path,
         blob=blob,
         metadata=metadata,
         name=inputs[0].name,
         dtype=DTYPES[inputs[0].type],
+        image=image,
         size=fixed,
-        overrides=_overrides(batch, [channels, *sides], [3, *fixed]),
+        overrides=overrides,
         batch=batch if isinstance(batch, int) else 0,
         batch_name=batch if isinstance(batch, str) else "",
     )
@@ -227,6 +233,18 @@ def _axes(path: Path, inputs: Sequence[Any], said: str) -> tuple[Dimension, Dime
     if channels not in (3, None) and not isinstance(channels, str):
         raise Failed(f"{path} takes {channels} channels where 3 are needed: {form}")
     return batch, channels, height, width
+
+
+def _array_axes(path: Path, inputs: Sequence[Any], asked: tuple[int, int] | None) -> tuple[Dimension, tuple[int, ...]]:
+    """Batch, and the sizes behind it, of the one input of a file that takes arrays."""
+    if asked is not None:
+        raise Usage(f"{path} takes no images, so no size either: leave it out, or give another model")
+    batch, *sizes = inputs[0].shape if len(inputs) == 1 and inputs[0].type in DTYPES else [None]
+    fixed = tuple(size for size in sizes if isinstance(size, int))
+    if not fixed or len(fixed) < len(sizes):
+        takes = ", ".join(f"{node.name} {node.type}{node.shape}" for node in inputs)
+        raise Failed(f"{path} takes {takes}; with framewire.input {ARRAY!r} it has to be one batch of fixed sizes")
+    return batch, fixed
 
 
 def _image_size(

@@ -17,7 +17,7 @@ from pipeline import cuda, model
 from pipeline.errors import Failed, Usage
 from pipeline.lanes import HostLane
 from pipeline.model import Model, ModelConfig, bucket_for, set_thread_budget, thread_budget
-from pipeline.session import PIXELS, Plan, Tensor, make_plan, open_session
+from pipeline.session import ARRAY, PIXELS, Plan, Tensor, make_plan, open_session
 from tests.pipeline.tiny_onnx import FLOAT, FLOAT16, INT64, UINT8, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,6 +190,36 @@ def test_pixels_that_a_file_does_not_mean(tmp_path: Path, blob: bytes, sentence:
     with pytest.raises(Failed, match=sentence) as refusal:
         Model(path, provider="cpu", size=(8, 12))
     assert "\n" not in str(refusal.value)
+
+
+# Arrays in place of images
+
+
+@pytest.mark.parametrize("shape", [("n", 5, 16), ("n", 7), ("n", 4, 6, 8, 3)], ids=str)
+def test_a_file_that_says_so_takes_arrays(tmp_path: Path, shape: tuple[str | int, ...]) -> None:
+    path = write(tmp_path / "array.onnx", relu(shape, {"framewire.input": ARRAY}))
+    network = Model(path, provider="cpu", batch=2)
+    sizes = network.info.inputs[0].shape[1:]
+    assert (sizes, network.info.size) == (shape[1:], (0, 0))
+    for count in (1, 2, 3):
+        batch = np.random.default_rng(count).random((count, *sizes), np.float32)
+        np.testing.assert_array_equal(network(batch)[0], batch)
+    with pytest.raises(ValueError, match=r"takes \(-1, .*\), not \(1, 3, 96, 128\)"):
+        network(images(1))
+
+
+def test_a_file_of_one_array_a_run_takes_several(tmp_path: Path) -> None:
+    network = Model(write(tmp_path / "one.onnx", relu([1, 5, 16], {"framewire.input": ARRAY})), provider="cpu")
+    batch = np.random.default_rng(0).random((3, 5, 16), np.float32)
+    np.testing.assert_array_equal(network(batch)[0], batch)
+
+
+def test_arrays_have_the_sizes_of_their_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "array.onnx", relu(["n", 5, "t"], {"framewire.input": ARRAY}))
+    with pytest.raises(Failed, match="with framewire.input 'array' it has to be one batch of fixed sizes"):
+        Model(path, provider="cpu")
+    with pytest.raises(Usage, match="takes no images, so no size either"):
+        Model(path, provider="cpu", size=SIZE)
 
 
 # Sizes
