@@ -22,10 +22,9 @@ def kendall(a: Values, b: Values) -> float:
 
 def spearman(a: Values, b: Values) -> float:
     """Rho of two (N,), -1..1: the correlation of their ranks, ties at their mean rank; NaN as above."""
-    ranks = [_ranks(values) for values in (a, b)]
-    if any(np.ptp(values) == 0 for values in ranks):
-        return np.nan
-    return float(np.corrcoef(ranks)[0, 1])
+    one, other = (ranks - ranks.mean() for ranks in map(_ranks, (a, b)))
+    length = float(np.sqrt((one @ one) * (other @ other)))
+    return float(one @ other) / length if length else np.nan
 
 
 def _ranks(values: Values) -> NDArray[np.float64]:

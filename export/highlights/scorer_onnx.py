@@ -44,7 +44,9 @@ class Words:
 
 def is_scorer(file: Path) -> bool:
     """Is this the checkpoint of a scorer of highlights?"""
-    return file.suffix == ".pt" and file.is_file() and read_checkpoint(file)["architecture"].split()[0] == KIND
+    if file.suffix == ".onnx" or not file.is_file():
+        return False
+    return bool(read_checkpoint(file)["architecture"].partition(" ")[0] == KIND)
 
 
 def from_checkpoint(file: Path) -> tuple[HighlightScorer, dict[str, float]]:

@@ -29,19 +29,19 @@ class Learned:
         said = self._model.info.metadata
         if said.get("framewire.task") != TASK:
             raise Failed(f"{path} is no scorer of highlights: train one with python -m export train highlights")
-        self.signals = tuple(_signals(path, said))
+        self._signals = tuple(_signals(path, said))
         self._reach = int(said["framewire.reach"])  # seconds that a score depends on, to each side
 
     def __call__(self, timeline: Timeline) -> Scores:
         given = normalised(timeline)
-        rows = np.stack([given[name] for name in self.signals])  # (F, T)
+        rows = np.stack([given[name] for name in self._signals])  # (F, T)
         score = self._run(rows)
         lost = np.empty_like(rows)
         for row, left_out in zip(lost, np.eye(len(rows), dtype=np.bool_), strict=True):
             row[:] = score - self._run(np.where(left_out[:, None], np.float32(0), rows))
         raised = lost.clip(0)
         raised[:, ~raised.any(axis=0)] = 1
-        parts = dict(zip(self.signals, raised / raised.sum(axis=0) * score, strict=True))
+        parts = dict(zip(self._signals, raised / raised.sum(axis=0) * score, strict=True))
         return Scores(score, {name: parts.get(name, np.zeros_like(score)) for name in SIGNALS})
 
     def _run(self, rows: Floats) -> Floats:

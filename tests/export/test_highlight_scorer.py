@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from export import parity
 from export.__main__ import main
 from export.highlights import ranks, train_highlights
+from export.highlights.crops import Batch, Batches, cropped, inputs
 from export.highlights.marked_videos import BLOCK, HALF, Marked, held_out, read, trained_on
 from export.highlights.marks import read_marks
-from export.highlights.scorer_onnx import from_checkpoint, scorer_to_onnx
-from export.highlights.train_highlights import Batches, cropped, inputs
+from export.highlights.scorer_onnx import from_checkpoint
 from export.models.highlight_scorer import REACH, HighlightScorer, Scored
 from export.packages import Failed
 from export.run import Plan
@@ -115,7 +115,9 @@ def timeline(seed: int, seconds: int) -> Timeline:
 
 def test_it_learns_what_no_weights_can_say_and_says_how_well(trained: Path) -> None:
     figures = json.loads((trained / "report.json").read_text())
-    learned, by_hand, most = (figures[name]["tau"] for name in ("learned", "by hand, sports", "the most there can be"))
+    learned, by_hand, most = (
+        figures[name]["tau"] for name in ("learned", "by hand, sports", "best order without ties")
+    )
     assert by_hand + 0.15 < learned <= most
     assert figures["learned"]["rho"] > figures["by hand, sports"]["rho"] + 0.1
     assert "| by hand, sports |" in (trained / "report.md").read_text()
@@ -137,7 +139,7 @@ def test_a_resumed_run_ends_as_one_without_a_stop(tmp_path: Path, monkeypatch: p
     whole, _ = train_highlights.fit(videos, tmp_path / "whole", plan)
     true, seen = train_highlights.loss, list[object]()
 
-    def stopping(module: torch.nn.Module, batch: train_highlights.Batch) -> dict[str, torch.Tensor]:
+    def stopping(module: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         seen.append(batch)
         if len(seen) > 4:
             raise KeyboardInterrupt
@@ -367,9 +369,3 @@ def words(file: Path, **changed: str) -> Path:
 def test_a_file_that_is_no_scorer_of_this_version(scorer: Path, change: Callable[[Path], Path], sentence: str) -> None:
     with pytest.raises(PipelineFailed, match=sentence):
         Learned(change(scorer))
-
-
-def test_a_checkpoint_becomes_the_same_file_each_time(trained: Path, scorer: Path) -> None:
-    again = trained / "again.onnx"
-    save(scorer_to_onnx(trained / "checkpoint.pt", "CC0-1.0"), again)
-    assert again.read_bytes() == scorer.read_bytes()

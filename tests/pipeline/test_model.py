@@ -216,7 +216,7 @@ def test_a_file_of_one_array_a_run_takes_several(tmp_path: Path) -> None:
 
 def test_arrays_have_the_sizes_of_their_file(tmp_path: Path) -> None:
     path = write(tmp_path / "array.onnx", relu(["n", 5, "t"], {"framewire.input": ARRAY}))
-    with pytest.raises(Failed, match="with framewire.input 'array' it has to be one batch of fixed sizes"):
+    with pytest.raises(Failed, match=r"with framewire\.input 'array' it has to be one batch of fixed sizes"):
         Model(path, provider="cpu")
     with pytest.raises(Usage, match="takes no images, so no size either"):
         Model(path, provider="cpu", size=SIZE)
