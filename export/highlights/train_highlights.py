@@ -171,6 +171,6 @@ def add(commands: Commands) -> None:
         "files", type=Path, nargs="+", metavar="SCORES.json MARKS.csv", help="what highlights wrote, and marks of it"
     )
     sub.add_argument("--out", "-o", type=Path, required=True, metavar="FOLDER", help="a run that is there is resumed")
-    sub.add_argument("--steps", type=positive, default=600)
+    sub.add_argument("--steps", type=positive, default=200)
     sub.add_argument("--rate", type=rate, default=3e-3)
     sub.add_argument("--seed", type=seed, default=0)

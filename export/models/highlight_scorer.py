@@ -29,21 +29,24 @@ class Block(nn.Module):
 class HighlightScorer(nn.Module):
     """(B, F + 1, T) float32 -> (B, T) logits: F signals 0..1, one value a second, then 1 inside of the video, else 0.
 
-    So a video scores the same, whatever is padded to it.
+    So a video scores the same, whatever is padded to it. What the network makes of the minute comes to a weighted sum
+    of the second itself, and is nothing before training: with few marks, the weights are learned first.
     """
 
     def __init__(self, signals: int, width: int = 24) -> None:
         super().__init__()
         self.mix = nn.Conv1d(signals, width, 1)
         self.blocks = nn.ModuleList(Block(width, dilation) for dilation in DILATIONS)
-        self.judge = nn.Conv1d(width, 1, 1)
+        self.judge = nn.Conv1d(width, 1, 1, bias=False)
+        self.weigh = nn.Conv1d(signals, 1, 1)
+        nn.init.zeros_(self.judge.weight)
 
     def forward(self, signals: Tensor) -> Tensor:
         inside = signals[:, -1:]
         x = torch.relu(self.mix(signals[:, :-1])) * inside
         for block in self.blocks:
             x = block(x, inside)
-        logits: Tensor = self.judge(x)[:, 0]
+        logits: Tensor = (self.judge(x) + self.weigh(signals[:, :-1]))[:, 0]
         return logits
 
 
