@@ -46,6 +46,15 @@ try:
     from stages.gate import commands as gate_commands
     from stages.gate.gate import Gate
     from stages.gate.settings import GateSettings, completed
+    from stages.highlight import commands as highlights
+    from stages.highlight.faces import FacesSeen, Recognize
+    from stages.highlight.look import Look
+    from stages.highlight.motion import Motion
+    from stages.highlight.people import DetectPeople, People
+    from stages.highlight.sample import SampleFaces, SampleLook, SamplePeople
+    from stages.highlight.shots import Shots
+    from stages.highlight.sound import Sound
+    from stages.highlight.text import Text
     from stages.liveness import Liveness
     from stages.match import Match, MatchConfig
     from stages.nms import Nms, NmsConfig
@@ -78,9 +87,9 @@ HIGHLIGHTS = [
     Process("capture", (Capture,), per_source=True),
     Process("sound", (Sound,), per_source=True),
     Process("shots", (Shots,), hears=(every("capture"),)),
-    Process("motion", (Motion, Sample, ScreenText, Look), hears=(every("capture"),)),
-    Process("people", (Sample, DetectPeople, Nms, People), hears=(every("capture"),)),
-    Process("faces", (Sample, Detect, Nms, Crop, Recognize, FacesSeen), hears=(every("capture"),)),
+    Process("motion", (Motion, SampleLook, Text, Look), hears=(every("capture"),)),
+    Process("people", (SamplePeople, DetectPeople, Nms, People), hears=(every("capture"),)),
+    Process("faces", (SampleFaces, Detect, Nms, Crop, Recognize, FacesSeen), hears=(every("capture"),)),
 ]
 
 AFTER_THE_DOOR = 10  # nice(2) of what no decision waits for
@@ -200,7 +209,7 @@ for command in (enroll, people, forget, doctor):
 for name, command in gate_commands.COMMANDS.items():
     gate_app.command(name)(command)
 app.add_typer(gate_app, name="gate")
-app.add_typer(highlights.commands(HIGHLIGHTS), name="highlights", help=highlights.HELP)
+app.add_typer(highlights.commands(HIGHLIGHTS), name="highlights")
 app.add_typer(management.app, name="gallery")
 app.add_typer(catalogue.app, name="models")
 

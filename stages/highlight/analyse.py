@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, cast
@@ -16,7 +16,7 @@ from pipeline.config import Config
 from pipeline.errors import Usage
 from pipeline.graph import Process, Source
 from pipeline.supervise import Supervisor
-from stages.highlight.store import Store, Track
+from stages.highlight.store import Store
 
 LOOK_S = 0.1
 
@@ -45,7 +45,8 @@ def analyse(
     """
     settings = {name: _placed(config, store) for name, config in settings.items()}
     with _alone(video, store), Store(store) as kept:
-        tracks = {process.name: _tracks(process, kept, settings) for process in graph}
+        keys = {process.name: recorders([process], settings) for process in graph}
+        tracks = {name: [kept.track(*item) for item in keys[name].items()] for name in keys}
         unfinished = [process for process in graph if not all(track.whole for track in tracks[process.name])]
         if not unfinished:
             return kept.notes()
@@ -82,8 +83,7 @@ def _placed(config: Config, store: Path) -> Config:
     return replace(config, store=str(store)) if "store" in config.__struct_fields__ else config
 
 
-def _tracks(process: Process, store: Store, settings: Mapping[str, Config]) -> list[Track]:
-    """Those that the stages of `process` write."""
-    return [
-        store.track(stage.TRACK, cast(Recorder, settings[stage.__name__]).key) for stage in process.stages if hasattr(stage, "TRACK")
-    ]
+def recorders(processes: Iterable[Process], settings: Mapping[str, Config]) -> dict[str, str]:
+    """The name and the key of the track that each stage writes which writes one."""
+    stages = [stage for process in processes for stage in process.stages if hasattr(stage, "TRACK")]
+    return {stage.TRACK: cast(Recorder, settings[stage.__name__]).key for stage in stages}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -19,9 +18,11 @@ from pipeline.graph import Process
 from pipeline.home import home, keys
 from pipeline.watch import heard
 from stages.gallery.store import Store as Gallery
+from stages.highlight.analyse import recorders
 from stages.highlight.cluster import look_on_ray
 from stages.highlight.evaluate import evaluate
 from stages.highlight.gather import recall
+from stages.highlight.known import FOLDER
 from stages.highlight.learned import Learned
 from stages.highlight.outputs import check, write
 from stages.highlight.progress import Bars
@@ -40,11 +41,11 @@ LOG = "highlights.log"
 class Commands(TyperGroup):
     """`highlights VIDEO...` makes a reel; what begins with the name of another command is that command."""
 
-    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As click's, with the name of the first command put in where there is none."""
         if args and args[0] not in (*self.commands, "--help"):
             args = ["reel", *args]
-        return super().parse_args(context, args)
+        return super().parse_args(ctx, args)
 
 
 def commands(graph: Sequence[Process]) -> typer.Typer:
@@ -79,16 +80,17 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         if copy and (vertical or len(paths) > 1):
             raise Usage("--copy cuts one video as it is: leave --vertical out, and give one video")
         check(out, paths)
-        settings = (load(config, HighlightSettings) if config else HighlightSettings()).at(fps)
+        settings = load(config, HighlightSettings) if config else HighlightSettings()
+        people = Gallery(home(), keys()).people()
+        work = Work(graph, settings.by_stage(people, fps), settings.engine, home() / FOLDER, home() / LOG)
         console = Console()
-        work = Work(graph, settings.by_stage(), settings.engine, home() / "highlights", home() / LOG)
         signals = heard()
         with Bars(console) as bars:
             looks = look_on_ray(work, paths, ray, bars) if ray else look_at(work, paths, jobs, bars, signals)
             looked = list(looks)
         if signals:
             raise Failed("stopped: say it again, and it goes on where it was")
-        timelines, failures = _recalled(work, looked, settings)
+        timelines, failures = _recalled(work, looked, {person.id.hex(): person.name for person in people})
         musts = [one._replace(video=_place(one.video, paths, timelines)) for one in musts]
         _check_person(only, timelines)
         scores = [judge(timeline) for timeline in timelines]
@@ -139,17 +141,15 @@ def _must(text: str, paths: Sequence[Path]) -> Must:
     return Must(named[0], *stretch(when))
 
 
-def _recalled(
-    work: Work, looked: Sequence[Looked], settings: HighlightSettings
-) -> tuple[list[Timeline], list[str]]:
+def _recalled(work: Work, looked: Sequence[Looked], names: Mapping[str, str]) -> tuple[list[Timeline], list[str]]:
     """The timelines of what could be read, and sentences on what could not. Raises Failed where nothing could."""
-    names = {person.id.hex(): person.name for person in Gallery(home(), keys()).people()}
+    tracks = recorders(work.graph, work.settings)
     timelines, failures = [], []
     for look in looked:
         failures += look.notes
         if look.sha256:
             try:
-                timelines.append(recall(look.path, look.sha256, work.store(look.sha256), settings.keys(), names))
+                timelines.append(recall(look.path, look.sha256, work.store(look.sha256), tracks, names))
             except Failed as error:
                 failures += [] if look.notes else [str(error)]
     if not timelines:
@@ -167,7 +167,7 @@ def _place(number: int, paths: Sequence[Path], timelines: Sequence[Timeline]) ->
 
 def _check_person(name: str, timelines: Sequence[Timeline]) -> None:
     if name and not any(name in timeline.known and timeline.known[name].any() for timeline in timelines):
-        seen = sorted({known for timeline in timelines for known in timeline.known})
+        seen = sorted({known for timeline in timelines for known, when in timeline.known.items() if when.any()})
         raise Failed(
             f"{name} is not recognized anywhere in it: "
             + (f"recognized are {', '.join(seen)}" if seen else "nobody enrolled is; enroll them first")

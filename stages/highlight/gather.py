@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Failed
-from stages.highlight.look import SIZE as LOOK
+from stages.highlight.acoustics import pauses
+from stages.highlight.look import COLUMNS as LOOK
 from stages.highlight.look import novelty
 from stages.highlight.shots import cuts
-from stages.highlight.sound import pauses
 from stages.highlight.store import KNOWN, Store
 from stages.highlight.timeline import SECOND, SIGNALS, Floats, Timeline, Video
 from stages.highlight.videos import USUAL_RATE, facts
@@ -61,7 +61,7 @@ class Seconds:
 
     def _total(self, column: int) -> Floats:
         values = np.nan_to_num(self._measured[:, column])
-        return np.bincount(self._at, values, self._count).astype(np.float32)
+        return np.asarray(np.bincount(self._at, values, self._count), np.float32)
 
     def _numbers(self, column: int) -> Floats:
         there = ~np.isnan(self._measured[:, column])
@@ -76,10 +76,11 @@ def recall(path: Path, sha256: str, store: Path, keys: Mapping[str, str], names:
     """
     with Store(store) as kept:
         tracks = {name: kept.track(name, keys[name]).read(columns) for name, columns in COLUMNS.items()}
+        recognized = kept.known(keys["faces"])
+        nowhere = np.empty(0, np.int64), np.empty((0, 1), np.float32)
         people = {
-            names[person]: kept.track(KNOWN + person, keys["faces"]).read(1)
-            for person in kept.known(keys["faces"])
-            if person in names
+            name: kept.track(KNOWN + person, keys["faces"]).read(1) if person in recognized else nowhere
+            for person, name in names.items()
         }
     times = tracks["motion"][0]
     if not len(times):
@@ -93,7 +94,7 @@ def recall(path: Path, sha256: str, store: Path, keys: Mapping[str, str], names:
 
 
 def gather(video: Video, tracks: Mapping[str, Rows], known: Mapping[str, Rows]) -> Timeline:
-    """The timeline of a video from its `tracks`, one for each of COLUMNS, and the rows of each person by name."""
+    """The timeline of a video from its `tracks`, one for each of COLUMNS, and of everybody enrolled, by name."""
     length = -(-video.duration_ns // SECOND)
     seconds = {name: Seconds(rows, length) for name, rows in tracks.items()}
     found_cuts = cuts(tracks["shots"].times_ns, tracks["shots"].measured[:, 0])
@@ -107,7 +108,7 @@ def gather(video: Video, tracks: Mapping[str, Rows], known: Mapping[str, Rows]) 
         "person_size": seconds["people"].mean(1),
         "faces": seconds["faces"].mean(0),
         "face_size": seconds["faces"].mean(1),
-        "known": np.where(seconds["faces"].count() > 0, sum(people.values(), np.zeros(length)), np.nan),
+        "known": _of_known(people, seconds["faces"].count() > 0),
         "loudness": _above_median(_energy_mean(tracks["sound"], length)),
         "onset": seconds["sound"].total(1),
         "crowd": seconds["sound"].mean(2),
@@ -124,6 +125,13 @@ def gather(video: Video, tracks: Mapping[str, Rows], known: Mapping[str, Rows]) 
         look=look,
         known=people,
     )
+
+
+def _of_known(people: Mapping[str, NDArray[np.bool_]], looked: NDArray[np.bool_]) -> Floats:
+    """(T,) how many of the people are recognized; NaN where nobody could be."""
+    if not people:
+        return np.full(len(looked), np.nan, np.float32)
+    return np.where(looked, np.sum([*people.values()], axis=0), np.nan).astype(np.float32)
 
 
 def _energy_mean(rows: Rows, seconds: int) -> Floats:

@@ -48,11 +48,13 @@ class LookConfig(Config, frozen=True):
 class Look:
     """Frame -> a row (COLUMNS,) of unit length of the track "look"; the cosine tells how alike two of them are."""
 
+    TRACK = "look"
+
     def __init__(self, config: LookConfig, frames: Frames) -> None:
         self._frames = frames
         self._source = config.source
         self._store = Store(Path(config.store))
-        self._track = self._store.track("look", config.key)
+        self._track = self._store.track(self.TRACK, config.key)
         self._last = self._done()
 
     def __call__(self, frame: Frame) -> None:

@@ -63,10 +63,12 @@ class Motion:
     The first frame of a shot has no motion.
     """
 
+    TRACK = "motion"
+
     def __init__(self, config: MotionConfig, frames: Frames) -> None:
         self._frames = frames
         self._store = Store(Path(config.store))
-        self._track = self._store.track("motion", config.key)
+        self._track = self._store.track(self.TRACK, config.key)
         last = self._track.last
         self._last = last[0] if last else -1
         self._earlier = deque(_Earlier(seq, pts_ns, unpacked(data)) for seq, pts_ns, data in self._track.kept())

@@ -45,3 +45,15 @@ class Sample:
 
     def _ticks(self, pts_ns: int) -> int:
         return math.floor(pts_ns * self._rate / 1e9)
+
+
+class SampleLook(Sample):
+    """`Sample` for what is said of the whole picture. Settings go by class name, and each feeds a track of its own."""
+
+
+class SamplePeople(Sample):
+    """`Sample` for people."""
+
+
+class SampleFaces(Sample):
+    """`Sample` for faces."""

@@ -90,7 +90,7 @@ def select(
         left -= moment.end_ns - moment.start_ns
         free[best] = False
         alike = np.maximum(alike, looks @ looks[best])
-    return _joined(sorted(chosen, key=lambda one: (one.video, one.start_ns)), scores)
+    return _joined(sorted(chosen, key=lambda one: (one.video, one.start_ns)), timelines, scores)
 
 
 def _asked_for(musts: Sequence[Must], timelines: Sequence[Timeline], scores: Sequence[Scores]) -> list[Moment]:
@@ -126,12 +126,13 @@ def _cut(moment: Moment, length_ns: int, scores: Sequence[Scores]) -> Moment:
     return max((make(start, end, False) for start, end in ends), key=lambda one: one.score)
 
 
-def _joined(moments: Sequence[Moment], scores: Sequence[Scores]) -> list[Moment]:
-    """Moments that follow each other without a gap are one."""
+def _joined(moments: Sequence[Moment], timelines: Sequence[Timeline], scores: Sequence[Scores]) -> list[Moment]:
+    """Moments of one shot that follow each other without a gap are one."""
     found: list[Moment] = []
     for moment in moments:
         last = found[-1] if found else None
-        if last and (last.video, last.end_ns, last.must) == (moment.video, moment.start_ns, moment.must):
+        follows = last and (last.video, last.end_ns, last.must) == (moment.video, moment.start_ns, moment.must)
+        if last and follows and moment.start_ns not in timelines[moment.video].cuts_ns:
             found[-1] = describe(moment.video, scores[moment.video])(last.start_ns, moment.end_ns, moment.must)
         else:
             found.append(moment)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, cast
 
 from msgspec.structs import replace
 
@@ -26,14 +25,6 @@ from stages.match import MatchConfig
 from stages.nms import NmsConfig
 
 SOURCE = "video"  # what it is called in the run
-
-
-class Recorder(Protocol):
-    """The config of a stage that writes a track."""
-
-    @property
-    def key(self) -> str:
-        """What the measurement depends on, beside the video."""
 
 
 class HighlightSettings(Config, frozen=True):
@@ -67,7 +58,7 @@ class HighlightSettings(Config, frozen=True):
             "Shots": replace(self.shots, source=SOURCE),
             "Motion": MotionConfig(),
             "SampleLook": SampleConfig(rate=rate, track="look", key=look.key),
-            "ScreenText": TextConfig(rate=rate),
+            "Text": TextConfig(rate=rate),
             "Look": look,
             "SamplePeople": SampleConfig(rate=rate, track="people", key=seen.key),
             "DetectPeople": self.people,

@@ -45,6 +45,8 @@ class Sound:
     Raises Failed where the file cannot be opened.
     """
 
+    TRACK = "sound"
+
     def __init__(self, config: SoundConfig, source: Source) -> None:
         self.state: State = "running"
         path = Path(source.address)
@@ -54,7 +56,7 @@ class Sound:
         self._stream = best if isinstance(best, AudioStream) and best.codec_context else None
         self._waveform = Waveform()
         self._store = Store(Path(config.store))
-        self._track = self._store.track("sound", config.key)
+        self._track = self._store.track(self.TRACK, config.key)
 
     def __iter__(self) -> Iterator[None]:
         """None after each piece of work."""

@@ -45,8 +45,8 @@ def _compared(video: Scored, path: Path, shots: bool, rng: np.random.Generator) 
 
 def _read(path: Path) -> summaries.Counts:
     """(A, frames) 1 where an annotator has the frame, else 0. Raises Usage."""
-    from scipy.io import loadmat  # type: ignore[import-untyped]  # half a second, which nothing else waits for
-    from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
+    from scipy.io import loadmat  # half a second, which nothing else waits for
+    from scipy.io.matlab import MatReadError
 
     try:
         found = loadmat(path, variable_names=["user_score"])["user_score"]

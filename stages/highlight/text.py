@@ -65,10 +65,12 @@ class Text:
     one sample later: until then it is 0.
     """
 
+    TRACK = "text"
+
     def __init__(self, config: TextConfig, frames: Frames) -> None:
         self._frames = frames
         self._store = Store(Path(config.store))
-        self._track = self._store.track("text", config.key)
+        self._track = self._store.track(self.TRACK, config.key)
         last = self._track.last
         self._last = last[0] if last else -1
         self._seen = deque((_Seen(seq, pts_ns, unpacked(data)) for seq, pts_ns, data in self._track.kept()), 4)

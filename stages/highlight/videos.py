@@ -70,8 +70,8 @@ def facts(path: Path) -> Facts:
         raise Failed(f"{path} holds no frame that decodes: copy or export it again")
     with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
         stream = container.streams.video[0]
-        length = stream.duration * stream.time_base if stream.duration and stream.time_base else 0
-        length = length or (container.duration or 0) / av.time_base
+        own = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        length = own or (container.duration or 0) / av.time_base
         frames = stream.frames or round(length * (stream.average_rate or USUAL_RATE))
         return Facts(*picture.size, bool(container.streams.audio), max(1, frames))
 

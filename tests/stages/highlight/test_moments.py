@@ -22,7 +22,7 @@ def bounds(seconds: int, score: list[float] | None = None, **given: object) -> l
 def test_a_moment_ends_where_the_shot_does() -> None:
     found = bounds(30, cuts=(7.3, 13.9, 21.04))
     assert {7.3, 13.9, 21.04} <= set(found)
-    assert found[0] == 0 and found[-1] == 30
+    assert (found[0], found[-1]) == (0, 30)
 
 
 def test_nobody_is_cut_off_in_the_middle_of_a_word() -> None:

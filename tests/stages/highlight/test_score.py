@@ -25,7 +25,8 @@ def test_the_parts_add_up_to_the_score(preset: str) -> None:
     signals = {name: random.exponential(signal.half, 50).tolist() for name, signal in SIGNALS.items()}
     scores = weigh(timeline(50, **signals), PRESETS[preset])
     np.testing.assert_allclose(sum(scores.shares.values()), scores.score, atol=1e-6)
-    assert 0 < scores.score.min() and scores.score.max() < 1
+    assert scores.score.min() > 0
+    assert scores.score.max() < 1
     assert set(PRESETS[preset]) <= set(SIGNALS)
 
 

@@ -17,7 +17,10 @@ def timeline(
     seen: dict[str, list[int]] | None = None,
     **signals: list[float],
 ) -> Timeline:
-    """A video of so many seconds; `looks` numbers the scene of each second, `seen` has those of each person, times are in seconds."""
+    """A video of so many seconds; `looks` numbers the scene of each second, `seen` says in which a person is.
+
+    Times are in seconds.
+    """
     blank = np.full(seconds, np.nan, np.float32)
     given = {name: np.array(values, np.float32) for name, values in signals.items()}
     stretches = [(0.0, float(seconds))] if pauses is None else pauses
