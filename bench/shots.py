@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
@@ -78,8 +79,10 @@ def read(file: Path) -> Iterator[Image]:
 
 def pieces(clip: Path) -> list[Piece]:
     """What is taken of a clip: all of a short one or one with cuts of its own, pieces spread over a long one."""
-    frames = [cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for image in read(clip)]
-    frames = frames[: SOUND.get(clip.name)]
+    images = list(read(clip))[: SOUND.get(clip.name)]
+    frames = [
+        np.asarray(cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8) for image in images
+    ]
     if clip.name in OWN_CUTS:  # whole, so that no cut comes to lie in a dissolve
         return [Piece(clip, frames, OWN_CUTS[clip.name])]
     count = min(PIECES, -(-len(frames) // PIECE))
@@ -91,7 +94,7 @@ def pieces(clip: Path) -> list[Piece]:
 def shuffled(found: list[Piece]) -> list[Piece]:
     """In an order of chance, in which no two neighbours are of the same clip."""
     chance = random.Random(SEED)
-    while any(a.clip == b.clip for a, b in zip(found, found[1:], strict=False)):
+    while any(a.clip == b.clip for a, b in pairwise(found)):
         chance.shuffle(found)
     return found
 
@@ -131,7 +134,7 @@ def framewire(film: Path) -> list[int]:
         stage(Frame("film", number, 0, number, 0, 0, 0, WIDTH, HEIGHT))
     stage.close()
     times, probability = Store(Path(config.store)).track("shots", config.key).read(1)
-    return cuts(times, probability[:, 0]).tolist()
+    return [int(frame) for frame in cuts(times, probability[:, 0])]
 
 
 def theirs(kind: type[scenedetect.SceneDetector]) -> Find:
@@ -188,7 +191,7 @@ def main() -> int:
     rows.append(Row("F1, over the better one of PySceneDetect's", rows[0].figure - best, "", ">= 0"))
     notes = [
         f"{film.frames} frames of {WIDTH}x{HEIGHT}, H.264: {len(clips)} clips in pieces of {PIECE} frames at most.",
-        f"Right: within {NEAR} frames of a cut, within a dissolve of {DISSOLVE} frames; one a transition, others wrong.",
+        f"Right: within {NEAR} frames of a cut, within a dissolve of {DISSOLVE} frames, once each; all else is wrong.",
         "Thresholds as they come: 0.5, 27 and 3. The cuts within clips are known from looking at them.",
         "Time is that of the processor, all threads, less that of reading the film with OpenCV.",
     ]

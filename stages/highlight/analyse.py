@@ -59,9 +59,10 @@ def analyse(
                 if not stopped and not goes_on(min(done, default=0)):
                     stopped = True
                     run.finish()
+        notes = list(dict.fromkeys(run.failures))  # picture and sound fail in the same words
         if not (stopped or run.aborted):
-            kept.finish([track for process in unfinished for track in tracks[process.name]], run.failures)
-        return run.failures
+            kept.finish([track for process in unfinished for track in tracks[process.name]], notes)
+        return notes
 
 
 @contextmanager

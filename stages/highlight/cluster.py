@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +15,8 @@ from stages.highlight.analyse import analyse
 from stages.highlight.progress import Bars
 from stages.highlight.videos import Hashes
 from stages.highlight.work import CORES_EACH, Looked, Work
+
+PATIENCE_S = 5.0
 
 
 def look_on_ray(work: Work, paths: Sequence[Path], address: str, bars: Bars) -> Iterator[Looked]:
@@ -46,11 +50,24 @@ def _ray(address: str) -> Any:
         import ray
     except ImportError:
         raise Usage("Ray is not installed here: pip install framewire[ray], or leave --ray out") from None
+    if address not in ("auto", "local"):
+        _check(address)
     try:
-        ray.init(address=None if address == "local" else address, log_to_driver=False, include_dashboard=False)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
     except ConnectionError as error:
-        raise Usage(f"no Ray cluster answers at {address} ({error}): start one, or give --ray local") from error
+        raise Usage(f"no Ray cluster answers at {address}: start one with ray start, or give --ray local") from error
     return ray
+
+
+def _check(address: str) -> None:
+    """Raises Usage where nothing listens at HOST:PORT or ray://HOST:PORT: Ray itself tries for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), PATIENCE_S).close()
+    except (OSError, ValueError):
+        raise Usage(
+            f"no Ray cluster answers at {address}: give its head's HOST:PORT, or --ray local for this machine alone"
+        ) from None
 
 
 def _task(work: Work, path: str, kept: bytes) -> tuple[bytes, list[str]]:

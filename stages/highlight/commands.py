@@ -16,6 +16,7 @@ from pipeline.config import load
 from pipeline.errors import Failed, Usage
 from pipeline.graph import Process
 from pipeline.home import home, keys
+from pipeline.logs import log_to
 from pipeline.watch import heard
 from stages.gallery.store import Store as Gallery
 from stages.highlight.analyse import recorders
@@ -83,6 +84,7 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         settings = load(config, HighlightSettings) if config else HighlightSettings()
         people = Gallery(home(), keys()).people()
         work = Work(graph, settings.by_stage(people, fps), settings.engine, home() / FOLDER, home() / LOG)
+        _log(work.log)
         console = Console()
         signals = heard()
         with Bars(console) as bars:
@@ -94,9 +96,8 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         musts = [one._replace(video=_place(one.video, paths, timelines)) for one in musts]
         _check_person(only, timelines)
         scores = [judge(timeline) for timeline in timelines]
-        grid = [key_frames(Path(timeline.video.path)) for timeline in timelines] if copy else None
-        pool = candidates(timelines, scores, only, grid)
-        moments = select(pool, musts, timelines, scores, budget, trim=not copy)
+        grid = key_frames(Path(timelines[0].video.path)) if copy else None
+        moments = select(candidates(timelines, scores, only, grid), musts, timelines, scores, budget, grid)
         if not moments:
             raise Failed(f"no moment fits into {length}: make --length longer")
         made = Reel(timelines, scores, moments, str(scorer) if scorer else preset)
@@ -109,6 +110,14 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
 
     app.command()(evaluate)
     return app
+
+
+def _log(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log_to(path, "supervisor")
+    except OSError as error:
+        raise Failed(f"cannot write {path}: {error.strerror}; set $FRAMEWIRE_HOME") from error
 
 
 def _weights(preset: str, changes: Sequence[str]) -> dict[str, float]:

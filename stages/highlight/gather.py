@@ -61,7 +61,7 @@ class Seconds:
 
     def _total(self, column: int) -> Floats:
         values = np.nan_to_num(self._measured[:, column])
-        return np.asarray(np.bincount(self._at, values, self._count), np.float32)
+        return np.asarray(np.bincount(self._at, values, self._count).astype(np.float32))
 
     def _numbers(self, column: int) -> Floats:
         there = ~np.isnan(self._measured[:, column])

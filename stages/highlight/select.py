@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Usage
 from stages.highlight.moments import SHORTEST_NS, Course, describe, divide
+from stages.highlight.remux import snapped
 from stages.highlight.timeline import SECOND, Floats, Moment, Scores, Timeline
 
 # A moment that looks like one that is chosen already is worth less: from here on, by up to so much (maximal marginal
@@ -36,16 +37,20 @@ def candidates(
     timelines: Sequence[Timeline],
     scores: Sequence[Scores],
     only: str = "",
-    key_frames: Sequence[NDArray[np.int64] | None] | None = None,
+    key_frames: NDArray[np.int64] | None = None,
 ) -> list[Candidate]:
-    """All moments of the videos; with `only`, what is left of them around the seconds in which that person is seen."""
+    """All moments of the videos; with `only`, what is left of them around the seconds in which that person is seen.
+
+    Where there are `key_frames` (K,) ns, of the one video, moments begin and end there.
+    """
     found = []
     for number, (timeline, scored) in enumerate(zip(timelines, scores, strict=True)):
-        bounds = divide(timeline, scored.score, key_frames[number] if key_frames else None)
+        bounds = divide(timeline, scored.score, key_frames)
         make, look = describe(number, scored), Course(timeline.look)
         for stretch in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             start, end = _where(timeline, only, *stretch) if only else stretch
             if start < end:
+                start, end = stretch if key_frames is not None else (start, end)
                 found.append(Candidate(make(start, end, False), _unit(look.mean(start, end))))
     return found
 
@@ -56,14 +61,16 @@ def select(
     timelines: Sequence[Timeline],
     scores: Sequence[Scores],
     length_ns: int,
-    *,
-    trim: bool = True,
+    key_frames: NDArray[np.int64] | None = None,
 ) -> list[Moment]:
     """The reel's moments, by video and time, not longer than `length_ns` together. Raises Usage where it is too short.
 
-    The last one is cut to what is left of the length, unless `trim` is false, as for files that are cut at key frames.
+    The last one is cut to what is left of the length; but with `key_frames`, as for `candidates`, nothing is cut.
     """
     chosen = _asked_for(musts, timelines, scores)
+    if key_frames is not None and chosen:
+        wide = snapped(chosen, key_frames, timelines[0].video.duration_ns)
+        chosen = [describe(0, scores[0])(one.start_ns, one.end_ns, True) for one in wide]
     left = length_ns - sum(one.end_ns - one.start_ns for one in chosen)
     if left < 0:
         raise Usage(
@@ -80,7 +87,7 @@ def select(
     lengths = np.array([one.moment.end_ns - one.moment.start_ns for one in pool], np.int64)
     worth = np.array([one.moment.score for one in pool], np.float32)
     while left > 0:
-        free &= (lengths <= left) | (trim and left >= SHORTEST_NS)
+        free &= (lengths <= left) | (key_frames is None and left >= SHORTEST_NS)
         if not free.any():
             break
         values = worth * (1 - LOSS * np.clip((alike - ALIKE) / (SAME - ALIKE), 0, 1))

@@ -68,7 +68,7 @@ def test_metadata_is_there_and_agrees_with_the_file(name: str) -> None:
     height, width = map(int, said["framewire.size"].split("x"))
     shape = model.graph.input[0].type.tensor_type.shape.dim
     assert [model.graph.input[0].name, len(model.graph.input)] == ["images", 1]
-    assert shape[0].dim_param == "batch"
+    assert shape[0].dim_value == 100 if name == "transnetv2" else shape[0].dim_param == "batch"
     sides = shape[1:3] if bytes_in else shape[2:]
     assert all(d.dim_param or d.dim_value == s for d, s in zip(sides, (height, width), strict=True))
     assert [opset.version for opset in model.opset_import] == [18]
@@ -77,15 +77,17 @@ def test_metadata_is_there_and_agrees_with_the_file(name: str) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_file_holds_nothing_of_the_machine_that_made_it(name: str) -> None:
     data = shipped(name).read_bytes()
+    model = onnx.load_from_string(data)
+    said = {prop.key: prop.value for prop in model.metadata_props}
+    data = data.replace(said["framewire.origin"].encode(), b"")  # a package may be named after torch
     for trace in (b".py", b"site-packages", b"/home/", b"/tmp/", b"/usr/", b"/work", b"torch", b"pkg."):
         assert trace not in data, trace
-    model = onnx.load_from_string(data)
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     assert not model.graph.value_info
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in SHIPPED if name not in ("centerface", "dlib_face", "person_ssdlite")]
+    "name", [one for one in SHIPPED if one not in ("centerface", "dlib_face", "person_ssdlite", "transnetv2")]
 )
 def test_a_shipped_detector_puts_a_face_where_centerface_does(name: str, astronaut: NDArray[np.uint8]) -> None:
     detectors = [Detector(shipped(one), 384, 640) for one in (name, "centerface")]
@@ -94,8 +96,8 @@ def test_a_shipped_detector_puts_a_face_where_centerface_does(name: str, astrona
     assert np.median(apart) < 0.1
 
 
-def test_together_they_stay_under_40_megabytes() -> None:
-    assert sum(file.stat().st_size for file in (ROOT / "models").glob("*.onnx")) < 40_000_000
+def test_together_they_stay_under_45_megabytes() -> None:
+    assert sum(file.stat().st_size for file in (ROOT / "models").glob("*.onnx")) < 45_000_000
 
 
 def test_a_changed_package_is_refused(tmp_path: Path) -> None:

@@ -96,20 +96,20 @@ def test_it_is_the_network_of_the_paper(weights: Weights, frames: Window) -> Non
 
 def test_torch_and_onnx_runtime_agree(weights: Weights, frames: Window) -> None:
     found = parity.check(networks.transnetv2(weights("transnetv2")), MODEL, frames)
-    assert found.max_abs <= 2e-3  # the file keeps the weights as float16
+    assert found.max_abs <= 1e-3  # the file keeps the weights as float16
 
 
 def test_torch_and_onnx_runtime_agree_on_a_clip_with_cuts(weights: Weights, shared: Path) -> None:
     frames = window(shared / "videos" / "short_hamilton_clip.mp4")
     assert np.flatnonzero(parity.run(MODEL, frames)[0] > 0.5).tolist() == [19, 81]
-    assert parity.check(networks.transnetv2(weights("transnetv2")), MODEL, frames).max_abs <= 2e-3
+    assert parity.check(networks.transnetv2(weights("transnetv2")), MODEL, frames).max_abs <= 1e-3
 
 
 def test_parity_sees_a_wrong_weight(weights: Weights, frames: Window) -> None:
     module = networks.transnetv2(weights("transnetv2"))
     with torch.no_grad():
         module.stacks[2].second.branches[0].spatial.weight.mul_(1.1)
-    assert parity.check(module, MODEL, frames).max_abs > 5e-3
+    assert parity.check(module, MODEL, frames).max_abs > 3e-3
 
 
 def test_band_is_what_lies_about_the_diagonal() -> None:

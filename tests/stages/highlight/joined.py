@@ -30,7 +30,7 @@ def join(folder: Path, path: Path, longest: float) -> list[Piece]:
     pieces: list[Piece] = []
     frames = 0
     with av.open(str(path), "w") as target:
-        video = target.add_stream("libx264", rate=RATE, options={"preset": "veryfast", "crf": "20"})
+        video = target.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "crf": "18"})
         video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
         sound = target.add_stream("aac", rate=SOUND, layout="mono")
         samples = 0

@@ -1,0 +1,263 @@
+"""`highlights` as a user has it: real videos in, a reel and its reasons out, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from tests.command import ROOT, User
+from tests.stages.highlight.films import film, textured
+from tests.stages.highlight.joined import NEGATIVES, Piece, join
+
+BESIDE = (".json", ".html", ".jpg", ".otio", ".edl")
+EILEEN = "Eileen Collins"
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> User:
+    return User(tmp_path)
+
+
+def document(user: User, name: str = "reel.json") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((user.folder / name).read_text())
+    return found
+
+
+def length(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0)) and (container.duration or 0) / av.time_base
+
+
+@pytest.fixture(scope="module")
+def joined(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Piece]]:
+    path = tmp_path_factory.mktemp("joined") / "joined.mp4"
+    return path, join(shared / "videos", path, longest=8)
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(400)
+def test_the_reel_of_all_clips_is_of_people_and_action_not_of_the_empty_ones(
+    user: User, joined: tuple[Path, list[Piece]]
+) -> None:
+    path, pieces = joined
+    done = user("highlights", path, "--length", "30s", timeout=380)
+    assert done.code == 0, done.err
+    found = document(user)
+    chosen = [(moment["start"], moment["end"]) for moment in found["moments"]]
+    assert 28 <= sum(end - start for start, end in chosen) <= 30
+    inside = {
+        piece.name: sum(max(0.0, min(end, piece.end) - max(begin, piece.start)) for begin, end in chosen)
+        for piece in pieces
+    }
+    assert sum(inside[name] for name in NEGATIVES) < 0.2  # a bound lies within a frame or two of a join
+    assert sum(1 for name, seconds in inside.items() if seconds > 1) >= 4  # varied
+    score = found["videos"][0]["score"]
+    worth = {piece.name: float(np.mean(score[round(piece.start) : round(piece.end)])) for piece in pieces}
+    assert max(worth[name] for name in NEGATIVES) < min(
+        worth[name] for name in ("demo.mp4", "facenet_pytorch_video.mp4", "short_hamilton_clip.mp4", "vtest.avi")
+    )
+    reel = user.folder / "reel.mp4"
+    assert length(reel) == pytest.approx(sum(end - start for start, end in chosen), abs=0.15)
+    assert all((user.folder / f"reel{end}").stat().st_size for end in BESIDE)
+    assert str(reel.name) in done.out
+
+
+@pytest.mark.timeout(200)
+def test_who_is_enrolled_is_found_and_can_be_all_that_is_asked_for(user: User) -> None:
+    assert user("enroll", EILEEN, ROOT / "samples" / "enrol" / f"{EILEEN}.jpg").code == 0
+    done = user("highlights", ROOT / "samples" / "gate.mp4", "--length", "20s", "--only", EILEEN, timeout=180)
+    assert done.code == 0, done.err
+    known = document(user)["videos"][0]["signals"]["known"]
+    for moment in document(user)["moments"]:
+        assert all(known[second] for second in range(int(moment["start"]), int(np.ceil(moment["end"]))))
+    kept = b"".join(path.read_bytes() for path in (user.folder / "home" / "highlights").iterdir())
+    assert EILEEN.encode() not in kept  # an id that the gallery alone can read
+    nobody = user("highlights", ROOT / "samples" / "gate.mp4", "--only", "Grace Hopper")
+    assert nobody.sentence == f"Grace Hopper is not recognized anywhere in it: recognized are {EILEEN}"
+
+
+def noisy(path: Path, seconds: int) -> Path:
+    random = np.random.default_rng(5)
+    pictures = [picture for scene in range(4) for picture in textured(seconds * 25 // 4, (320, 180), scene)]
+    return film(path, pictures, sound=(0.1 * random.standard_normal(48_000 * seconds)).astype(np.float32))
+
+
+def analysed(user: User) -> dict[str, Any]:
+    return {name: document(user)["videos"][0][name] for name in ("signals", "cuts", "pauses", "frames", "duration")}
+
+
+def measured(user: User) -> int:
+    """Frames whose motion is in the store."""
+    frames = "SELECT count(*) FROM sample JOIN track ON track.id = sample.track WHERE name = 'motion'"
+    for path in (user.folder / "home" / "highlights").glob("*.sqlite"):
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as rows, suppress(sqlite3.Error):
+            count: int = rows.execute(frames).fetchone()[0]
+            return count
+    return 0
+
+
+def until(what: Callable[[], bool], running: subprocess.Popen[str]) -> None:
+    ends = time.monotonic() + 60
+    while not what():
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def processes(user: User) -> dict[str, int]:
+    """The process of each name that has started last."""
+    lines = (user.folder / "home" / "highlights.log").read_text().splitlines()
+    return {line["child"]: line["number"] for line in map(json.loads, lines) if line["event"] == "ready"}
+
+
+@pytest.mark.timeout(300)
+def test_stopped_and_killed_it_goes_on_and_finds_the_same(user: User, tmp_path: Path) -> None:
+    path = noisy(tmp_path / "a film.mp4", 60)
+    unbroken = User(tmp_path / "unbroken")
+    unbroken.folder.mkdir()
+    assert unbroken("highlights", path, "--length", "6s").code == 0
+    stopped = user.start("highlights", path, "--length", "6s")
+    until(lambda: measured(user) > 100, stopped)
+    stopped.send_signal(signal.SIGINT)
+    _, err = stopped.communicate(timeout=60)
+    assert (stopped.returncode, err) == (1, "framewire: stopped: say it again, and it goes on where it was\n")
+    assert not (tmp_path / "reel.mp4").exists()
+    killed = user.start("highlights", path, "--length", "6s")
+    for name in ("shots", "motion", "faces", "people", "capture-video"):
+        there = measured(user)
+        until(lambda there=there: measured(user) > there + 50, killed)  # type: ignore[misc]
+        os.kill(processes(user)[name], signal.SIGKILL)
+    there = measured(user)
+    until(lambda: measured(user) > there + 50, killed)
+    killed.kill()  # the supervisor: all its processes go with it
+    killed.wait()
+    there = measured(user)
+    assert 300 < there < 1500
+    assert user("highlights", path, "--length", "6s").code == 0
+    assert analysed(user) == analysed(unbroken)
+    assert analysed(user)["frames"] == 1500
+
+
+@pytest.mark.timeout(200)
+def test_scored_again_it_looks_at_nothing_again(user: User, tmp_path: Path) -> None:
+    path = noisy(tmp_path / "a.mp4", 12)
+    assert user("highlights", path, "--length", "4s").code == 0
+    event = document(user)
+    log = (user.folder / "home" / "highlights.log").read_text()
+    path.rename(tmp_path / 'it\'s "another" name: 100 %.mp4')  # it is the content that counts
+    path = tmp_path / 'it\'s "another" name: 100 %.mp4'
+    done = user("highlights", path, "--length", "4s", "--weight", "motion=9", "--weight", "people=0", "-o", "b.mp4")
+    assert done.code == 0, done.err
+    assert (user.folder / "home" / "highlights.log").read_text() == log
+    again = document(user, "b.json")
+    assert again["videos"][0]["signals"] == event["videos"][0]["signals"]
+    assert again["videos"][0]["score"] != event["videos"][0]["score"]
+    assert again["videos"][0]["path"] == str(path)
+
+
+@pytest.mark.timeout(200)
+def test_what_is_asked_for_is_in_and_a_copy_is_cut_at_key_frames(user: User, tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", textured(500), options={"g": "25", "preset": "ultrafast"})
+    assert user("highlights", path, "--length", "6s", "--must", "0:07.5-0:09").code == 0
+    assert [(one["start"], one["end"]) for one in document(user)["moments"] if one["must"]] == [(7.5, 9)]
+    assert user("highlights", path, "--length", "6s", "--must", "0:07.5-0:09", "--copy", "-o", "c.mp4").code == 0
+    moments = document(user, "c.json")["moments"]
+    assert [(one["start"], one["end"]) for one in moments if one["must"]] == [(7, 9)]
+    assert all(one[side] == int(one[side]) for one in moments for side in ("start", "end"))
+    assert sum(one["end"] - one["start"] for one in moments) <= 6
+    assert user("highlights", path, "--length", "4s", "--vertical", "-o", "v.mp4").code == 0
+    with av.open(str(tmp_path / "v.mp4")) as tall:
+        stream = tall.streams.video[0]
+        assert stream.height / stream.width == pytest.approx(16 / 9, rel=0.05)
+
+
+@pytest.mark.timeout(200)
+def test_of_several_files_those_that_can_be_read_make_the_reel(user: User, tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    film(folder / "a.mp4", textured(100, seed=1))
+    film(folder / "b.mkv", textured(100, (96, 160), seed=2))
+    (folder / "c.mp4").write_bytes(b"no video")
+    done = user("highlights", folder, "--length", "60s", "--jobs", "2")
+    assert done.code == 1
+    assert "c.mp4 is not a video that can be read" in done.sentence
+    assert [Path(video["path"]).name for video in document(user)["videos"]] == ["a.mp4", "b.mkv"]
+    assert {moment["video"] for moment in document(user)["moments"]} == {0, 1}
+    assert length(tmp_path / "reel.mp4") == pytest.approx(8, abs=0.1)  # longer than all there is: all of it
+
+
+@pytest.mark.timeout(200)
+def test_on_ray_it_is_the_same(user: User, tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for number in range(3):
+        film(folder / f"{number}.mp4", textured(50, seed=number))
+    (folder / "3.mp4").write_bytes(b"no video")
+    there = user("highlights", folder, "--length", "4s", "--ray", "local", "-o", "ray.mp4", timeout=180)
+    assert there.code == 1
+    assert "3.mp4 is not a video that can be read" in there.sentence
+    log = (user.folder / "home" / "highlights.log").exists()
+    assert user("highlights", folder, "--length", "4s").code == 1
+    assert not log
+    assert processes(user) == {}  # what Ray has seen is here
+    elsewhere = User(tmp_path / "elsewhere")
+    elsewhere.folder.mkdir()
+    assert elsewhere("highlights", folder, "--length", "4s").code == 1
+    assert document(user, "ray.json") == document(user) == document(elsewhere)
+
+
+@pytest.mark.timeout(200)
+def test_a_video_that_ends_early_makes_a_reel_of_what_is_there_and_says_so_each_time(
+    user: User, tmp_path: Path
+) -> None:
+    whole = film(tmp_path / "whole.mkv", textured(200))
+    path = tmp_path / "cut.mkv"
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    for _ in range(2):
+        done = user("highlights", path, "--length", "3s")
+        assert done.code == 1
+        assert "cut.mkv" in done.sentence
+        assert "copy or export it again" in done.sentence
+        assert length(tmp_path / "reel.mp4") == pytest.approx(3, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["a.mp4", "--length", "soon"], "'soon' is no time: write it like 60s, 1m30s or 12:30"),
+        (
+            ["a.mp4", "--preset", "party"],
+            "there is no preset 'party': --preset is one of event, sports, security, talk",
+        ),
+        (["a.mp4", "--weight", "fun=1"], "there is no signal 'fun': --weight knows"),
+        (["a.mp4", "--weight", "motion"], "--weight motion has no number: write it like motion=2"),
+        (["a.mp4", "--must", "x.mp4=0:01-0:02"], "--must x.mp4=0:01-0:02: 'x.mp4' is none of the videos"),
+        (["a.mp4", "--copy", "--vertical"], "--copy cuts one video as it is: leave --vertical out"),
+        (["a.mp4", "-o", "reel.avi"], "the reel is an MP4: give -o a name like reel.mp4"),
+        (["a.mp4", "-o", "a.mp4"], "the results would replace a.mp4: give -o another name"),
+        (["a.mp4", "-o", "nowhere/reel.mp4"], "there is no folder nowhere: make it, or give -o another"),
+        (["a.mp4", "--ray", "127.0.0.1:9"], "no Ray cluster answers at 127.0.0.1:9: give its head's HOST:PORT"),
+        (["b.mp4"], "there is no file or folder b.mp4: check the path"),
+        (["text.mp4"], "text.mp4 is not a video that can be read"),
+        (["a.mp4", "--scorer", "text.mp4"], "text.mp4"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(user: User, words: list[str], sentence: str) -> None:
+    film(user.folder / "a.mp4", textured(3))
+    (user.folder / "text.mp4").write_text("no video")
+    done = user("highlights", *words)
+    assert done.code in (1, 2)
+    assert sentence in done.sentence
+    assert not (user.folder / "reel.mp4").exists()
