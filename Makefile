@@ -1,12 +1,12 @@
-# make run: the main job on the bundled clip. make gate: the door on it. make test: the tests. Each sets up what it needs
-# in .venv.
+# make run: the main job on the bundled clip. make gate: the door on it. make highlights: a reel of it. make test: the
+# tests. Each sets up what it needs in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=  # seven processes that compile their modules anew take half as long again to start
 DEMO := FRAMEWIRE_HOME="$(CURDIR)/out/home" FRAMEWIRE_KEYS="$(CURDIR)/out/keys"
 
-.PHONY: run gate soak test test-export check bench gpu-check clean
+.PHONY: run gate highlights soak test test-export check bench gpu-check clean
 
 run: .venv/runtime
 	rm -rf out/home out/keys out/master.key
@@ -19,6 +19,12 @@ gate: .venv/runtime  # until Ctrl-C, then the log is audited
 	@echo "The clip is played again and again, and the page stays: Ctrl-C ends it."
 	trap : INT; $(DEMO) $(BIN)/python run_pipeline.py gate --config samples/gate.toml; \
 		$(DEMO) $(BIN)/python run_pipeline.py gate audit
+
+highlights: .venv/runtime
+	rm -rf out/home out/keys out/master.key
+	mkdir -p out
+	$(DEMO) $(BIN)/python run_pipeline.py enroll "Eileen Collins" "samples/enrol/Eileen Collins.jpg"
+	$(DEMO) $(BIN)/python run_pipeline.py highlights samples/gate.mp4 --length 6s --preset security -o out/reel.mp4
 
 soak: .venv/dev  # fifty kills, each back in time: on a machine with nothing else to do; needs an RTSP server
 	FRAMEWIRE_KILLS=50 $(BIN)/python -m pytest tests/test_gate.py -k kills -s

@@ -193,7 +193,8 @@ def _tell(console: Console, reel: Reel, files: Sequence[Path]) -> None:
         table.add_row(*row)
         at += moment.end_ns - moment.start_ns
     console.print(table)
-    console.print(f"{at / SECOND:.1f} s in {len(reel.moments)} moments", soft_wrap=True)
+    count = len(reel.moments)
+    console.print(f"{at / SECOND:.1f} s in {count} moment{'' if count == 1 else 's'}", soft_wrap=True)
     for path in files:
         console.print(Text(str(path)), soft_wrap=True)
 

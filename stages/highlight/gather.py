@@ -57,11 +57,12 @@ class Seconds:
         sums = np.zeros((self._count, self._measured.shape[1]), np.float32)
         np.add.at(sums, self._at, self._measured)
         length = np.linalg.norm(sums, axis=1, keepdims=True)
-        return np.divide(sums, length, out=np.zeros_like(sums), where=length > 0)
+        units: Floats = np.divide(sums, length, out=np.zeros_like(sums), where=length > 0)
+        return units
 
     def _total(self, column: int) -> Floats:
         values = np.nan_to_num(self._measured[:, column])
-        return np.asarray(np.bincount(self._at, values, self._count).astype(np.float32))
+        return np.bincount(self._at, values, self._count).astype(np.float32)
 
     def _numbers(self, column: int) -> Floats:
         there = ~np.isnan(self._measured[:, column])
