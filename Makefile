@@ -34,7 +34,7 @@ test: .venv/dev  # on all cores, and then those that measure themselves against 
 	$(BIN)/python -m pytest --ignore=tests/export -m alone
 
 test-export: .venv/export
-	$(BIN)/python -m pytest tests/export
+	$(BIN)/python -m pytest tests/export -n auto
 
 check: .venv/export
 	$(BIN)/ruff check

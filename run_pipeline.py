@@ -209,7 +209,7 @@ for command in (enroll, people, forget, doctor):
 for name, command in gate_commands.COMMANDS.items():
     gate_app.command(name)(command)
 app.add_typer(gate_app, name="gate")
-app.add_typer(highlights.commands(HIGHLIGHTS), name="highlights")
+app.add_typer(highlights.commands(HIGHLIGHTS), name="highlights", help="From videos to a reel of the best moments.")
 app.add_typer(management.app, name="gallery")
 app.add_typer(catalogue.app, name="models")
 

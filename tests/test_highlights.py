@@ -124,12 +124,12 @@ def processes(user: User) -> dict[str, int]:
 
 @pytest.mark.timeout(300)
 def test_stopped_and_killed_it_goes_on_and_finds_the_same(user: User, tmp_path: Path) -> None:
-    path = noisy(tmp_path / "a film.mp4", 60)
+    path = noisy(tmp_path / "a film.mp4", 28)
     unbroken = User(tmp_path / "unbroken")
     unbroken.folder.mkdir()
     assert unbroken("highlights", path, "--length", "6s").code == 0
     stopped = user.start("highlights", path, "--length", "6s")
-    until(lambda: measured(user) > 100, stopped)
+    until(lambda: measured(user) > 60, stopped)
     stopped.send_signal(signal.SIGINT)
     _, err = stopped.communicate(timeout=60)
     assert (stopped.returncode, err) == (1, "framewire: stopped: say it again, and it goes on where it was\n")
@@ -137,17 +137,17 @@ def test_stopped_and_killed_it_goes_on_and_finds_the_same(user: User, tmp_path: 
     killed = user.start("highlights", path, "--length", "6s")
     for name in ("shots", "motion", "faces", "people", "capture-video"):
         there = measured(user)
-        until(lambda there=there: measured(user) > there + 50, killed)  # type: ignore[misc]
+        until(lambda there=there: measured(user) > there + 40, killed)  # type: ignore[misc]
         os.kill(processes(user)[name], signal.SIGKILL)
     there = measured(user)
     until(lambda: measured(user) > there + 50, killed)
     killed.kill()  # the supervisor: all its processes go with it
-    killed.wait()
+    killed.communicate()
     there = measured(user)
-    assert 300 < there < 1500
+    assert 250 < there < 700
     assert user("highlights", path, "--length", "6s").code == 0
     assert analysed(user) == analysed(unbroken)
-    assert analysed(user)["frames"] == 1500
+    assert analysed(user)["frames"] == 700
 
 
 @pytest.mark.timeout(200)
@@ -202,7 +202,7 @@ def test_of_several_files_those_that_can_be_read_make_the_reel(user: User, tmp_p
 def test_on_ray_it_is_the_same(user: User, tmp_path: Path) -> None:
     folder = tmp_path / "films"
     folder.mkdir()
-    for number in range(3):
+    for number in range(2):
         film(folder / f"{number}.mp4", textured(50, seed=number))
     (folder / "3.mp4").write_bytes(b"no video")
     there = user("highlights", folder, "--length", "4s", "--ray", "local", "-o", "ray.mp4", timeout=180)

@@ -44,7 +44,7 @@ class Commands(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As click's, with the name of the first command put in where there is none."""
-        if args and args[0] not in (*self.commands, "--help"):
+        if args and args[0] not in self.commands:
             args = ["reel", *args]
         return super().parse_args(ctx, args)
 
@@ -71,6 +71,8 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         config: Annotated[Path | None, typer.Option(help="TOML file with tables engine, shots, motion, ...")] = None,
     ) -> None:
         """Cut the best moments of videos into a reel, and say why each was taken.
+
+        `highlights evaluate --help` tells how to compare its scores with those of people.
 
         [bold]Example[/bold]: python run_pipeline.py highlights match.mp4 --length 60s --preset sports -o reel.mp4
         """
