@@ -11,12 +11,13 @@ from typing import Protocol, cast
 
 from msgspec.structs import replace
 
-from pipeline.briefing import EngineConfig
 from pipeline.config import Config
 from pipeline.errors import Usage
 from pipeline.graph import Process, Source
 from pipeline.supervise import Supervisor
+from stages.highlight.settings import SOURCE, HighlightEngineConfig
 from stages.highlight.store import Store
+from stages.highlight.videos import facts
 
 LOOK_S = 0.1
 
@@ -34,7 +35,7 @@ def analyse(
     video: Path,
     store: Path,
     settings: Mapping[str, Config],
-    engine: EngineConfig,
+    engine: HighlightEngineConfig,
     log: Path,
     goes_on: Callable[[int], bool],
 ) -> list[str]:
@@ -43,7 +44,7 @@ def analyse(
     `goes_on` is told the frames that are done, again and again, and says whether to go on; where not, another call
     goes on where this one has stopped. Raises Failed.
     """
-    settings = {name: _placed(config, store) for name, config in settings.items()}
+    settings = placed(settings, store)
     with _alone(video, store), Store(store) as kept:
         keys = {process.name: recorders([process], settings) for process in graph}
         tracks = {name: [kept.track(*item) for item in keys[name].items()] for name in keys}
@@ -52,7 +53,9 @@ def analyse(
             return kept.notes()
         heard = {edge.sender for process in unfinished for edge in process.hears}
         wanted = [process for process in graph if process in unfinished or process.name in heard]
-        with Supervisor(wanted, [Source("video", str(video), live=False)], settings, engine, log) as run:
+        picture = facts(video)
+        engine = engine.fitted(picture.width, picture.height)
+        with Supervisor(wanted, [Source(SOURCE, str(video), live=False)], settings, engine, log) as run:
             stopped = False
             while run.step(LOOK_S):
                 done = [child.page.last_sent()[0] + 1 for child in run.children if child.process.hears]
@@ -80,8 +83,12 @@ def _alone(video: Path, store: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _placed(config: Config, store: Path) -> Config:
-    return replace(config, store=str(store)) if "store" in config.__struct_fields__ else config
+def placed(settings: Mapping[str, Config], store: Path) -> dict[str, Config]:
+    """The configs, of which each stage that writes into a store is told which."""
+    return {
+        name: replace(config, store=str(store)) if "store" in config.__struct_fields__ else config
+        for name, config in settings.items()
+    }
 
 
 def recorders(processes: Iterable[Process], settings: Mapping[str, Config]) -> dict[str, str]:

@@ -33,6 +33,10 @@ class Recognize(Match):
     def __init__(self, config: MatchConfig) -> None:
         super().__init__(config, Known(home() / FOLDER))
 
+    def __call__(self, messages: list[Crops]) -> list[Matches]:
+        """As `Match`; where nobody is enrolled, no face is embedded: that would take longer than all else of it."""
+        return super().__call__(messages) if len(self._gallery.now) else [_nobody(crops) for crops in messages]
+
     def _matches(
         self,
         crops: Crops,
@@ -42,6 +46,11 @@ class Recognize(Match):
         embeddings: NDArray[np.float32],
     ) -> Matches:
         return super()._matches(crops, people, np.where(names == "", "", people), similarity, embeddings)
+
+
+def _nobody(crops: Crops) -> Matches:
+    count = len(crops.found.boxes)
+    return Matches(crops.found, ("",) * count, np.full(count, np.nan, np.float32))
 
 
 class FacesSeenConfig(Config, frozen=True):

@@ -7,6 +7,7 @@ RANSAC finds in it is the camera's motion, and what is left of the flow is motio
 from __future__ import annotations
 
 from collections import deque
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -21,7 +22,7 @@ from pipeline.types import Frame
 from stages.highlight.small import Picture, grey, packed, unpacked
 from stages.highlight.store import Store
 
-VERSION = 1  # of what is measured
+VERSION = 2  # of what is measured
 SIDE = 160  # pixels of the small picture, longer side
 BEFORE_NS = 80_000_000  # how far back the flow begins, if the shot does: noise counts the same at all frame rates
 LEAST_FLOW = 0.3  # pixels of the small picture; less is noise, compression and flicker
@@ -122,7 +123,7 @@ def _row(before: Picture, flow: Flow, seconds: float) -> tuple[float, float, flo
 
 def _in_common(before: Picture, now: Picture, flow: Flow) -> float:
     """Correlation of the details of two pictures, -1..1, after each place of the first has gone with the flow."""
-    there = _places(before) + flow
+    there = _places(before.shape) + flow
     undone = cv2.remap(now, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     one, other = _details(before), _details(undone)
     power = float(np.sqrt(np.square(one).sum() * np.square(other).sum()))
@@ -137,7 +138,7 @@ def _details(picture: NDArray[Any]) -> NDArray[np.float32]:
 
 def _camera(before: Picture, flow: Flow) -> Flow:
     """The flow that the camera's motion alone makes: a similarity, or none."""
-    places = _places(before)
+    places = _places(before.shape)
     texture = cv2.cornerMinEigenVal(cv2.GaussianBlur(before, (0, 0), 1), 7)
     rows, columns = (side // CELL for side in before.shape)
     grid = texture[: rows * CELL, : columns * CELL].reshape(rows, CELL, columns, CELL)
@@ -151,7 +152,7 @@ def _camera(before: Picture, flow: Flow) -> Flow:
     found, fitting = cv2.estimateAffinePartial2D(
         places[y, x], places[y, x] + flow[y, x], method=cv2.RANSAC, ransacReprojThreshold=FITS, maxIters=200
     )
-    still = int((_length(flow[y, x]) < FITS).sum())
+    still = int((np.linalg.norm(flow[y, x], axis=1) < FITS).sum())
     if found is None or still >= STAYS * int(fitting.sum()):
         return none
     similarity = found.astype(np.float32)
@@ -159,12 +160,13 @@ def _camera(before: Picture, flow: Flow) -> Flow:
     return moved - places
 
 
-def _places(picture: Picture) -> Flow:
+@lru_cache(maxsize=1)
+def _places(shape: tuple[int, int]) -> Flow:
     """(h, w, 2): x and y of each pixel."""
-    y, x = np.indices(picture.shape, np.float32)
+    y, x = np.indices(shape, np.float32)
     return np.stack([x, y], axis=2)
 
 
 def _length(flow: Flow) -> NDArray[np.float32]:
-    """(..., 2) -> (...)"""
-    return np.hypot(flow[..., 0], flow[..., 1])
+    """(h, w, 2) -> (h, w), in a fifth of np.hypot's time."""
+    return cv2.magnitude(flow[..., 0], flow[..., 1]).astype(np.float32, copy=False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
+from msgspec import Meta
 from msgspec.structs import replace
 
 from pipeline.briefing import EngineConfig
@@ -25,12 +27,24 @@ from stages.match import MatchConfig
 from stages.nms import NmsConfig
 
 SOURCE = "video"  # what it is called in the run
+MOST_BYTES = 256 << 20  # of a video's frames in shared memory: 43 of 1080p
+
+
+class HighlightEngineConfig(EngineConfig, frozen=True):
+    """`[engine]`"""
+
+    # Shots computes for 50 frames at once, and takes none meanwhile: the others go on as long as there is room.
+    slots: Annotated[int, Meta(ge=4, le=256)] = 64
+
+    def fitted(self, width: int, height: int) -> HighlightEngineConfig:
+        """With no more slots for frames of this size than MOST_BYTES hold, or than other graphs have."""
+        return replace(self, slots=min(self.slots, max(EngineConfig().slots, MOST_BYTES // (3 * width * height))))
 
 
 class HighlightSettings(Config, frozen=True):
     """A table for the engine and one for each stage that has something to choose."""
 
-    engine: EngineConfig = EngineConfig()
+    engine: HighlightEngineConfig = HighlightEngineConfig()
     capture: CaptureConfig = CaptureConfig()
     shots: ShotsConfig = ShotsConfig()
     people: DetectPeopleConfig = DetectPeopleConfig()

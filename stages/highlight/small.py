@@ -32,7 +32,7 @@ def grey(pixels: Picture, side: int) -> Picture:
 
 def packed(picture: Picture) -> bytes:
     """(h, w) uint8 as a PNG, to be kept."""
-    return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+    return cv2.imencode(".png", picture)[1].tobytes()  # to ask for a level of compression takes twice as long
 
 
 def unpacked(data: bytes) -> Picture:

@@ -56,6 +56,9 @@ class _Seen(NamedTuple):
     seq: int
     pts_ns: int
     strokes: Picture
+    text: NDArray[np.bool_]  # of each window
+    same: Grid  # `_same`, with the sample before
+    either: Grid
 
 
 class Text:
@@ -73,7 +76,9 @@ class Text:
         self._track = self._store.track(self.TRACK, config.key)
         last = self._track.last
         self._last = last[0] if last else -1
-        self._seen = deque((_Seen(seq, pts_ns, unpacked(data)) for seq, pts_ns, data in self._track.kept()), 4)
+        self._seen: deque[_Seen] = deque(maxlen=4)
+        for seq, pts_ns, data in self._track.kept():
+            self._see(seq, pts_ns, unpacked(data))
 
     def __call__(self, frame: Frame) -> Frame:
         if frame.seq > self._last:
@@ -81,11 +86,11 @@ class Text:
                 strokes = _strokes(grey(pixels, SIDE))
             if self._seen and self._seen[-1].strokes.shape != strokes.shape:
                 self._seen.clear()
-            self._seen.append(_Seen(frame.seq, frame.pts_ns, strokes))
+            self._see(frame.seq, frame.pts_ns, strokes)
             with self._track.transaction():
                 if len(self._seen) == 4:
                     changed = self._seen[2]
-                    self._track.add(changed.seq, changed.pts_ns, [_changed([one.strokes for one in self._seen])])
+                    self._track.add(changed.seq, changed.pts_ns, [_changed(self._seen)])
                 self._track.add(frame.seq, frame.pts_ns, [0.0])
                 self._track.keep(frame.seq, frame.pts_ns, packed(strokes))
                 self._track.discard(self._seen[0].seq)
@@ -96,25 +101,27 @@ class Text:
         """Let go of the file."""
         self._store.close()
 
+    def _see(self, seq: int, pts_ns: int, strokes: Picture) -> None:
+        before = self._seen[-1].strokes if self._seen else strokes
+        self._seen.append(_Seen(seq, pts_ns, strokes, _is_text(strokes), *_same(before, strokes)))
+
 
 def _strokes(picture: Picture) -> Picture:
     """(h, w) uint8 grey -> (h, w) uint8: LIGHT or DARK in a stroke, 0 elsewhere."""
     kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (STROKE, STROKE))
     light = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, kernel)
     dark = cv2.morphologyEx(picture, cv2.MORPH_BLACKHAT, kernel)
-    strokes: Picture = np.where(light > CONTRAST, LIGHT, np.where(dark > CONTRAST, DARK, 0)).astype(np.uint8)
+    strokes: Picture = np.where(light > CONTRAST, np.uint8(LIGHT), (dark > CONTRAST) * np.uint8(DARK))
     return strokes
 
 
-def _changed(seen: Sequence[Picture]) -> float:
+def _changed(seen: Sequence[_Seen]) -> float:
     """The part of the text that changed between the second and the third of four samples."""
-    first, before, after, later = seen
-    (steady_before, strokes_before), (same, _), (steady_after, strokes_after) = (
-        _same(one, other) for one, other in ((first, before), (before, after), (after, later))
-    )
-    text = (_is_text(before) & (steady_before > STEADY)) | (_is_text(after) & (steady_after > STEADY))
-    calm = ((steady_before > STEADY) | (strokes_before < EMPTY)) & ((steady_after > STEADY) | (strokes_after < EMPTY))
-    changed = text & calm & (same < CHANGED)
+    _, before, after, later = seen
+    steady_before, steady_after = before.same > STEADY, later.same > STEADY
+    text = (before.text & steady_before) | (after.text & steady_after)
+    calm = (steady_before | (before.either < EMPTY)) & (steady_after | (later.either < EMPTY))
+    changed = text & calm & (after.same < CHANGED)
     return float(changed.sum()) / max(LEAST_AREA, int(text.sum()))
 
 
@@ -144,6 +151,11 @@ def _is_text(strokes: Picture) -> NDArray[np.bool_]:
 
 
 def _windows(marks: NDArray[np.bool_]) -> Grid:
-    """(h, w) -> how many pixels are marked in each window."""
-    sums = cv2.boxFilter(marks.view(np.uint8), cv2.CV_32F, (WINDOW, WINDOW), anchor=(0, 0), normalize=False)
-    return sums[: 1 - WINDOW : STEP, : 1 - WINDOW : STEP].astype(np.float32, copy=False)
+    """(h, w) -> how many pixels are marked in each window: in the four blocks of STEP x STEP that it is made of."""
+    rows, columns = (side // STEP for side in marks.shape)
+    marks = marks[: rows * STEP, : columns * STEP]
+    bands = marks.reshape(rows, STEP, -1).sum(axis=1, dtype=np.uint8)  # takes a tenth of cv2.boxFilter's time
+    blocks = bands.reshape(rows, columns, STEP).astype(np.float32) @ np.ones(STEP, np.float32)
+    pairs = blocks[:, :-1] + blocks[:, 1:]
+    windows: Grid = pairs[:-1] + pairs[1:]
+    return windows

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.briefing import EngineConfig
 from pipeline.config import Config
 from pipeline.errors import Failed
 from pipeline.graph import Process
 from pipeline.limits import cores
 from stages.highlight.analyse import analyse
 from stages.highlight.progress import Bars
+from stages.highlight.settings import HighlightEngineConfig
 from stages.highlight.videos import Hashes, facts
 
 CORES_EACH = 2  # that one video keeps busy: decoding and the slowest of the branches
@@ -26,7 +26,7 @@ class Work:
 
     graph: Sequence[Process]
     settings: Mapping[str, Config]  # of each stage under its class's name
-    engine: EngineConfig
+    engine: HighlightEngineConfig
     folder: Path  # where the signals are kept
     log: Path
 

@@ -131,6 +131,25 @@ def test_the_nearest_of_two_faces_is_told(matches: list[Matches], person: str) -
     assert cosines.tolist() == [[np.float32(0.8)]]
 
 
+def test_faces_count_where_nobody_is_enrolled_and_who_is_then_is_recognized(
+    matches: list[Matches], places: Path
+) -> None:
+    frames = OneFrame()
+    crop, recognize = Crop(CropConfig(), frames), Recognize(MatchConfig(provider="cpu"))
+    crops = [crop(found) for found in frames.play(SAMPLES / "gate.mp4", STEP)]
+    before = [recognize([one])[0] for one in crops]
+    call("enroll", NAME, SAMPLES / "enrol" / f"{NAME}.jpg")
+    recognize.tick(time.monotonic() + LOOK_S)
+    after = [recognize([one])[0] for one in crops]
+    recognize.close()
+    assert [len(one.found.boxes) for one in before] == [len(one.found.boxes) for one in matches]
+    assert {name for one in before for name in one.names} == {""}
+    assert np.isnan(np.concatenate([one.similarity for one in before])).all()
+    assert [[name != "" for name in one.names] for one in after] == [
+        [name != "" for name in one.names] for one in matches
+    ]
+
+
 def test_who_is_forgotten_is_in_no_file_any_more(matches: list[Matches], person: str) -> None:
     other = "0" * 32
     for name in ("video", "another"):
