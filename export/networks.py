@@ -106,7 +106,7 @@ def transnetv2(data: bytes) -> TransNetV2:
 
 
 def dilated_cell(values: dict[str, Array], name: str) -> Iterator[tuple[Array, Array | None]]:
-    """The layers of a cell, branch by branch: spatial, and the three of time, with the batch norm in them."""
+    """The layers of a cell, branch by branch: spatial, and that of time, with the batch norm in it."""
     gamma, beta, mean, variance = (
         values[f"{name}.bn.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
     )
@@ -114,8 +114,7 @@ def dilated_cell(values: dict[str, Array], name: str) -> Iterator[tuple[Array, A
     parts = zip(*(np.split(each, len(DILATIONS)) for each in (gains, beta - mean * gains)), strict=True)
     for dilation, (gain, bias) in zip(DILATIONS, parts, strict=True):
         spatial, temporal = (values[f"{name}.Conv3D_{dilation}.layers.{layer}.weight"] for layer in range(2))
-        before, now, after = (temporal[:, :, tap] * gain[:, None, None, None] for tap in range(3))
-        yield from ((spatial, None), (before, None), (now, bias), (after, None))
+        yield from ((spatial, None), (temporal * gain.reshape(-1, 1, 1, 1, 1), bias))
 
 
 @dataclass(frozen=True)

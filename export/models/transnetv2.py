@@ -1,8 +1,8 @@
 """TransNet V2 (Souček and Lokoč, arXiv:2008.04838): where one shot of a video goes over into the next.
 
-The frames of a window are the batch. So a (2+1)D convolution is one of pictures and, over time, three of points whose
-results are moved by `dilation` frames and added up: the same sums, which ONNX Runtime does in three quarters of the
-time that it takes for Conv3d.
+The frames of a window lie one below the other in one tall picture, a row of zeros behind each. So both parts of a
+(2+1)D convolution are of pictures, the one over time with a dilation of whole frames: the same sums as Conv3d, which
+ONNX Runtime does faster, and in 8 bits with nothing in between that is not.
 """
 
 import torch
@@ -10,54 +10,55 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 WINDOW = 100  # frames
+HEIGHTS = (27, 13, 6)  # pixels, of what enters each stack
 FILTERS = (16, 32, 64)  # of each branch, in each stack
 DILATIONS = (1, 2, 4, 8)  # frames, of a cell's branches
 LOOKUP = 101  # frames that one is compared with, itself in the middle
 BINS = 8  # of a colour histogram, for each channel
 
 
-class Branch(nn.Module):
-    """A (2+1)D convolution, (T, C, H, W) -> (T, filters, H, W); the cell's batch norm is in the weights."""
+class Branch(nn.Sequential):
+    """A (2+1)D convolution of tall pictures, (1, C, T * rows, W) -> (1, filters, T * rows, W).
 
-    def __init__(self, entering: int, filters: int, dilation: int) -> None:
-        super().__init__()
-        self.dilation = dilation
-        self.spatial = nn.Conv2d(entering, 2 * filters, 3, padding=1, bias=False)
-        self.before = nn.Conv2d(2 * filters, filters, 1, bias=False)
-        self.now = nn.Conv2d(2 * filters, filters, 1)
-        self.after = nn.Conv2d(2 * filters, filters, 1, bias=False)
+    The cell's batch norm is in the weights.
+    """
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.spatial(x)
-        none = (0, 0) * 3
-        before = functional.pad(self.before(x)[: -self.dilation], (*none, self.dilation, 0))
-        after = functional.pad(self.after(x)[self.dilation :], (*none, 0, self.dilation))
-        total: Tensor = self.now(x) + before + after
-        return total
+    def __init__(self, entering: int, filters: int, frames: int, rows: int) -> None:
+        away = frames * rows
+        super().__init__(
+            nn.Conv2d(entering, 2 * filters, 3, padding=1, bias=False),
+            nn.Conv2d(2 * filters, filters, (3, 1), padding=(away, 0), dilation=(away, 1)),
+        )
 
 
 class Cell(nn.Module):
-    """A dilated cell (DDCNN): the branches side by side, (T, C, H, W) -> (T, 4 * filters, H, W)."""
+    """A dilated cell (DDCNN): the branches side by side, (1, C, T * rows, W) -> (1, 4 * filters, T * rows, W)."""
 
-    def __init__(self, entering: int, filters: int) -> None:
+    def __init__(self, entering: int, filters: int, rows: int) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(Branch(entering, filters, dilation) for dilation in DILATIONS)
+        self.branches = nn.ModuleList(Branch(entering, filters, dilation, rows) for dilation in DILATIONS)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(torch.cat([branch(x) for branch in self.branches], 1))
 
 
 class Stack(nn.Module):
-    """Two cells, the first one's short cut, and half the size."""
+    """Two cells, the first one's short cut, and half the size: (C, T, H, W) -> (4 * filters, T, H // 2, W // 2)."""
 
-    def __init__(self, entering: int, filters: int) -> None:
+    def __init__(self, entering: int, filters: int, height: int) -> None:
         super().__init__()
-        self.first = Cell(entering, filters)
-        self.second = Cell(len(DILATIONS) * filters, filters)
+        self.rows = height + 1
+        self.first = Cell(entering, filters, self.rows)
+        self.second = Cell(len(DILATIONS) * filters, filters, self.rows)
+        between = torch.arange(WINDOW * self.rows) % self.rows == height
+        self.register_buffer("frames", (~between).float()[:, None], persistent=False)  # 0 in the rows between them
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x)
-        return functional.avg_pool2d(self.second(x) + x, 2)
+        _, count, height, width = x.shape
+        x = functional.pad(x, (0, 0, 0, 1)).reshape(1, -1, count * self.rows, width)
+        x = self.first(x) * self.frames
+        x = self.second(x) + x
+        return functional.avg_pool2d(x.reshape(-1, count, self.rows, width)[:, :, :height], 2)
 
 
 class Similarity(nn.Module):
@@ -98,7 +99,7 @@ class TransNetV2(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         entering = (3, *(len(DILATIONS) * filters for filters in FILTERS))
-        self.stacks = nn.ModuleList(map(Stack, entering, FILTERS))
+        self.stacks = nn.ModuleList(map(Stack, entering, FILTERS, HEIGHTS))
         self.projection = nn.Linear(sum(entering[1:]), 128)
         self.likeness = Similarity()
         self.colours = Similarity()
@@ -106,11 +107,11 @@ class TransNetV2(nn.Module):
         self.transition = nn.Linear(1024, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images / 255
+        x = (images / 255).transpose(0, 1)
         means = []
         for stack in self.stacks:
             x = stack(x)
             means.append(x.mean((2, 3)))
-        likeness = self.likeness(functional.normalize(self.projection(torch.cat(means, 1)), dim=1))
-        x = torch.cat([self.colours(histograms(images)), likeness, x.flatten(1)], 1)
+        likeness = self.likeness(functional.normalize(self.projection(torch.cat(means).T), dim=1))
+        x = torch.cat([self.colours(histograms(images)), likeness, x.transpose(0, 1).flatten(1)], 1)
         return torch.sigmoid(self.transition(torch.relu(self.hidden(x)))).flatten()

@@ -108,7 +108,7 @@ def test_torch_and_onnx_runtime_agree_on_a_clip_with_cuts(weights: Weights, shar
 def test_parity_sees_a_wrong_weight(weights: Weights, frames: Window) -> None:
     module = networks.transnetv2(weights("transnetv2"))
     with torch.no_grad():
-        module.stacks[2].second.branches[0].spatial.weight.mul_(1.1)
+        module.stacks[2].second.branches[0][0].weight.mul_(1.1)
     assert parity.check(module, MODEL, frames).max_abs > 3e-3
 
 
