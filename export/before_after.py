@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from export import chips, feed, report
+from export import chips, feed, report, shot_windows
 from export.decode import SCORE
 from export.detector import Detector, Image, scaled
 from export.evaluate import average_precision, embed, verification
@@ -27,6 +27,8 @@ LIMITS = {
     "score": 0.03,
     "landmarks": 0.03,  # eye distances; CenterFace and YuNet are 0.09 apart on the same faces
     "TAR": 0.005,
+    "F1": 0.01,
+    "probability": 0.005,  # mean difference: nearly all frames are far from a transition, where both say 0
     "1 - cosine": 0.01,
     "relative difference": 0.03,
 }
@@ -36,7 +38,7 @@ LIMITS = {
 class Test:
     """What to measure on."""
 
-    photos: list[Path]
+    photos: list[Path]  # of shots: clips
     labels: list[Path]  # XML files, for detectors
     faces: tuple[Path, Path] | None  # a list and the folder of its photos, for embedders
     size: tuple[int, int]  # height, width
@@ -51,7 +53,7 @@ class Result:
     size: str
     photos: str
     bytes: tuple[int, int]
-    milliseconds: dict[str, tuple[float, float]]  # one picture, one thread of the CPU
+    milliseconds: dict[str, tuple[float, float]]  # one picture or window, one thread of the CPU
     accuracy: dict[str, tuple[float, float]]
     apart: dict[str, float]  # how far what they say of the same photos is apart
     losses: dict[str, float]  # what LIMITS are held against
@@ -121,6 +123,23 @@ def of_embedders(files: Sequence[Path], models: Sequence[onnx.ModelProto], image
     return Figures(accuracy, apart, losses)
 
 
+def of_shots(files: Sequence[Path], models: Sequence[onnx.ModelProto], test: Test) -> Figures:
+    """How far the probabilities of each frame are apart, and F1 of both on transitions that were made."""
+    film = shot_windows.join(test.photos, *test.size)
+    before, after = (
+        film.probability(outputs(model, file, film.windows())[0]) for model, file in zip(models, files, strict=True)
+    )
+    away = np.abs(after - before)
+    apart = {
+        "frames": float(len(away)),
+        "transitions": float(len(film.transitions)),
+        "mean difference": short(float(away.mean())),
+        "largest difference": short(float(away.max())),
+    }
+    f1 = pair(map(film.f1, (before, after)))
+    return Figures({"F1": f1}, apart, {"probability": float(away.mean()), "F1": f1[0] - f1[1]})
+
+
 def figures(files: Sequence[Path], models: Sequence[onnx.ModelProto], images: list[Image], test: Test) -> Figures:
     """What is right for the kind of model; a model of no kind that is known has its outputs compared."""
     detectors = [found for file in files if (found := detector(file, *test.size))]
@@ -132,6 +151,8 @@ def figures(files: Sequence[Path], models: Sequence[onnx.ModelProto], images: li
         return of_embedders(files, models, images, test)
     if test.faces:
         raise Failed(f"{files[0]} embeds no faces; leave --faces out")
+    if feed.takes_windows(models[0]):
+        return of_shots(files, models, test)
     if not comparable(models):
         raise Failed(f"{files[0]} has outputs of any length; quantize it without NMS inside")
     arrays = (outputs(model, file, images) for model, file in zip(models, files, strict=True))
@@ -143,7 +164,8 @@ def figures(files: Sequence[Path], models: Sequence[onnx.ModelProto], images: li
 def verdict(smaller: bool, slower: bool, losses: dict[str, float], accurate: bool) -> tuple[bool, str]:
     """Whether the quantized file should be the default, and why: the rule, applied to the figures.
 
-    `accurate`: they are of labelled photos that are not the calibration's, so they tell of accuracy.
+    `accurate`: they are of labelled photos, or of transitions that were made, and not of the calibration's pictures, so
+    they tell of accuracy.
     """
     worse = [f"{key} {value:.3g} over {LIMITS[key]}" for key, value in losses.items() if not value <= LIMITS[key]]
     same = "not measurably worse" if accurate else "of unknown accuracy (--photos with --labels or --faces tell it)"
@@ -160,6 +182,7 @@ def measure(files: tuple[Path, Path], recipe: str, test: Test) -> Result:
     """All figures of a file and of the quantized one made from it."""
     models = [load(file) for file in files]
     images = feed.pictures(models[0], test.photos, *test.size)
+    kind = "clips" if feed.takes_windows(models[0]) else "photos"
     milliseconds = timed(files, models, images[0])
     found = figures(files, models, images, test)
     before, after = (file.stat().st_size for file in files)
@@ -169,7 +192,7 @@ def measure(files: tuple[Path, Path], recipe: str, test: Test) -> Result:
     return Result(
         recipe=recipe,
         size="x".join(map(str, test.size)),
-        photos=f"{len(test.photos)} photos" + (", the calibration's own" if test.calibrated else ""),
+        photos=f"{len(test.photos)} {kind}" + (", the calibration's own" if test.calibrated else ""),
         bytes=(before, after),
         milliseconds=milliseconds,
         accuracy=found.accuracy,
@@ -188,9 +211,9 @@ def write_report(result: Result, files: tuple[Path, Path], folder: Path) -> None
     apart = [[key, f"{value:.4g}"] for key, value in result.apart.items()]
     limits = ", ".join(f"{key} {LIMITS[key]}" for key in result.losses)
     shown = [
-        f"{result.recipe}. Input {result.size}, one picture; compared on {result.photos}.",
+        f"{result.recipe}. Input {result.size}, one picture or window; compared on {result.photos}.",
         report.table(["", "before", "after", "after / before"], rows),
-        report.table(["before and after on the same photos", ""], apart),
+        report.table(["before and after on the same pictures", ""], apart),
         f"Verdict: {result.verdict}. Measurably worse is more than: {limits}.",
     ]
     title = f"{files[1].name}, made from {files[0].name}"

@@ -77,17 +77,18 @@ def letterbox(image: Image, height: int, width: int, pad: int = 0) -> tuple[Imag
 
 
 def scaled(picture: Image, said: Mapping[str, str]) -> NDArray[Any]:
-    """A batch of one for the session out of a (H, W, 3) uint8 BGR picture of the input's size.
+    """A batch of one for the session out of a (H, W, 3) uint8 BGR picture of the input's size; of T out of a window.
 
     `said` is what the file says of itself, without the `framewire.` in front.
     """
-    ordered = picture if (said.get("order") or "BGR") == "BGR" else picture[..., ::-1]
+    batch = picture.reshape(-1, *picture.shape[-3:])
+    ordered = batch if (said.get("order") or "BGR") == "BGR" else batch[..., ::-1]
     if said.get("input") == INPUT:
-        return np.ascontiguousarray(ordered)[None]
+        return np.ascontiguousarray(ordered)
     mean, scale = (
         np.array((said.get(key) or default).split(","), np.float32) for key, default in (("mean", "0"), ("scale", "1"))
     )
-    return np.ascontiguousarray(((ordered - mean) * scale)[None].transpose(0, 3, 1, 2), np.float32)
+    return np.ascontiguousarray(((ordered - mean) * scale).transpose(0, 3, 1, 2), np.float32)
 
 
 class Detector:

@@ -1,4 +1,4 @@
-"""Photos of the size that a model wants: letterboxed, or cut to faces."""
+"""Photos of the size that a model wants, letterboxed or cut to faces; for one of shots, windows of clips."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import onnx
 
-from export.chips import PHOTOS, SMALLEST, cut, read_image
+from export import shot_windows
+from export.chips import PHOTOS, SMALLEST, VIDEOS, cut, read_image
 from export.detector import Detector, Image, letterbox
 from export.files import MODELS
 from export.liveness import live_folders
@@ -19,15 +20,30 @@ from export.packages import Failed
 FINDER = MODELS / "centerface.onnx"  # finds the faces that are cut out
 
 
-def photos_in(places: Sequence[Path]) -> list[Path]:
-    """The photos among files and in folders, at any depth; Failed where a place has none or is not there."""
-    photos: list[Path] = []
+def takes_windows(model: onnx.ModelProto) -> bool:
+    """Whether frames that follow each other go in together, to find the shots in them."""
+    return properties(model).get("layout") == "shots"
+
+
+def files_in(model: onnx.ModelProto, places: Sequence[Path]) -> list[Path]:
+    """The photos, or for shots the clips, among files and in folders, at any depth.
+
+    Failed where a place has none or is not there.
+    """
+    kind, suffixes = ("clips", VIDEOS) if takes_windows(model) else ("photos", PHOTOS)
+    files: list[Path] = []
     for place in places:
-        found = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.suffix.lower() in PHOTOS)
+        found = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.suffix.lower() in suffixes)
         if not found:
-            raise Failed(f"{place} has no photos ({', '.join(PHOTOS)}); give a folder that has some")
-        photos += found
-    return photos
+            raise Failed(f"{place} has no {kind} ({', '.join(suffixes)}); give a folder that has some")
+        files += found
+    return files
+
+
+def blank(model: onnx.ModelProto, height: int, width: int) -> Image:
+    """A black one of what `pictures` makes."""
+    window = (shot_windows.WINDOW,) if takes_windows(model) else ()
+    return np.zeros((*window, height, width, 3), np.uint8)
 
 
 def resized(picture: Image, height: int, width: int) -> Image:
@@ -44,18 +60,20 @@ def faces(photos: Sequence[Path], shown: Callable[[Face], Image]) -> list[Image]
     return found
 
 
-def pictures(model: onnx.ModelProto, photos: Sequence[Path], height: int, width: int) -> list[Image]:
-    """(height, width, 3) uint8 BGR: what the model is for.
+def pictures(model: onnx.ModelProto, files: Sequence[Path], height: int, width: int) -> list[Image]:
+    """(height, width, 3) uint8 BGR, of shots (T, height, width, 3): what the model is for.
 
-    Faces of the photos, aligned, where it embeds faces; with what is around them where it tells live ones; else each
-    photo letterboxed.
+    Faces of the photos, aligned, where it embeds faces; with what is around them where it tells live ones; windows of
+    the joined clips where it finds shots; else each photo letterboxed.
     """
     said = properties(model)
+    if takes_windows(model):
+        return shot_windows.join(files, height, width).windows()
     if said.get("layout") in LIVENESS:
         times = contexts(said["align"])
-        return faces(photos, lambda face: live_folders.stacked(face.image, face.box, times))
+        return faces(files, lambda face: live_folders.stacked(face.image, face.box, times))
     if said.get("layout") != "embedder":
-        return [letterbox(read_image(photo), height, width)[0] for photo in photos]
+        return [letterbox(read_image(photo), height, width)[0] for photo in files]
     if said.get("align") != "dlib":
         raise Failed(f"faces are aligned as dlib does here, and this model wants {said.get('align') or 'no'} alignment")
-    return faces(photos, lambda face: resized(cut(face.image, face.keypoints)[..., ::-1], height, width))
+    return faces(files, lambda face: resized(cut(face.image, face.keypoints)[..., ::-1], height, width))

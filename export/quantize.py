@@ -1,4 +1,4 @@
-"""`quantize`: the same network in float16, or in int8 by what photos drive through it; with a report of both.
+"""`quantize`: the same network in float16, or in int8 by what photos, or clips, drive through it; with a report.
 
 The int8 recipe is what measured best with ONNX Runtime on one x86 core with AVX512-VNNI: activations uint8 with a zero
 point (int8 ones took twice the time, and symmetric ranges lose a bit to ReLU), weights int8 with a scale for each
@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper
@@ -112,21 +111,22 @@ def run(arguments: argparse.Namespace) -> None:
     """`quantize`: write the model, measure it beside its source, write the report, and say the verdict."""
     model = load(arguments.model)
     height, width = picture_size(model, arguments.model, arguments.size)
-    outputs(model, arguments.model, [np.zeros((height, width, 3), np.uint8)])  # or it fails here, with a sentence
+    outputs(model, arguments.model, [feed.blank(model, height, width)])  # or it fails here, with a sentence
     if arguments.to == "int8":
         if not arguments.calibration:
             raise Failed("int8 needs the ranges that real photos drive; give a folder of some with --calibration")
-        photos = feed.photos_in(arguments.calibration)
+        kind = "windows" if feed.takes_windows(model) else "pictures"
+        photos = feed.files_in(model, arguments.calibration)
         batches = batches_of(model, arguments.model, photos, height, width)
         made = to_int8(model, batches)
-        recipe = f"{INT8}{' and front' if front(model.graph) else ''}; calibrated on {len(batches)} pictures"
+        recipe = f"{INT8}{' and front' if front(model.graph) else ''}; calibrated on {len(batches)} {kind}"
     else:
         made, recipe = to_float16(model), FLOAT16
     places = arguments.photos or arguments.calibration
     if not places:
         raise Failed("nothing to measure on; give photos with --photos")
     out = arguments.out or arguments.model.with_suffix(f".{arguments.to}.onnx")
-    test = Test(feed.photos_in(places), arguments.labels, arguments.faces, (height, width), not arguments.photos)
+    test = Test(feed.files_in(model, places), arguments.labels, arguments.faces, (height, width), not arguments.photos)
     save(described(made, model, recipe), out)
     folder = arguments.report or out.with_suffix(".report")
     files = arguments.model, out
@@ -140,7 +140,7 @@ def add(commands: Commands) -> None:
     sub.add_argument("model", type=Path, metavar="MODEL.onnx")
     sub.add_argument("--to", choices=("fp16", "int8"), required=True)
     for name, text in (
-        ("--calibration", "folders of photos that set the ranges of int8"),
+        ("--calibration", "folders of photos that set the ranges of int8; for a network of shots, of clips"),
         ("--photos", "what to compare on; without it, the calibration's, which flatters"),
     ):
         sub.add_argument(name, type=Path, nargs="+", metavar="PHOTOS", help=text)

@@ -136,7 +136,7 @@ def verify(files: tuple[Path, Path], photos: Sequence[Path], wanted: Size | None
     models = [load(file) for file in files]
     height, width = common_size(files, models, wanted)
     for model, file in zip(models, files, strict=True):
-        outputs(model, file, [np.zeros((height, width, 3), np.uint8)])  # or it fails here, with a sentence
+        outputs(model, file, [feed.blank(model, height, width)])  # or it fails here, with a sentence
     first, second = (detector(file, height, width) for file in files)
     found = None
     if first and second:
@@ -169,7 +169,7 @@ def show(verdict: Verdict) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """`verify`: the tables, and Failed where the files differ by more than the tolerance."""
-    photos = feed.photos_in(arguments.photos)
+    photos = feed.files_in(load(arguments.a), arguments.photos)
     verdict = verify((arguments.a, arguments.b), photos, arguments.size)
     show(verdict)
     apart = verdict.difference()

@@ -17,6 +17,8 @@ SHIPPED = Path(__file__).resolve().parents[1] / "models"
 UPSTREAM = "upstream.toml"  # in SHIPPED: what `pull` knows
 # What looks for faces where nobody asks for another; on CPUs the same network in int8, in half the time.
 DETECTORS = {"cpu": "centerface_int8", "cuda": "centerface", "tensorrt": "centerface"}
+# What looks for transitions between shots, likewise; in int8 in a third of the time.
+TRANSITIONS = {"cpu": "transnetv2_int8", "cuda": "transnetv2", "tensorrt": "transnetv2"}
 
 T = TypeVar("T")
 Where = Literal["shipped", "pulled", "upstream"]

@@ -8,15 +8,17 @@ from typing import Annotated
 import cv2
 import numpy as np
 from msgspec import Meta
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pipeline.config import DERIVED, PATH
 from pipeline.errors import Usage
 from pipeline.frames import Frames
-from pipeline.registry import resolve, sha256_of
+from pipeline.model import Model, candidates
+from pipeline.registry import TRANSITIONS, resolve, sha256_of
 from pipeline.types import Frame
 from stages.highlight.store import Store
-from stages.network import NetworkConfig
+from stages.network import NetworkConfig, Size
 
 VERSION = 1  # of what is computed here around the network
 WINDOW, STEP = 100, 50  # frames that are looked at together, and those in their middle whose results count
@@ -29,14 +31,23 @@ Thumbnail = tuple[int, int, bytes]  # seq, pts_ns, (27, 48, 3) uint8 BGR
 class ShotsConfig(NetworkConfig, frozen=True):
     """Which network finds the transitions, and where they are written."""
 
-    model: str = "transnetv2"
+    model: str = ""  # "": the network that ships for the provider
     store: Annotated[str, Meta(pattern=PATH), DERIVED] = ""  # the video's SQLite file
     source: Annotated[str, DERIVED] = ""  # the video's name in the graph
+
+    def load(self, size: Size | None = None) -> Model:
+        """As every network's, of the shipped one where none is named."""
+        return NetworkConfig.load(replace(self, model=self.name), size)
+
+    @property
+    def name(self) -> str:
+        """The model's, of the shipped one where none is named."""
+        return self.model or TRANSITIONS[candidates(self.provider)[0]]
 
     @property
     def key(self) -> str:
         """What the probabilities depend on."""
-        return f"{sha256_of(resolve(self.model))} {VERSION}"
+        return f"{sha256_of(resolve(self.name))} {VERSION}"
 
 
 class Shots:
@@ -54,7 +65,7 @@ class Shots:
         self._model = config.load()
         info = self._model.info
         if info.layout != "shots" or info.buckets != (WINDOW,):
-            raise Usage(f"{info.name} finds no transitions between shots: set shots.model to transnetv2")
+            raise Usage(f"{info.name} finds no transitions between shots: leave shots.model out")
         self._height, self._width = info.size
         self._track = Store(Path(config.store)).track(self.TRACK, config.key)
         self._kept: list[Thumbnail] = self._track.kept()

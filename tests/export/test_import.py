@@ -14,7 +14,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from export import packages
+from export import packages, quantize
 from export.detector import Detector
 from export.networks import NETWORKS
 from export.preprocess import INPUT
@@ -43,6 +43,18 @@ def test_import_makes_the_shipped_file_again(name: str, package_file: Callable[[
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.skipif("avx512f" not in Path("/proc/cpuinfo").read_text(), reason="other sums have other last digits")
+def test_calibration_makes_the_shipped_int8_shots_again(shared: Path) -> None:
+    file = shipped("transnetv2_int8")
+    made_by = tomllib.loads(file.with_suffix(".toml").read_text())["made_by"]
+    names = made_by.partition("CALIBRATION, in CLIPS: ")[2].splitlines()[0].split()
+    source = onnx.load(shipped("transnetv2"))
+    batches = quantize.batches_of(source, file, [shared / "videos" / name for name in names], 27, 48)
+    recipe = f"{quantize.INT8}; calibrated on {len(batches)} windows"
+    made = quantize.described(quantize.to_int8(source, batches), source, recipe)
+    assert made.SerializeToString(deterministic=True) == file.read_bytes()
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_card_tells_the_truth(name: str) -> None:
     data = shipped(name).read_bytes()
@@ -68,7 +80,7 @@ def test_metadata_is_there_and_agrees_with_the_file(name: str) -> None:
     height, width = map(int, said["framewire.size"].split("x"))
     shape = model.graph.input[0].type.tensor_type.shape.dim
     assert [model.graph.input[0].name, len(model.graph.input)] == ["images", 1]
-    assert shape[0].dim_value == 100 if name == "transnetv2" else shape[0].dim_param == "batch"
+    assert shape[0].dim_value == 100 if name.startswith("transnetv2") else shape[0].dim_param == "batch"
     sides = shape[1:3] if bytes_in else shape[2:]
     assert all(d.dim_param or d.dim_value == s for d, s in zip(sides, (height, width), strict=True))
     assert [opset.version for opset in model.opset_import] == [18]
@@ -86,9 +98,7 @@ def test_the_file_holds_nothing_of_the_machine_that_made_it(name: str) -> None:
     assert not model.graph.value_info
 
 
-@pytest.mark.parametrize(
-    "name", [one for one in SHIPPED if one not in ("centerface", "dlib_face", "person_ssdlite", "transnetv2")]
-)
+@pytest.mark.parametrize("name", [one for one in SHIPPED if "face" in one and one not in ("centerface", "dlib_face")])
 def test_a_shipped_detector_puts_a_face_where_centerface_does(name: str, astronaut: NDArray[np.uint8]) -> None:
     detectors = [Detector(shipped(one), 384, 640) for one in (name, "centerface")]
     (ours,), (theirs,) = (detect(astronaut, score=0.5).keypoints for detect in detectors)
@@ -96,8 +106,8 @@ def test_a_shipped_detector_puts_a_face_where_centerface_does(name: str, astrona
     assert np.median(apart) < 0.1
 
 
-def test_together_they_stay_under_45_megabytes() -> None:
-    assert sum(file.stat().st_size for file in (ROOT / "models").glob("*.onnx")) < 45_000_000
+def test_together_they_stay_under_60_megabytes() -> None:
+    assert sum(file.stat().st_size for file in (ROOT / "models").glob("*.onnx")) < 60_000_000
 
 
 def test_a_changed_package_is_refused(tmp_path: Path) -> None:

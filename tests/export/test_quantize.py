@@ -64,7 +64,7 @@ def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def agree(file: Path, folder: Path, size: tuple[int, int] = (192, 320)) -> Agreement:
     """How a file finds the faces of the folder beside CenterFace."""
-    images = [read_image(photo) for photo in feed.photos_in([folder])]
+    images = [read_image(photo) for photo in feed.files_in(load(file), [folder])]
     pair = (Detector(each, *size) for each in (MODELS / "centerface.onnx", file))
     return agreement(*([detect(image, SCORE) for image in images] for detect in pair))
 
@@ -114,6 +114,17 @@ def test_embedders_are_calibrated_and_compared_on_faces(made: Run, folder: Path,
     assert report["apart"]["mean cosine"] > 0.99
     assert report["accuracy"]["TAR@FAR=0.01"] == [1.0, 1.0]
     assert report["bytes"][1] < 0.55 * report["bytes"][0]
+
+
+def test_networks_of_shots_are_compared_on_transitions(shared: Path) -> None:
+    files = MODELS / "transnetv2.onnx", MODELS / "transnetv2_int8.onnx"
+    clips = [shared / "videos" / name for name in ("bottle-detection.mp4", "people-detection.gif")]
+    test = before_after.Test(clips, [], None, (27, 48), calibrated=False)
+    found = before_after.figures(files, [load(file) for file in files], [], test)
+    assert found.accuracy == {"F1": (1.0, 1.0)}
+    assert found.apart["transitions"] == 3
+    assert 0 < found.losses["probability"] < before_after.LIMITS["probability"]
+    assert found.apart["largest difference"] < 0.1
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -41,8 +41,8 @@ def test_verify_names_the_files_that_are_as_they_should_be() -> None:
     result = call("verify")
     assert result.exit_code == 0
     shipped = sorted(path.stem for path in SHIPPED.glob("*.onnx"))
-    names = ["centerface", "centerface_int8", "dlib_face", "person_ssdlite", "transnetv2", "yolo_face"]
-    assert shipped == [*names, "yolo_face_int8"]
+    names = ["centerface", "centerface_int8", "dlib_face", "person_ssdlite", "transnetv2", "transnetv2_int8"]
+    assert shipped == [*names, "yolo_face", "yolo_face_int8"]
     assert [line.split()[:2] for line in result.output.splitlines()] == [["ok", name] for name in shipped]
 
 

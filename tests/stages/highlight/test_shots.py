@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import Usage
+from pipeline.registry import TRANSITIONS
 from pipeline.types import Frame
 from stages.highlight.shots import STEP, Shots, ShotsConfig, cuts
 from stages.highlight.store import Store, Track
@@ -71,6 +72,14 @@ def same(one: Rows, other: Rows) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def test_where_no_network_is_named_a_cpu_gets_the_one_in_int8() -> None:
+    default, whole = (ShotsConfig(model=model, provider="cpu") for model in ("", "transnetv2"))
+    assert default.load().info.name == "transnetv2_int8"
+    assert whole.load().info.name == "transnetv2"
+    assert {TRANSITIONS[provider] for provider in ("cuda", "tensorrt")} == {"transnetv2"}
+    assert default.key == ShotsConfig(model="transnetv2_int8").key != whole.key  # another file, another track
+
+
 def test_the_cuts_of_a_clip(film: Film, whole: Rows) -> None:
     times, probability = whole
     assert times.tolist() == [ticket.pts_ns for ticket in film.tickets]
@@ -128,7 +137,8 @@ def test_more_frames_replace_the_rows_at_the_end(film: Film, whole: Rows) -> Non
 
 def test_a_video_that_is_done_with_is_not_looked_at_again(film: Film) -> None:
     expected = film.take("done", film.tickets[:10])
-    film.track("done").finish()
+    with Store(Path(film.config("done").store)) as store:
+        store.finish([film.track("done")], [])
     assert film.stage("done").resume() == {"film": 9}
     same(film.take("done", film.tickets[:10]), expected)
 
