@@ -12,12 +12,12 @@ from typing import Protocol, cast
 from msgspec.structs import replace
 
 from pipeline.config import Config
-from pipeline.errors import Usage
+from pipeline.errors import Failed, Usage
 from pipeline.graph import Process, Source
 from pipeline.supervise import Supervisor
 from stages.highlight.settings import SOURCE, HighlightEngineConfig
-from stages.highlight.store import Store
-from stages.highlight.videos import facts
+from stages.highlight.store import Store, told
+from stages.highlight.videos import State, facts
 
 LOOK_S = 0.1
 
@@ -37,15 +37,16 @@ def analyse(
     settings: Mapping[str, Config],
     engine: HighlightEngineConfig,
     log: Path,
+    state: State,
     goes_on: Callable[[int], bool],
 ) -> list[str]:
     """Have every track of the `video` whole in the file `store`; sentences on what went wrong with it.
 
-    `goes_on` is told the frames that are done, again and again, and says whether to go on; where not, another call
-    goes on where this one has stopped. Raises Failed.
+    `state` is the file's, from before its content was told. `goes_on` is told the frames that are done, again and
+    again, and says whether to go on; where not, another call goes on where this one has stopped. Raises Failed.
     """
     settings = placed(settings, store)
-    with _alone(video, store), Store(store) as kept:
+    with alone(video, store), told(store), Store(store) as kept:
         keys = {process.name: recorders([process], settings) for process in graph}
         tracks = {name: [kept.track(*item) for item in keys[name].items()] for name in keys}
         unfinished = [process for process in graph if not all(track.whole for track in tracks[process.name])]
@@ -63,13 +64,19 @@ def analyse(
                     stopped = True
                     run.finish()
         notes = list(dict.fromkeys(run.failures))  # picture and sound fail in the same words
-        if not (stopped or run.aborted):
-            kept.finish([track for process in unfinished for track in tracks[process.name]], notes)
+        measured = [track for process in unfinished for track in tracks[process.name]]
+        if State.of(video) != state:
+            kept.drop(measured)
+            raise Failed(f"{video} has changed while it was looked at: say it again when nothing writes it any more")
+        if run.aborted and not stopped:
+            raise Failed("; ".join(notes))
+        if not stopped:
+            kept.finish(measured, notes)
         return notes
 
 
 @contextmanager
-def _alone(video: Path, store: Path) -> Iterator[None]:
+def alone(video: Path, store: Path) -> Iterator[None]:
     """Keep other runs from looking at the same video meanwhile. Raises Usage where one does."""
     store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # A file beside it: closing a descriptor of the database itself would let go of SQLite's own locks.

@@ -10,37 +10,38 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Failed, Usage
-from pipeline.files import replace_file
-from stages.highlight.analyse import analyse
+from stages.highlight.analyse import LOOK_S, alone, analyse
 from stages.highlight.progress import Bars
-from stages.highlight.videos import Hashes
-from stages.highlight.work import CORES_EACH, Looked, Work
+from stages.highlight.store import Store, told
+from stages.highlight.videos import State
+from stages.highlight.work import CORES_EACH, Found, Looked, Work
 
 PATIENCE_S = 5.0
 
 
-def look_on_ray(work: Work, paths: Sequence[Path], address: str, bars: Bars) -> Iterator[Looked]:
+def look_on_ray(
+    work: Work, videos: Sequence[Found], address: str, bars: Bars, stopped: Sequence[object]
+) -> Iterator[Looked]:
     """As `look_at`, on the cluster at `address` ("local": of this machine), where videos have the same paths as here.
 
     What is kept of a video goes along with its task, and what the task has seen comes back. Raises Usage.
     """
     ray = _ray(address)
     try:
-        hashes, task = Hashes(work.folder), ray.remote(num_cpus=CORES_EACH)(_task)
-        bar = bars.begin("videos", len(paths))
-        waiting: dict[Any, tuple[Path, str]] = {}
-        for path in paths:
-            sha256 = hashes.sha256(path)
-            store = work.store(sha256)
-            waiting[task.remote(work, str(path), store.read_bytes() if store.exists() else b"")] = path, sha256
-        while waiting:
-            (ready, *_), _ = ray.wait(list(waiting))
-            path, sha256 = waiting.pop(ready)
-            signals, notes = ray.get(ready)
-            if signals:
-                replace_file(work.store(sha256), signals, synced=True)
-            bars.show(bar, len(paths) - len(waiting))
-            yield Looked(path, sha256 if signals else "", notes)
+        task, bar = ray.remote(num_cpus=CORES_EACH)(_task), bars.begin("videos", len(videos))
+        waiting: dict[Any, Found] = {}
+        for video in videos:
+            store = work.store(video.sha256)
+            with alone(video.path, store), told(store), Store(store) as kept:
+                waiting[task.remote(work, str(video.path), kept.snapshot())] = video
+        while waiting and not stopped:
+            for ready in ray.wait(list(waiting), timeout=LOOK_S)[0]:
+                video, (signals, notes, whole) = waiting.pop(ready), ray.get(ready)
+                store = work.store(video.sha256)
+                with alone(video.path, store), told(store), Store(store) as kept:
+                    kept.take_over(signals)
+                yield Looked(video.path, video.sha256 if whole else "", notes)
+                bars.advance(bar)
     finally:
         ray.shutdown()
 
@@ -70,14 +71,17 @@ def _check(address: str) -> None:
         ) from None
 
 
-def _task(work: Work, path: str, kept: bytes) -> tuple[bytes, list[str]]:
-    """Look at one video: the content of its store, and what was wrong."""
+def _task(work: Work, path: str, kept: bytes) -> tuple[bytes, list[str], bool]:
+    """Look at one video: what its store holds then, what was wrong, and whether all was seen that can be."""
     with tempfile.TemporaryDirectory() as folder:
         store, log = Path(folder) / "signals.sqlite", Path(folder) / "log"
-        if kept:
-            store.write_bytes(kept)
+        store.write_bytes(kept)
         try:
-            notes = analyse(work.graph, Path(path), store, work.settings, work.engine, log, lambda _: True)
+            state = State.of(Path(path))
+            notes = analyse(work.graph, Path(path), store, work.settings, work.engine, log, state, lambda _: True)
         except Failed as error:
-            notes = [str(error)]
-        return store.read_bytes() if store.exists() else b"", notes
+            notes, whole = [str(error)], False
+        else:
+            whole = True
+        with Store(store) as seen:
+            return seen.snapshot(), notes, whole

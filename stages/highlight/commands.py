@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -34,9 +35,10 @@ from stages.highlight.settings import HighlightSettings
 from stages.highlight.timeline import SECOND, SIGNALS, Moment, Reel, Scores, Timeline
 from stages.highlight.times import clock, nanoseconds, stretch
 from stages.highlight.videos import videos
-from stages.highlight.work import Looked, Work, look_at
+from stages.highlight.work import Looked, Work, find, look_at
 
 LOG = "highlights.log"
+LEAST_WEIGHT, MOST_WEIGHT = 0.001, 1000
 
 
 class Commands(TyperGroup):
@@ -65,7 +67,7 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         only: Annotated[str, typer.Option(help="Only moments with this enrolled person.")] = "",
         copy: Annotated[bool, typer.Option("--copy", help="Cut at key frames of one video, without encoding.")] = False,
         vertical: Annotated[bool, typer.Option("--vertical", help="9:16, following the action.")] = False,
-        fps: Annotated[float, typer.Option(min=0.1, help="How often a second people are looked for.")] = 5.0,
+        fps: Annotated[float, typer.Option(min=0.1, max=1000, help="How often a second people are looked for.")] = 5.0,
         jobs: Annotated[int, typer.Option(min=0, help="Videos at once; 0: as many as the cores bear.")] = 0,
         ray: Annotated[str, typer.Option(help="Look at the videos on a Ray cluster: its address, or local.")] = "",
         config: Annotated[Path | None, typer.Option(help="TOML file with tables engine, shots, motion, ...")] = None,
@@ -76,7 +78,9 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
 
         [bold]Example[/bold]: python run_pipeline.py highlights match.mp4 --length 60s --preset sports -o reel.mp4
         """
-        paths, budget = videos(video), nanoseconds(length)
+        paths, budget = videos(video, out), nanoseconds(length)
+        if not budget:
+            raise Usage("the reel would be of no length: make --length longer")
         weights = _weights(preset, weight or [])
         musts = [_must(text, paths) for text in must or []]
         judge: Callable[[Timeline], Scores] = Learned(scorer) if scorer else lambda timeline: weigh(timeline, weights)
@@ -85,15 +89,18 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         check(out, paths)
         settings = load(config, HighlightSettings) if config else HighlightSettings()
         people = Gallery(home(), keys()).people()
+        if only and only not in [person.name for person in people]:
+            raise Usage(f"nobody enrolled is called {only!r}: `run_pipeline.py people` lists who is")
         work = Work(graph, settings.by_stage(people, fps), settings.engine, home() / FOLDER, home() / LOG)
         _log(work.log)
         console = Console()
         signals = heard()
         with Bars(console) as bars:
-            looks = look_on_ray(work, paths, ray, bars) if ray else look_at(work, paths, jobs, bars, signals)
-            looked = list(looks)
+            found, looked = find(work, paths, signals)
+            looked += look_on_ray(work, found, ray, bars, signals) if ray else look_at(work, found, jobs, bars, signals)
         if signals:
             raise Failed("stopped: say it again, and it goes on where it was")
+        _stop_at_once()
         timelines, failures = _recalled(work, looked, {person.id.hex(): person.name for person in people})
         musts = [one._replace(video=_place(one.video, paths, timelines)) for one in musts]
         _check_person(only, timelines)
@@ -122,6 +129,16 @@ def _log(path: Path) -> None:
         raise Failed(f"cannot write {path}: {error.strerror}; set $FRAMEWIRE_HOME") from error
 
 
+def _stop_at_once() -> None:
+    """From now on a signal to stop ends what is being written: it is removed, and quickly made again."""
+
+    def stop(*_: object) -> NoReturn:
+        raise Failed("stopped: say it again, and nothing is looked at again")
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+
+
 def _weights(preset: str, changes: Sequence[str]) -> dict[str, float]:
     """The preset's, changed as --weight says. Raises Usage."""
     if preset not in PRESETS:
@@ -135,8 +152,8 @@ def _weights(preset: str, changes: Sequence[str]) -> dict[str, float]:
             weights[name] = float(value)
         except ValueError:
             raise Usage(f"--weight {change} has no number: write it like {name}=2") from None
-        if not 0 <= weights[name] < 1e6:
-            raise Usage(f"--weight {change} is out of range: give a number from 0 up")
+        if weights[name] and not LEAST_WEIGHT <= weights[name] <= MOST_WEIGHT:
+            raise Usage(f"--weight {change} is out of range: give 0, or {LEAST_WEIGHT} to {MOST_WEIGHT}")
     if not any(weights.values()):
         raise Usage("all weights are 0: nothing would be worth seeing")
     return weights
@@ -145,7 +162,7 @@ def _weights(preset: str, changes: Sequence[str]) -> dict[str, float]:
 def _must(text: str, paths: Sequence[Path]) -> Must:
     """The stretch, and the place of its video among `paths`. Raises Usage."""
     name, equals, when = text.rpartition("=")
-    named = [place for place, path in enumerate(paths) if not equals or name in (str(path), path.name)]
+    named = [place for place, path in enumerate(paths) if not equals or Path(name) in (path, Path(path.name))]
     if len(named) != 1:
         which = f"{name!r} is none of the videos" if equals and not named else "it does not say of which video"
         raise Usage(f"--must {text}: {which}; write it like {paths[0].name}=12:30-12:45")

@@ -77,6 +77,22 @@ def divide(timeline: Timeline, score: Floats, bounds_ns: NDArray[np.int64] | Non
     return points[found[::-1]]
 
 
+def quiet_before(timeline: Timeline, at_ns: int, least_ns: int) -> int:
+    """The last pause in speech or shot change up to `at_ns`, and not before `least_ns`; `at_ns` where there is none."""
+    pauses = timeline.pauses_ns[timeline.pauses_ns[:, 0] <= at_ns]
+    points = np.concatenate([np.minimum(pauses[:, 1], at_ns), timeline.cuts_ns[timeline.cuts_ns <= at_ns]])
+    last = int(points.max(initial=-1))
+    return last if last >= least_ns else at_ns
+
+
+def quiet_after(timeline: Timeline, at_ns: int, most_ns: int) -> int:
+    """The first pause in speech or shot change from `at_ns` on, up to `most_ns`; `at_ns` where there is none."""
+    pauses = timeline.pauses_ns[timeline.pauses_ns[:, 1] > at_ns]
+    points = np.concatenate([np.maximum(pauses[:, 0], at_ns), timeline.cuts_ns[timeline.cuts_ns >= at_ns]])
+    first = int(points.min(initial=most_ns + 1))
+    return first if first <= most_ns else at_ns
+
+
 def _cost_of_bounds(points: NDArray[np.int64], timeline: Timeline, score: Floats) -> NDArray[np.float64]:
     seconds = np.minimum(points // SECOND, timeline.seconds - 1)
     worth = score[seconds].astype(np.float64)

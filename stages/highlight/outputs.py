@@ -31,10 +31,12 @@ def check(out: Path, videos: Sequence[Path]) -> None:
         raise Usage(f"the reel is an MP4: give -o a name like {out.with_suffix('.mp4').name}")
     if not os.path.isdir(out.parent):  # os.path: pathlib raises for what may not be searched
         raise Usage(f"there is no folder {out.parent}: make it, or give -o another")
+    if not os.access(out.parent, os.W_OK):
+        raise Usage(f"{out.parent} may not be written by this user: give -o another place")
     for path in (out, *(out.with_suffix(end) for end in BESIDE)):
         if os.path.isdir(path):
             raise Usage(f"{path} is a folder, and a result goes there: give -o another name")
-        if any(os.path.exists(path) and path.samefile(video) for video in videos):
+        if any(os.path.exists(path) and os.path.exists(video) and path.samefile(video) for video in videos):
             raise Usage(f"the results would replace {path}: give -o another name")
 
 
@@ -65,5 +67,5 @@ def write(
         copy(reel, out, progress)
     else:
         render(reel, out, vertical=vertical, progress=progress)
-    bars.finish(bar)
+    bars.end(bar)
     return [out, *(out.with_suffix(end) for end in BESIDE)]

@@ -8,6 +8,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from stages.highlight.words import plain
+
 LINE_EVERY_S = 5.0
 
 
@@ -15,7 +17,12 @@ class Bars:
     """Bars with the time left. To be told from any thread."""
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
-        columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+        )
         self._progress = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
         self._console, self._plain = console, not quiet and not console.is_terminal
         self._said: dict[TaskID, float] = {}
@@ -31,7 +38,7 @@ class Bars:
 
     def begin(self, what: str, total: float) -> TaskID:
         """A bar for `what`."""
-        task = self._progress.add_task(what.replace("[", "\\["), total=total)
+        task = self._progress.add_task(plain(what), total=total)
         self._said[task] = time.monotonic()
         return task
 
@@ -42,9 +49,13 @@ class Bars:
             self._said[task] = time.monotonic()
             row = self._progress.tasks[self._progress.task_ids.index(task)]
             left = f", {row.time_remaining:.0f} s left" if row.time_remaining is not None else ""
-            self._console.print(f"{row.description}: {min(99.0, row.percentage):.0f} %{left}", soft_wrap=True)
+            text = f"{row.description}: {min(99.0, row.percentage):.0f} %{left}"
+            self._console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
-    def finish(self, task: TaskID) -> None:
-        """All of it is done, however much that was."""
-        total = self._progress.tasks[self._progress.task_ids.index(task)].total
-        self._progress.update(task, completed=total)
+    def advance(self, task: TaskID) -> None:
+        """One more of its total is done."""
+        self._progress.advance(task)
+
+    def end(self, task: TaskID) -> None:
+        """It is done: its place is free for another."""
+        self._progress.remove_task(task)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Usage
-from stages.highlight.moments import SHORTEST_NS, Course, describe, divide
+from stages.highlight.moments import SHORTEST_NS, Course, describe, divide, quiet_after, quiet_before
 from stages.highlight.remux import snapped
 from stages.highlight.timeline import SECOND, Floats, Moment, Scores, Timeline
 
@@ -77,27 +77,81 @@ def select(
             f"what --must asks for is {(length_ns - left) / SECOND:.1f} s long, "
             f"and the reel {length_ns / SECOND:.1f} s: make --length longer"
         )
-    pool = [one for one in pool if not any(_overlap(one.moment, must) for must in chosen)]
-    looks = np.array([one.look for one in pool]).reshape(len(pool), -1)
+    room = [
+        part for one in pool for part in _outside(one, chosen, scores, 1 if key_frames is not None else SHORTEST_NS)
+    ]
+    chosen += _best(room, chosen, timelines, scores, left, whole=key_frames is not None)
+    if key_frames is None:
+        chosen = _lengthened(chosen, timelines, scores, length_ns)
+    return _joined(sorted(chosen, key=lambda one: (one.video, one.start_ns)), timelines, scores)
+
+
+def _best(
+    pool: Sequence[Candidate],
+    chosen: Sequence[Moment],
+    timelines: Sequence[Timeline],
+    scores: Sequence[Scores],
+    left: int,
+    *,
+    whole: bool,
+) -> list[Moment]:
+    """The best of the pool, one after the other, where `chosen` ones are taken already, as long as some is `left`."""
+    looks = np.array([one.look for one in pool]).reshape(len(pool), timelines[0].look.shape[1])
     alike = np.zeros(len(pool), np.float32)
     for must in chosen:
-        seen = _unit(Course(timelines[must.video].look).mean(must.start_ns, must.end_ns))
-        alike = np.maximum(alike, looks @ seen) if len(pool) else alike
+        alike = np.maximum(alike, looks @ _unit(Course(timelines[must.video].look).mean(must.start_ns, must.end_ns)))
     free = np.ones(len(pool), bool)
     lengths = np.array([one.moment.end_ns - one.moment.start_ns for one in pool], np.int64)
     worth = np.array([one.moment.score for one in pool], np.float32)
+    found: list[Moment] = []
     while left > 0:
-        free &= (lengths <= left) | (key_frames is None and left >= SHORTEST_NS)
+        free &= (lengths <= left) | (not whole and left >= SHORTEST_NS)
         if not free.any():
             break
         values = worth * (1 - LOSS * np.clip((alike - ALIKE) / (SAME - ALIKE), 0, 1))
         best = int(np.argmax(np.where(free, values, -1)))
-        moment = _cut(pool[best].moment, left, scores) if lengths[best] > left else pool[best].moment
-        chosen.append(moment)
+        moment = pool[best].moment
+        moment = _cut(moment, left, timelines[moment.video], scores) if lengths[best] > left else moment
+        found.append(moment)
         left -= moment.end_ns - moment.start_ns
         free[best] = False
         alike = np.maximum(alike, looks @ looks[best])
-    return _joined(sorted(chosen, key=lambda one: (one.video, one.start_ns)), timelines, scores)
+    return found
+
+
+def _outside(one: Candidate, musts: Sequence[Moment], scores: Sequence[Scores], least_ns: int) -> Iterator[Candidate]:
+    """What of a moment is in none of `musts`, which are in the order of time, as far as it is long enough."""
+    moment = one.moment
+    inside = [must for must in musts if _overlap(moment, must)]
+    if not inside:
+        yield one
+        return
+    make = describe(moment.video, scores[moment.video])
+    begins = [moment.start_ns, *(must.end_ns for must in inside)]
+    ends = [*(must.start_ns for must in inside), moment.end_ns]
+    for start, end in zip(begins, ends, strict=True):
+        if end - start >= least_ns:
+            yield Candidate(make(start, end, False), one.look)
+
+
+def _lengthened(
+    chosen: Sequence[Moment], timelines: Sequence[Timeline], scores: Sequence[Scores], length_ns: int
+) -> list[Moment]:
+    """A rest that is too short for a moment goes to the best ones: each goes on to a pause, within its shot."""
+    found = list(chosen)
+    left = length_ns - sum(one.end_ns - one.start_ns for one in found)
+    if left >= SHORTEST_NS:  # there was nothing to choose any more
+        return found
+    for one in sorted((one for one in chosen if not one.must), key=lambda one: -one.score):
+        timeline = timelines[one.video]
+        later = [other.start_ns for other in found if other.video == one.video and other.start_ns >= one.end_ns]
+        cuts = timeline.cuts_ns[timeline.cuts_ns >= one.end_ns].tolist()
+        last = min([one.end_ns + left, timeline.video.duration_ns, *later, *cuts])
+        end = quiet_before(timeline, last, one.end_ns)
+        if end > one.end_ns:
+            found[found.index(one)] = describe(one.video, scores[one.video])(one.start_ns, end, False)
+            left -= end - one.end_ns
+    return found
 
 
 def _asked_for(musts: Sequence[Must], timelines: Sequence[Timeline], scores: Sequence[Scores]) -> list[Moment]:
@@ -126,11 +180,13 @@ def _where(timeline: Timeline, name: str, start_ns: int, end_ns: int) -> tuple[i
     return max(start_ns, int(first + there[0]) * SECOND), min(end_ns, int(first + there[-1] + 1) * SECOND)
 
 
-def _cut(moment: Moment, length_ns: int, scores: Sequence[Scores]) -> Moment:
-    """The best stretch of `length_ns` in it that keeps its beginning or its end."""
+def _cut(moment: Moment, length_ns: int, timeline: Timeline, scores: Sequence[Scores]) -> Moment:
+    """The best stretch of at most `length_ns` in it that keeps its beginning or its end; cut in a pause, if any."""
     make = describe(moment.video, scores[moment.video])
-    ends = (moment.start_ns, moment.start_ns + length_ns), (moment.end_ns - length_ns, moment.end_ns)
-    return max((make(start, end, False) for start, end in ends), key=lambda one: one.score)
+    end = quiet_before(timeline, moment.start_ns + length_ns, moment.start_ns + SHORTEST_NS)
+    start = quiet_after(timeline, moment.end_ns - length_ns, moment.end_ns - SHORTEST_NS)
+    stretches = (moment.start_ns, end), (start, moment.end_ns)
+    return max((make(first, last, False) for first, last in stretches), key=lambda one: one.score)
 
 
 def _joined(moments: Sequence[Moment], timelines: Sequence[Timeline], scores: Sequence[Scores]) -> list[Moment]:

@@ -8,8 +8,9 @@ at any moment goes on behind the last frame that is here.
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,15 @@ TABLES = (
 )
 
 
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """What SQLite finds wrong with the file at `path` is a Failed."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise Failed(f"the signals in {path} cannot be used ({error}): delete the file, and say this again") from error
+
+
 class Store:
     """One video's file. Raises Failed where it cannot be used."""
 
@@ -47,14 +57,13 @@ class Store:
             self.rows.execute("PRAGMA secure_delete = ON")  # else a page that was split keeps rows that are deleted
             write_ahead(self.rows)
             with self.transaction():
-                version = self.rows.execute("PRAGMA user_version").fetchone()[0]
+                if self.rows.execute("PRAGMA user_version").fetchone()[0] > SCHEMA:
+                    raise Failed(f"the signals in {path} were written by a newer framewire: update this one")
                 for table in TABLES:
                     self.rows.execute(table)
                 self.rows.execute(f"PRAGMA user_version = {SCHEMA}")
         except (OSError, sqlite3.Error) as error:
             raise Failed(f"cannot keep signals in {path} ({error}): delete the file, or set $FRAMEWIRE_HOME") from error
-        if version > SCHEMA:
-            raise Failed(f"the signals in {path} were written by a newer framewire: update this one")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -78,16 +87,55 @@ class Store:
         return [name.removeprefix(KNOWN) for (name,) in found]
 
     def finish(self, tracks: Iterable[Track], notes: Iterable[str]) -> None:
-        """These tracks reach to the end of the video: nothing more comes. `notes` say what was wrong with it."""
+        """These tracks reach to the end of the video: nothing more comes. `notes` say what was wrong with it.
+
+        What was measured with other settings, by the same stages, is deleted.
+        """
         with self.transaction():
             for track in tracks:
                 self.rows.execute("UPDATE track SET whole = 1 WHERE id = ?", (track.number,))
                 self.rows.execute("DELETE FROM kept WHERE track = ?", (track.number,))
+                self._replace(track)
             self.rows.executemany("INSERT OR IGNORE INTO note VALUES (?)", [(note,) for note in notes])
+
+    def _replace(self, track: Track) -> None:
+        """Delete the tracks of this one's name and of another key, and of who was recognized by these."""
+        others = (
+            "SELECT old.id FROM track AS new JOIN track AS other ON other.name = new.name AND other.key <> new.key"
+            f" JOIN track AS old ON old.key = other.key AND (old.name = new.name OR old.name GLOB '{KNOWN}*')"
+            " WHERE new.id = ?"
+        )
+        for (number,) in self.rows.execute(others, (track.number,)).fetchall():
+            self._delete(number)
+
+    def drop(self, tracks: Iterable[Track]) -> None:
+        """Delete tracks and all that is in them."""
+        with self.transaction():
+            for track in tracks:
+                self._delete(track.number)
+
+    def _delete(self, number: int) -> None:
+        for table in ("sample", "kept"):
+            self.rows.execute(f"DELETE FROM {table} WHERE track = ?", (number,))
+        self.rows.execute("DELETE FROM track WHERE id = ?", (number,))
 
     def notes(self) -> list[str]:
         """What was wrong with the video, a sentence each."""
         return [sentence for (sentence,) in self.rows.execute("SELECT sentence FROM note ORDER BY rowid")]
+
+    def snapshot(self) -> bytes:
+        """All of it, as a file for another machine."""
+        with closing(sqlite3.connect(":memory:")) as copy:
+            self.rows.backup(copy)
+            return copy.serialize()
+
+    def take_over(self, snapshot: bytes) -> None:
+        """Hold what another machine's store held, in place of what is here."""
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(snapshot)
+            file.flush()
+            with closing(sqlite3.connect(file.name)) as copy:
+                copy.backup(self.rows)
 
     def __enter__(self) -> Store:
         return self

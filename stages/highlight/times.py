@@ -7,6 +7,8 @@ import re
 from pipeline.errors import Usage
 from stages.highlight.timeline import SECOND
 
+MOST_LETTERS = 20
+
 _UNITS = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?")
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d\d(?:\.\d+)?)")
 
@@ -14,7 +16,7 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d\d(?:\.\d+)?)")
 def nanoseconds(text: str) -> int:
     """A length or a time in ns. Raises Usage."""
     found = _CLOCK.fullmatch(text) or _UNITS.fullmatch(text)
-    if not text or found is None:
+    if not text or found is None or len(text) > MOST_LETTERS:
         raise Usage(f"{text!r} is no time: write it like 60s, 1m30s or 12:30")
     hours, minutes, seconds = (float(part or 0) for part in found.groups())
     return round(((hours * 60 + minutes) * 60 + seconds) * SECOND)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ SUFFIXES = (
     ".webm",
     ".wmv",
 )
+BUSY_S = 10.0  # how long to wait for another run
 USUAL_RATE = 25  # frames a second, where a file does not say its own
 FILES = (
     "CREATE TABLE IF NOT EXISTS file(path TEXT PRIMARY KEY, size INTEGER NOT NULL, changed_ns INTEGER NOT NULL,"
@@ -41,16 +42,24 @@ FILES = (
 )
 
 
-def videos(given: Sequence[Path]) -> list[Path]:
-    """The files given, and those in the folders given by their names' endings, each once. Raises Failed and Usage."""
+def videos(given: Sequence[Path], out: Path) -> list[Path]:
+    """The files given, and those in the folders given by their names' endings but for `out`, each once.
+
+    Raises Failed and Usage.
+    """
     found: list[Path] = []
     for path in given:
         check_file(path)
-        inside = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        inside = _inside(path, out) if path.is_dir() else [path]
         if not inside:
             raise Usage(f"there is no video in the folder {path}: their names end in {', '.join(sorted(SUFFIXES))}")
         found += inside
     return list({os.path.realpath(path): path for path in found}.values())
+
+
+def _inside(folder: Path, out: Path) -> list[Path]:
+    found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.is_dir())
+    return sorted(path for path in found if path.resolve() != out.resolve())
 
 
 class Facts(NamedTuple):
@@ -76,6 +85,23 @@ def facts(path: Path) -> Facts:
         return Facts(*picture.size, bool(container.streams.audio), max(1, frames))
 
 
+class State(NamedTuple):
+    """What changes with a file's content, for who does not read it."""
+
+    size: int  # bytes
+    changed_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> State:
+        """Now. Raises Failed."""
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise Failed(f"cannot read {path}: {error.strerror}; copy it again") from error
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
 class Hashes:
     """HOME/highlights/files.db: the sha256 of files that were read before and have not changed since."""
 
@@ -83,18 +109,30 @@ class Hashes:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = folder / "files.db"
 
-    def sha256(self, path: Path) -> str:
-        """Of the file's content. Raises Failed."""
+    def sha256(self, path: Path, state: State) -> str:
+        """Of the file's content, when it is in that state. Raises Failed."""
+        row = str(path.resolve()), *state
+        known = "SELECT sha256 FROM file WHERE path = ? AND size = ? AND changed_ns = ? AND inode = ?"
+        with self._rows() as rows:
+            if found := rows.execute(known, row).fetchone():
+                return str(found[0])
         try:
-            state = path.stat()
-            facts = str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino
-            with closing(sqlite3.connect(self._path, isolation_level=None)) as rows:
-                rows.execute(FILES)
-                found = rows.execute(
-                    "SELECT sha256 FROM file WHERE path = ? AND size = ? AND changed_ns = ? AND inode = ?", facts
-                ).fetchone()
-                sha256: str = found[0] if found else sha256_of(path)
-                rows.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", (*facts, sha256))
+            sha256 = sha256_of(path)
         except OSError as error:
             raise Failed(f"cannot read {path}: {error.strerror}; copy it again") from error
+        with self._rows() as rows:
+            rows.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", (*row, sha256))
         return sha256
+
+    @contextmanager
+    def _rows(self) -> Iterator[sqlite3.Connection]:
+        """The file, made where there is none; a damaged one is lost, which costs time alone. Raises Failed."""
+        try:
+            with closing(sqlite3.connect(self._path, BUSY_S, isolation_level=None)) as rows:
+                rows.execute(FILES)
+                yield rows
+        except sqlite3.OperationalError as error:
+            raise Failed(f"cannot use {self._path} ({error}): set $FRAMEWIRE_HOME") from error
+        except sqlite3.DatabaseError as error:
+            self._path.unlink(missing_ok=True)
+            raise Failed(f"{self._path} was damaged ({error}) and is deleted: say this again") from error

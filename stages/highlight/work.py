@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from pipeline.limits import cores
 from stages.highlight.analyse import analyse
 from stages.highlight.progress import Bars
 from stages.highlight.settings import HighlightEngineConfig
-from stages.highlight.videos import Hashes, facts
+from stages.highlight.videos import Hashes, State, facts
 
 CORES_EACH = 2  # that one video keeps busy: decoding and the slowest of the branches
 
@@ -43,29 +43,64 @@ class Looked(NamedTuple):
     notes: list[str]  # what was wrong with it, a sentence each
 
 
-def look_at(work: Work, paths: Sequence[Path], jobs: int, bars: Bars, stopped: Sequence[object]) -> Iterator[Looked]:
+class Found(NamedTuple):
+    """A video that can be looked at."""
+
+    path: Path
+    state: State
+    sha256: str
+    frames: int  # about
+
+
+def find(work: Work, paths: Sequence[Path], stopped: Sequence[object]) -> tuple[list[Found], list[Looked]]:
+    """The videos, each content once, and those that cannot be read. Until something is in `stopped`."""
+    hashes = Hashes(work.folder)
+    found: dict[str, Found] = {}
+    failed = []
+    for path in paths:
+        if stopped:
+            break
+        try:
+            state = State.of(path)
+            one = Found(path, state, hashes.sha256(path, state), facts(path).frames)
+        except Failed as error:
+            failed.append(Looked(path, "", [str(error)]))
+        else:
+            found.setdefault(one.sha256, one)
+    return list(found.values()), failed
+
+
+def look_at(work: Work, videos: Sequence[Found], jobs: int, bars: Bars, stopped: Sequence[object]) -> list[Looked]:
     """Look at `jobs` videos at a time (0: as many as the cores bear), until something is in `stopped`.
 
     What was begun then, another call goes on with.
     """
-    hashes = Hashes(work.folder)
+    whole = bars.begin("videos", len(videos)) if len(videos) > 1 else None
+
+    def look(video: Found) -> Looked:
+        if stopped:
+            return Looked(video.path, "", [])
+        found = _look(work, video, bars, stopped)
+        if whole is not None:
+            bars.advance(whole)
+        return found
+
     with ThreadPoolExecutor(jobs or max(1, cores() // CORES_EACH)) as pool:
-        yield from pool.map(lambda path: _look(work, path, hashes, bars, stopped), paths)
+        return list(pool.map(look, videos))
 
 
-def _look(work: Work, path: Path, hashes: Hashes, bars: Bars, stopped: Sequence[object]) -> Looked:
-    if stopped:
-        return Looked(path, "", [])
-    try:
-        bar = bars.begin(path.name, facts(path).frames)
-        sha256 = hashes.sha256(path)
-    except Failed as error:
-        return Looked(path, "", [str(error)])
+def _look(work: Work, video: Found, bars: Bars, stopped: Sequence[object]) -> Looked:
+    bar = bars.begin(video.path.name, video.frames)
 
     def goes_on(done: int) -> bool:
         bars.show(bar, done)
         return not stopped
 
-    notes = analyse(work.graph, path, work.store(sha256), work.settings, work.engine, work.log, goes_on)
-    bars.finish(bar)
-    return Looked(path, sha256, notes)
+    store = work.store(video.sha256)
+    try:
+        notes = analyse(work.graph, video.path, store, work.settings, work.engine, work.log, video.state, goes_on)
+    except Failed as error:
+        return Looked(video.path, "", [str(error)])
+    finally:
+        bars.end(bar)
+    return Looked(video.path, video.sha256, notes)

@@ -97,3 +97,39 @@ def test_no_moment_is_chosen_twice_or_overlaps_another() -> None:
     ends = [0, *(one.end_ns for one in found)]
     assert all(one.start_ns >= end for one, end in zip(found, ends, strict=False))
     assert length(found) <= 60
+
+
+def test_all_of_a_video_may_be_asked_for() -> None:
+    found = reel(timeline(5, motion=stirred(5)), seconds=60, musts=(Must(0, 0, 9 * SECOND),))
+    assert [(one.start_ns, one.end_ns) for one in found] == [(0, 5 * SECOND)]
+
+
+def test_what_is_beside_something_asked_for_is_not_lost() -> None:
+    found = reel(timeline(20, motion=stirred(20)), seconds=20, musts=(Must(0, 9 * SECOND, 11 * SECOND),))
+    assert length(found) == 20
+
+
+@pytest.mark.parametrize("seconds", [2.0, 2.5, 3.0, 4.75, 7.9, 11.3])
+def test_nothing_of_the_length_is_left(seconds: float) -> None:
+    random = np.random.default_rng(3)
+    found = reel(timeline(60, motion=random.random(60).tolist(), looks=[n // 6 for n in range(60)]), seconds=seconds)
+    assert length(found) == pytest.approx(seconds)
+
+
+def test_what_is_cut_to_fit_ends_in_a_pause() -> None:
+    pauses = tuple((float(at), at + 0.5) for at in range(0, 60, 3))
+    found = reel(timeline(60, motion=stirred(60, 12, 13, 14, 15, 16, 17, 48, 49, 50), pauses=pauses), seconds=10)
+    assert length(found) > 8
+    for one in found:
+        for at in (one.start_ns, one.end_ns):
+            assert any(begin * SECOND <= at <= end * SECOND for begin, end in pauses), at / SECOND
+
+
+def test_in_a_file_cut_at_key_frames_nothing_is_cut_elsewhere() -> None:
+    made = timeline(40, motion=stirred(40, 20), seen={"Ada": [21]})
+    scores, keys = [weigh(made, WEIGHTS)], np.arange(0, 40, 4) * SECOND
+    musts = (Must(0, 9 * SECOND, 10 * SECOND),)
+    found = select(candidates([made], scores, "Ada", keys), musts, [made], scores, 15 * SECOND, keys)
+    assert [(one.start_ns, one.end_ns) for one in found if one.must] == [(8 * SECOND, 12 * SECOND)]
+    assert all(one.start_ns in keys and one.end_ns in keys for one in found)
+    assert any(one.start_ns <= 21 * SECOND < one.end_ns for one in found)

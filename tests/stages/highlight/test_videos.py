@@ -10,25 +10,25 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Failed, Usage
-from stages.highlight.videos import Hashes, facts, videos
+from stages.highlight.videos import Hashes, State, facts, videos
 from tests.stages.highlight.films import film, textured
 
 
 def test_a_folder_is_its_videos_by_name_each_once(tmp_path: Path) -> None:
-    for name in ("b.mp4", "a.MOV", "notes.txt", 'it\'s 100 % "new".mkv'):
+    for name in ("reel.mp4", "b.mp4", "a.MOV", "notes.txt", 'it\'s 100 % "new".mkv'):
         (tmp_path / name).write_bytes(b"x")
-    found = videos([tmp_path, tmp_path / "a.MOV"])
+    found = videos([tmp_path, tmp_path / "a.MOV"], tmp_path / "reel.mp4")
     assert [path.name for path in found] == ["a.MOV", "b.mp4", 'it\'s 100 % "new".mkv']
 
 
 def test_what_holds_no_video_is_said(tmp_path: Path) -> None:
     with pytest.raises(Usage, match="there is no video in the folder"):
-        videos([tmp_path])
+        videos([tmp_path], Path("reel.mp4"))
     with pytest.raises(Failed, match="there is no file or folder"):
-        videos([tmp_path / "nothing.mp4"])
+        videos([tmp_path / "nothing.mp4"], Path("reel.mp4"))
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(Failed, match=r"empty\.mp4 is empty"):
-        videos([tmp_path / "empty.mp4"])
+        videos([tmp_path / "empty.mp4"], Path("reel.mp4"))
 
 
 def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
@@ -49,10 +49,19 @@ def test_a_file_is_known_again_until_it_changes(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "a b.mp4"
     path.write_bytes(b"one")
     hashes = Hashes(tmp_path / "home")
-    assert hashes.sha256(path) == hashlib.sha256(b"one").hexdigest()
+    assert hashes.sha256(path, State.of(path)) == hashlib.sha256(b"one").hexdigest()
     monkeypatch.setattr("stages.highlight.videos.sha256_of", lambda _: pytest.fail("it was read again"))
-    assert hashes.sha256(path) == hashlib.sha256(b"one").hexdigest()
+    assert hashes.sha256(path, State.of(path)) == hashlib.sha256(b"one").hexdigest()
     monkeypatch.undo()
     path.write_bytes(b"two")
     os.utime(path, ns=(1, 1))
-    assert hashes.sha256(path) == hashlib.sha256(b"two").hexdigest()
+    assert hashes.sha256(path, State.of(path)) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_a_damaged_file_of_hashes_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"one")
+    (tmp_path / "files.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(Failed, match=r"was damaged .* and is deleted: say this again"):
+        Hashes(tmp_path).sha256(path, State.of(path))
+    assert Hashes(tmp_path).sha256(path, State.of(path)) == hashlib.sha256(b"one").hexdigest()
