@@ -16,6 +16,7 @@ from stages.highlight.analyse import analyse
 from stages.highlight.progress import Bars
 from stages.highlight.settings import HighlightEngineConfig
 from stages.highlight.videos import Hashes, State, facts
+from stages.sources.address import check_file
 
 CORES_EACH = 2  # that one video keeps busy: decoding and the slowest of the branches
 
@@ -61,6 +62,7 @@ def find(work: Work, paths: Sequence[Path], stopped: Sequence[object]) -> tuple[
         if stopped:
             break
         try:
+            check_file(path)
             state = State.of(path)
             one = Found(path, state, hashes.sha256(path, state), facts(path).frames)
         except Failed as error:
