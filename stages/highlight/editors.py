@@ -117,9 +117,9 @@ def _first(video: Video, container: InputContainer, stream: VideoStream, rate: f
 
 
 def _timecode_rate(rate: float) -> float:
-    """The rate of timecodes in which the frames of `rate` can be told, or else the nearest."""
+    """The rate of timecodes in which the frames of `rate` can be told, or else the nearest, or 25: none is near."""
     nearest: float = RationalTime.nearest_smpte_timecode_rate(rate)
-    return next((float(whole) for whole in WHOLE_RATES if whole % rate == 0), nearest)
+    return next((float(whole) for whole in WHOLE_RATES if whole % rate == 0), nearest or 25.0)
 
 
 def _timecode(frame: int, rate: float) -> str:

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from stages.highlight.editors import write_edl, write_otio
 from stages.highlight.timeline import SECOND, Moment, Reel
 from tests.stages.clips import film, picture
+from tests.stages.highlight import flashes
 from tests.stages.highlight.reel import moment, reel, video
 
 
@@ -155,6 +156,18 @@ def test_an_edl_at_29_97_drops_no_numbers(shared: Path, tmp_path: Path) -> None:
     assert text.splitlines()[:2] == ["TITLE: reel, 29.97 frames a second", "FCM: NON-DROP FRAME"]
     assert ";" not in text
     assert text.split()[text.split().index("030") + 7] == "00:02:30:00"  # 4500 frames
+
+
+@pytest.mark.parametrize(("every", "counted"), [(10, 25), (2.5, 25), (2, 24), (1, 24), (1 / 7, 25)])
+def test_an_edl_of_few_frames_has_a_standard_rate(every: float, counted: int, tmp_path: Path) -> None:
+    """A frame every so many seconds."""
+    path = flashes.film(tmp_path / "slow.mkv", [], [at * every for at in range(6)], sound_from=None)
+    one = reel([video(path)], 1, 1)
+    made = replace(one, moments=[moment(0, 2 * every, 4 * every, one.scores[0])])
+    write_edl(made, tmp_path / "reel.edl")
+    assert f"TITLE: reel, {counted} frames a second" in (tmp_path / "reel.edl").read_text()
+    _, (pictures, *_) = read(tmp_path / "reel.edl", rate=counted)
+    assert seconds(pictures[0].source_range) == pytest.approx((2 * every, 4 * every), abs=1 / counted)
 
 
 def test_a_line_break_in_a_name_begins_no_line_and_reels_differ(tmp_path: Path) -> None:
