@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import Usage
+from pipeline.errors import Failed, Usage
 from pipeline.files import OUTPUT, replace_file
 from stages.highlight.thumbs import HEIGHT, WIDTH, Thumb
 from stages.highlight.timeline import SECOND, Moment, Reel
@@ -19,7 +19,7 @@ from stages.show.summary import clock
 
 MARGIN, GAP, HEAD = 28, 20, 62  # pixels
 TEXT = 104  # below a thumb
-MOST_COLUMNS = 8
+MOST = 400  # moments: a JPEG has at most 65,500 pixels a side, and more than these nobody looks through
 GROUND, EMPTY, BAR = (26, 23, 21), (15, 13, 12), (58, 52, 47)  # BGR
 INK, FAINT, ACCENT = (240, 237, 233), (174, 165, 154), (191, 212, 45)
 REGULAR, BOLD = 400, 600
@@ -29,18 +29,21 @@ INSET = 12  # of the text
 def write_sheet(reel: Reel, path: Path, thumbs: Sequence[Thumb]) -> None:
     """Write the sheet as the suffix of `path` says: .jpg or .png. `thumbs` has one of each moment.
 
-    Raises Usage for another suffix, OSError.
+    Raises Usage for another suffix, Failed where it cannot be encoded, OSError.
     """
     if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise Usage(f"{path} cannot be written as a sheet of pictures: give a name that ends with .jpg or .png")
-    _, content = cv2.imencode(path.suffix.lower(), sheet(reel, thumbs))
+    encoded, content = cv2.imencode(path.suffix.lower(), sheet(reel, thumbs))
+    if not encoded:
+        raise Failed(f"{path} cannot be encoded: make --length shorter")
     replace_file(path, content.tobytes(), synced=True, mode=OUTPUT)
 
 
 def sheet(reel: Reel, thumbs: Sequence[Thumb]) -> NDArray[np.uint8]:
-    """The sheet, (h, w, 3) uint8 BGR."""
-    columns = min(MOST_COLUMNS, math.ceil(math.sqrt(len(thumbs))))
-    rows = math.ceil(len(thumbs) / columns)
+    """The sheet, (h, w, 3) uint8 BGR, with the best MOST moments."""
+    shown = _best(reel.moments)
+    columns = math.ceil(math.sqrt(len(shown)))
+    rows = math.ceil(len(shown) / columns)
     width = 2 * MARGIN + columns * (WIDTH + GAP) - GAP
     height = MARGIN + HEAD + rows * (HEIGHT + TEXT + GAP) - GAP + MARGIN
     canvas = np.full((height, width, 3), GROUND, np.uint8)
@@ -48,13 +51,21 @@ def sheet(reel: Reel, thumbs: Sequence[Thumb]) -> NDArray[np.uint8]:
     seconds = sum(moment.end_ns - moment.start_ns for moment in reel.moments) / SECOND
     pen.write("Highlights", (MARGIN, MARGIN + 24), 26, INK, BOLD)
     counted = "1 moment" if len(thumbs) == 1 else f"{len(thumbs)} moments"
-    pen.right(f"{counted}, {_clock(seconds)}", (width - MARGIN, MARGIN + 24), 18, FAINT)
-    for number, (moment, thumb) in enumerate(zip(reel.moments, thumbs, strict=True)):
-        row, column = divmod(number, columns)
+    best = f"the best {len(shown)} of " if len(shown) < len(thumbs) else ""
+    pen.right(f"{best}{counted}, {_clock(seconds)}", (width - MARGIN, MARGIN + 24), 18, FAINT)
+    for place, number in enumerate(shown):
+        moment = reel.moments[number]
+        row, column = divmod(place, columns)
         left, top = MARGIN + column * (WIDTH + GAP), MARGIN + HEAD + row * (HEIGHT + TEXT + GAP)
-        _picture(canvas[top : top + HEIGHT, left : left + WIDTH], thumb)
+        _picture(canvas[top : top + HEIGHT, left : left + WIDTH], thumbs[number])
         _caption(pen, number + 1, moment, Path(reel.timelines[moment.video].video.path).name, left, top + HEIGHT)
     return canvas
+
+
+def _best(moments: Sequence[Moment]) -> list[int]:
+    """Which moments are shown, as they are played: those that were asked for before all others."""
+    ranked = sorted(range(len(moments)), key=lambda at: (not moments[at].must, -moments[at].score))
+    return sorted(ranked[:MOST])
 
 
 def _picture(room: NDArray[np.uint8], thumb: Thumb) -> None:

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from pipeline.errors import Usage
-from stages.highlight.sheet import ACCENT, GROUND, HEIGHT, WIDTH, sheet, write_sheet
+from pipeline.errors import Failed, Usage
+from stages.highlight.sheet import ACCENT, GROUND, HEIGHT, MOST, WIDTH, sheet, write_sheet
 from stages.highlight.thumbs import Thumb
 from stages.highlight.timeline import Reel
 
@@ -32,6 +32,39 @@ def test_each_moment_has_its_place_on_a_tidy_grid(count: int, clips: Reel) -> No
     assert made.shape[1] / made.shape[0] < 2
     edge = np.concatenate([made[:20].reshape(-1, 3), made[-20:].reshape(-1, 3), made[:, -20:].reshape(-1, 3)])
     assert (edge == GROUND).all()
+
+
+def test_of_very_many_moments_the_best_are_shown(clips: Reel, tmp_path: Path) -> None:
+    """The two that were asked for are the worst of them, and are shown all the same."""
+    count = MOST + 2200
+    ranks = np.random.default_rng(1).permutation(count)
+    moments = [msgspec.structs.replace(clips.moments[0], score=rank / count, must=rank < 2) for rank in ranks.tolist()]
+    best, other = np.full((1, 1, 3), (1, 2, 254), np.uint8), np.zeros((1, 1, 3), np.uint8)
+    thumbs = [best if rank < 2 or rank >= count - MOST + 2 else other for rank in ranks]
+    made = sheet(replace(clips, moments=moments), thumbs)
+    assert (made == (1, 2, 254)).all(axis=2).sum() == MOST
+    write_sheet(replace(clips, moments=moments), tmp_path / "sheet.jpg", thumbs)
+    assert (tmp_path / "sheet.jpg").read_bytes()[:2] == b"\xff\xd8"
+
+
+def test_the_sheet_says_that_there_are_more(clips: Reel) -> None:
+    """Its head has more to say in one line."""
+    all_of, best_of = (
+        sheet(many(clips, count, end_ns=clips.moments[0].start_ns), [np.zeros((1, 1, 3), np.uint8)] * count)
+        for count in (MOST, MOST + 1)
+    )
+    assert all_of.shape == best_of.shape
+    begins = [np.nonzero((made[:60, 1000:] != GROUND).any(axis=(0, 2)))[0].min() for made in (all_of, best_of)]
+    assert begins[1] < begins[0] - 80
+
+
+def test_what_cannot_be_encoded_is_not_written(
+    clips: Reel, clip_thumbs: list[Thumb], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.highlight.sheet.HEAD", 65_500)  # pixels, more than a JPEG can have with the rest
+    with pytest.raises(Failed, match="cannot be encoded"):
+        write_sheet(clips, tmp_path / "sheet.jpg", clip_thumbs)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("shape", [(HEIGHT, 40, 3), (30, WIDTH, 3), (1, 1, 3)])
