@@ -89,7 +89,7 @@ def _sound_stream(mp4: OutputContainer) -> AudioStream:
 
 
 def _pictures(reel: Reel, canvas: Canvas, vertical: bool) -> Iterator[VideoFrame]:
-    """All pictures at their times in the reel, strictly rising; a moment begins with a key frame, to be jumped to."""
+    """All pictures at their times in the reel, strictly rising; a key frame, to be jumped to, where a moment begins."""
     last = -1
     for moment, begins in zip(reel.moments, begins_ns(reel.moments), strict=False):
         timeline = reel.timelines[moment.video]
@@ -97,6 +97,8 @@ def _pictures(reel: Reel, canvas: Canvas, vertical: bool) -> Iterator[VideoFrame
         kind = PictureType.I
         for at_ns, frame in frames(timeline.video, moment.start_ns, moment.end_ns):
             due = in_ticks(begins + at_ns - moment.start_ns)
+            if kind == PictureType.I:  # else the last picture of the moment before would stand into this one
+                due = max(in_ticks(begins), last + 1)
             if due <= last:
                 continue  # two frames in one tick of the clock, in a damaged file
             picture = canvas(frame, centre(at_ns)) if centre else canvas(frame)

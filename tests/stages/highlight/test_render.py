@@ -220,10 +220,22 @@ def test_a_moment_begins_with_a_key_frame_and_frames_keep_their_times(tmp_path: 
     out = rendered(reel([source], [moment(0, 1, 2), moment(0, 4, 5)]), tmp_path / "reel.mp4")
     with av.open(str(out)) as container:
         shown = [(frame.time, frame.key_frame) for frame in container.decode(video=0)]
-    expected = [at - 1 for at in UNEVEN if 1 <= at < 2] + [at - 3 for at in UNEVEN if 4 <= at < 5]
+    first, second = ([at - begin for at in UNEVEN if begin <= at < begin + 1] for begin in (1, 4))
+    assert min(first[0], second[0]) > 0.001, "both moments begin between two frames"
+    expected = [0.0, *first[1:], 1.0, *(1 + at for at in second[1:])]
     assert [at for at, _ in shown] == pytest.approx(expected, abs=2e-5)
     assert next(key for at, key in shown if at >= 1)
     assert all(late > soon for soon, late in pairwise(at for at, _ in shown))
+
+
+def test_a_moment_that_ends_just_behind_a_frame_hides_nothing_of_the_next(tmp_path: Path) -> None:
+    """That frame and the first one of the next moment are in one tick of the clock."""
+    source = timeline(film(tmp_path / "film.mp4", frames=50))
+    made = reel([source], [moment(0, 0, 0.400001), moment(0, 1, 1.2)])
+    with av.open(str(rendered(made, tmp_path / "reel.mp4"))) as container:
+        shown = [(frame.time, frame.key_frame) for frame in container.decode(video=0)]
+    assert [at for at, _ in shown] == pytest.approx([i / 25 for i in (*range(11), *range(10, 15))], abs=2e-5)
+    assert [key for _, key in shown[10:12]] == [False, True]
 
 
 @pytest.mark.parametrize(("width", "height", "size"), [(640, 360, (202, 360)), (96, 320, (180, 320))])
