@@ -17,6 +17,7 @@ import av
 import numpy as np
 import pytest
 
+from stages.highlight.score import PRESETS
 from tests.command import ROOT, User
 from tests.stages.highlight.films import film, textured
 from tests.stages.highlight.joined import NEGATIVES, Piece, join
@@ -192,6 +193,8 @@ def test_scored_again_it_looks_at_nothing_again(user: User, tmp_path: Path) -> N
     again = document(user, "b.json")
     assert again["videos"][0]["signals"] == event["videos"][0]["signals"]
     assert again["videos"][0]["score"] != event["videos"][0]["score"]
+    assert event["weights"] == PRESETS["event"]
+    assert again["weights"] == {**PRESETS["event"], "motion": 9, "people": 0}
     assert again["videos"][0]["path"] == str(path)
 
 

@@ -109,9 +109,9 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         moments = select(candidates(timelines, scores, only, grid), musts, timelines, scores, budget, grid)
         if not moments:
             raise Failed(f"no moment fits into {length}: make --length longer")
-        made = Reel(timelines, scores, moments, str(scorer) if scorer else preset)
+        made = Reel(timelines, scores, moments, *((scorer.name, None) if scorer else (preset, weights)))
         with Bars(console) as bars:
-            files = write(made, out, copied=copy, vertical=vertical, weights=weights, bars=bars)
+            files = write(made, out, copied=copy, vertical=vertical, bars=bars)
         _tell(console, made, files)
         for sentence in failures:
             typer.echo(f"framewire: {sentence}", err=True)

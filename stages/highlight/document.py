@@ -46,7 +46,8 @@ class Chosen(msgspec.Struct, frozen=True):
 class Document(msgspec.Struct, frozen=True):
     """A reel."""
 
-    preset: str
+    preset: str  # its name; that of its file where a learned scorer judged
+    weights: dict[str, float] | None  # signal -> its weight in the scores; null where a learned scorer judged
     videos: list[Looked]
     moments: list[Chosen]  # as they are played
 
@@ -54,7 +55,9 @@ class Document(msgspec.Struct, frozen=True):
 def document(reel: Reel) -> bytes:
     """A Document, UTF-8. Times are rounded to the millisecond, the rest to four digits."""
     looked = [_looked(timeline, scores) for timeline, scores in zip(reel.timelines, reel.scores, strict=True)]
-    return msgspec.json.encode(Document(reel.preset, looked, [_chosen(moment) for moment in reel.moments]))
+    weights = None if reel.weights is None else dict(reel.weights)
+    moments = [_chosen(moment) for moment in reel.moments]
+    return msgspec.json.encode(Document(reel.preset, weights, looked, moments))
 
 
 def _looked(timeline: Timeline, scores: Scores) -> Looked:

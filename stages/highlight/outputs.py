@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.errors import Failed, Usage
@@ -40,9 +40,7 @@ def check(out: Path, videos: Sequence[Path]) -> None:
             raise Usage(f"the results would replace {path}: give -o another name")
 
 
-def write(
-    reel: Reel, out: Path, *, copied: bool, vertical: bool, weights: Mapping[str, float], bars: Bars
-) -> list[Path]:
+def write(reel: Reel, out: Path, *, copied: bool, vertical: bool, bars: Bars) -> list[Path]:
     """Write all files, each whole or not at all, the reel last; where they are. Raises Failed."""
     bar = bars.begin(out.name, 1)
 
@@ -52,7 +50,7 @@ def write(
     pictures = thumbs(reel)
     beside: dict[str, Callable[[Path], None]] = {
         ".json": lambda path: replace_file(path, document(reel), synced=True, mode=OUTPUT),
-        ".html": lambda path: write_page(reel, path, pictures, weights),
+        ".html": lambda path: write_page(reel, path, pictures),
         ".jpg": lambda path: write_sheet(reel, path, pictures),
         ".otio": lambda path: write_otio(reel, path),
         ".edl": lambda path: write_edl(reel, path),

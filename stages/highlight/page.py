@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -14,6 +14,7 @@ import msgspec
 
 from pipeline.files import OUTPUT, replace_file
 from stages.highlight.document import document
+from stages.highlight.score import PRESETS
 from stages.highlight.thumbs import Thumb
 from stages.highlight.timeline import SIGNALS, Reel
 
@@ -22,12 +23,12 @@ SCRIPTS = ("timeline.js", "draw.js", "page.js")
 QUALITY = 80  # of a thumb's JPEG
 
 
-def write_page(reel: Reel, path: Path, thumbs: Sequence[Thumb], weights: Mapping[str, float]) -> None:
-    """Write the page. `thumbs` has one of each moment, `weights` those of the reel's preset. Raises OSError."""
-    replace_file(path, page(reel, thumbs, weights).encode(), synced=True, mode=OUTPUT)
+def write_page(reel: Reel, path: Path, thumbs: Sequence[Thumb]) -> None:
+    """Write the page. `thumbs` has one of each moment. Raises OSError."""
+    replace_file(path, page(reel, thumbs).encode(), synced=True, mode=OUTPUT)
 
 
-def page(reel: Reel, thumbs: Sequence[Thumb], weights: Mapping[str, float]) -> str:
+def page(reel: Reel, thumbs: Sequence[Thumb]) -> str:
     """The page, HTML. Its policy lets nothing run and nothing load but what is in it."""
     style, script = _part("page.css"), "".join(map(_part, SCRIPTS))
     names = {Path(timeline.video.path).name: None for timeline in reel.timelines}
@@ -36,7 +37,7 @@ def page(reel: Reel, thumbs: Sequence[Thumb], weights: Mapping[str, float]) -> s
         "base-uri 'none'; form-action 'none'",
         title=escape(f"Highlights of {', '.join(names)}"),
         style=style,
-        data=_data(reel, thumbs, weights),
+        data=_data(reel, thumbs),
         script=script,
     )
 
@@ -45,13 +46,18 @@ def _part(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
-def _data(reel: Reel, thumbs: Sequence[Thumb], weights: Mapping[str, float]) -> str:
+def _data(reel: Reel, thumbs: Sequence[Thumb]) -> str:
     """What the page shows, as JSON in which no tag can begin or end."""
     signals = [
-        {"name": name, "unit": signal.unit, "half": signal.half, "says": signal.says, "weight": weights.get(name, 0.0)}
+        {"name": name, "unit": signal.unit, "half": signal.half, "says": signal.says}
         for name, signal in SIGNALS.items()
     ]
-    data = {"reel": msgspec.Raw(document(reel)), "signals": signals, "thumbs": [_address(thumb) for thumb in thumbs]}
+    data = {
+        "reel": msgspec.Raw(document(reel)),
+        "changed": reel.weights != PRESETS.get(reel.preset),
+        "signals": signals,
+        "thumbs": [_address(thumb) for thumb in thumbs],
+    }
     return msgspec.json.encode(data).decode().replace("<", "\\u003c")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -95,4 +96,5 @@ class Reel:
     timelines: list[Timeline]
     scores: list[Scores]  # of each timeline
     moments: list[Moment]  # in the order in which they are played: by video, then by time
-    preset: str
+    preset: str  # its name; that of its file where a learned scorer judged
+    weights: Mapping[str, float] | None  # signal -> its weight in the scores; None where a learned scorer judged

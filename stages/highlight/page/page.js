@@ -1,5 +1,5 @@
 // The page: how the score is made up, and of each video its timeline, what a second holds, and the moments.
-const { reel, signals, thumbs } = JSON.parse(document.getElementById("data").textContent);
+const { reel, changed, signals, thumbs } = JSON.parse(document.getElementById("data").textContent);
 signals.forEach((signal, index) => { signal.hue = Math.round(25 + index * 360 / signals.length); });
 reel.moments.forEach((moment, index) => { moment.number = index + 1; });
 const titled = (name) => name.replaceAll("_", " ");
@@ -13,16 +13,19 @@ const timelines = [];
 const most = Math.max(0.1, Math.ceil(reel.videos.reduce((high, video) => video.score.reduce((one, other) => Math.max(one, other), high), 0) * 10) / 10);
 
 function made() {
-  const weighed = signals.filter((signal) => signal.weight).sort((one, other) => other.weight - one.weight);
+  const { weights, preset } = reel;
+  const weighed = signals.filter(({ name }) => weights?.[name]).sort((one, other) => weights[other.name] - weights[one.name]);
   const rows = signals.map((signal) => el("tr", {}, el("td", {}, el("i", { hue: signal.hue }), ` ${titled(signal.name)}`),
-    el("td", {}, signal.says), el("td", { class: "number" }, signal.weight ? told(signal.weight) : "–"),
+    el("td", {}, signal.says), ...(weights ? [el("td", { class: "number" }, weights[signal.name] ? told(weights[signal.name]) : "–")] : []),
     el("td", {}, `${signal.half} ${signal.unit}`)));
-  const head = el("tr", {}, el("th", {}, "signal"), el("th", {}, "a high value says"), el("th", { class: "number" }, "weight"), el("th", {}, "half strength at"));
+  const head = el("tr", {}, el("th", {}, "signal"), el("th", {}, "a high value says"), ...(weights ? [el("th", { class: "number" }, "weight")] : []), el("th", {}, "half strength at"));
   return el("section", { class: "card made" },
     el("h2", {}, "How the score is made up"),
-    el("p", { class: "soft" }, "The score of a second is the weighted mean of the strengths of its signals; what was not measured in it does not count. ",
-      `A value x has the strength x\u00a0/\u00a0(x\u00a0+\u00a0half), which the lanes below show. The weights of the preset “${reel.preset}”:`),
-    el("p", { class: "weights numbers" }, ...weighed.map((signal) => el("span", {}, el("i", { hue: signal.hue }), ` ${titled(signal.name)} ${told(signal.weight)}`))),
+    el("p", { class: "soft" }, weights ? "The score of a second is the weighted mean of the strengths of its signals; what was not measured in it does not count. "
+      : `The score of a second was learned: the scorer “${preset}” gave it. The part that a signal has in it is what the score loses without the signal. `,
+    "A value x has the strength x\u00a0/\u00a0(x\u00a0+\u00a0half), which the lanes below show.",
+    weights ? changed ? ` The weights, changed from the preset “${preset}”:` : ` The weights of the preset “${preset}”:` : ""),
+    ...(weights ? [el("p", { class: "weights numbers" }, ...weighed.map(({ name, hue }) => el("span", {}, el("i", { hue }), ` ${titled(name)} ${told(weights[name])}`)))] : []),
     el("details", {}, el("summary", { class: "soft" }, "All signals"), el("div", { class: "wide" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)))));
 }
 
@@ -105,7 +108,7 @@ function contents() {
   })));
 }
 
-document.getElementById("summary").textContent = `${counted(reel.moments.length, "moment")}, ${clock(lasts(reel.moments))} of ${clock(reel.videos.reduce((sum, video) => sum + video.duration, 0))} · preset ${reel.preset}`;
+document.getElementById("summary").textContent = `${counted(reel.moments.length, "moment")}, ${clock(lasts(reel.moments))} of ${clock(reel.videos.reduce((sum, video) => sum + video.duration, 0))} · ${reel.weights ? "preset" : "scorer"} ${reel.preset}`;
 document.getElementById("main").append(made(), ...(reel.videos.length > 1 ? [contents()] : []), ...reel.videos.map(section));
 
 function redraw(printed) {

@@ -107,4 +107,4 @@ def moment(video: int, start_s: float, end_s: float, **why: float) -> Moment:
 
 
 def reel(timelines: list[Timeline], moments: list[Moment]) -> Reel:
-    return Reel(timelines, [], moments, "sports")
+    return Reel(timelines, [], moments, "sports", {})

@@ -53,7 +53,7 @@ def reel(videos: list[Video], seconds: int = 5, most: int = 3) -> Reel:
         free = list(range(0, max(1, known.seconds - seconds + 1), seconds))
         best = sorted(free, key=lambda at: -float(score.score[at : at + seconds].mean()))[:most]
         moments += [moment(number, at, min(at + seconds, one.duration_ns / SECOND), score) for at in sorted(best)]
-    return Reel(timelines, scores, moments, "sports")
+    return Reel(timelines, scores, moments, "sports", WEIGHTS)
 
 
 def moment(number: int, start: float, end: float, scores: Scores, must: bool = False) -> Moment:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from stages.highlight.document import document
 from stages.highlight.timeline import SECOND, Reel
+from tests.stages.highlight.reel import WEIGHTS
 
 
 def test_every_second_of_every_signal_and_score(clips: Reel) -> None:
     found = json.loads(document(clips), parse_constant=pytest.fail)  # NaN is no JSON
-    assert found["preset"] == "sports"
+    assert (found["preset"], found["weights"]) == ("sports", WEIGHTS)
     assert len(found["videos"]) == len(clips.timelines)
     for video, timeline, scores in zip(found["videos"], clips.timelines, clips.scores, strict=True):
         assert video["score"] == pytest.approx(scores.score, abs=1e-4)
@@ -27,6 +29,11 @@ def test_every_second_of_every_signal_and_score(clips: Reel) -> None:
         assert video["duration"] == pytest.approx(timeline.video.duration_ns / SECOND, abs=1e-3)
         assert (video["frames"], video["sound"]) == (timeline.video.frames, timeline.video.sound)
     assert found["videos"][0]["signals"]["loudness"] == [None] * clips.timelines[0].seconds
+
+
+def test_a_learned_score_has_no_weights(clips: Reel) -> None:
+    found = json.loads(document(replace(clips, preset="mine.onnx", weights=None)))
+    assert (found["preset"], found["weights"]) == ("mine.onnx", None)
 
 
 def test_the_moments_and_why(clips: Reel) -> None:

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from stages.highlight.page import write_page
+from stages.highlight.score import PRESETS
 from stages.highlight.thumbs import Thumb
 from stages.highlight.timeline import SECOND, Reel, Video
 from tests.stages.highlight.reel import WEIGHTS, moment, timeline
@@ -55,7 +56,7 @@ def _own(url: str) -> bool:
 
 
 def opened(page: Page, reel: Reel, thumbs: list[Thumb], folder: Path) -> None:
-    write_page(reel, folder / "reel.html", thumbs, WEIGHTS)
+    write_page(reel, folder / "reel.html", thumbs)
     page.goto((folder / "reel.html").as_uri())
 
 
@@ -63,7 +64,7 @@ def made_up(path: str, seconds: int, moments: int = 1) -> Reel:
     """A video that is not there."""
     known, scores = timeline(Video(path, "0" * 64, 1920, 1080, 0, seconds * SECOND, seconds * 25, True), 3)
     chosen = [moment(0, at, at + 5, scores) for at in range(2, 2 + 10 * moments, 10)]
-    return Reel([known], [scores], chosen, "sports")
+    return Reel([known], [scores], chosen, "sports", WEIGHTS)
 
 
 def chosen(page: Page) -> int:
@@ -152,7 +153,7 @@ def test_a_hostile_name_stays_text(name: str, page: Page, tmp_path: Path) -> Non
 
 
 def test_its_policy_lets_nothing_else_run(browser: Browser, tmp_path: Path) -> None:
-    write_page(made_up("/x/a.mp4", 30), tmp_path / "reel.html", [BLANK], WEIGHTS)
+    write_page(made_up("/x/a.mp4", 30), tmp_path / "reel.html", [BLANK])
     content = (tmp_path / "reel.html").read_text()
     evil = '<p onclick="document.title = 1">x</p><script>document.title = 2</script><img src="http://127.0.0.1:9/x">'
     (tmp_path / "evil.html").write_text(content.replace("<header>", f"{evil}<header>"))
@@ -220,3 +221,28 @@ def test_the_weights_and_what_was_asked_for(page: Page, tmp_path: Path) -> None:
     )
     expect(page.locator(".moment")).to_contain_text("asked for")
     expect(page.locator("#summary")).to_have_text("1 moment, 0:05 of 1:00 · preset sports")
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        (PRESETS["sports"], "The weights of the preset “sports”:"),
+        ({**PRESETS["sports"], "people": 7.0}, "The weights, changed from the preset “sports”:"),
+        ({"people": 7.0}, "The weights, changed from the preset “sports”:"),
+    ],
+)
+def test_whose_weights_they_are(weights: dict[str, float], says: str, page: Page, tmp_path: Path) -> None:
+    opened(page, replace(made_up("/x/a.mp4", 30), weights=weights), [BLANK], tmp_path)
+    expect(page.locator(".made")).to_contain_text(says)
+    shown = [text.split() for text in page.locator(".weights span").all_inner_texts()]
+    assert {"_".join(name): float(weight) for *name, weight in shown} == weights
+
+
+def test_a_learned_score_has_no_weights(page: Page, tmp_path: Path) -> None:
+    learned = replace(made_up("/x/a.mp4", 30), preset="mine.onnx", weights=None)
+    opened(page, learned, [BLANK], tmp_path)
+    made = page.locator(".made")
+    expect(made).to_contain_text("The score of a second was learned: the scorer “mine.onnx” gave it.")
+    expect(made).to_contain_text("what the score loses without the signal")
+    expect(made).not_to_contain_text("weight")
+    expect(page.locator("#summary")).to_have_text("1 moment, 0:05 of 0:30 · scorer mine.onnx")
