@@ -25,17 +25,21 @@ def replace_file(path: Path, content: bytes, *, synced: bool, mode: int = PRIVAT
     """Put `content` into `path`, for its owner alone; what was there before stays until all of it is written.
 
     `synced` waits for the disk: not worth it for what is written again and again. Others may read it, too, where
-    `mode` says so. Raises OSError.
+    `mode` says so. Raises OSError; then nothing of it is left.
     """
     path.parent.mkdir(mode=mode | (mode & 0o444) >> 2, parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.part")
     file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(file, "wb") as part:
-        part.write(content)
-        part.flush()
-        if synced:
-            os.fsync(part.fileno())
-    os.replace(beside, path)
+    try:
+        with os.fdopen(file, "wb") as part:
+            part.write(content)
+            part.flush()
+            if synced:
+                os.fsync(part.fileno())
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
     if synced:
         sync(path.parent)
 

@@ -41,7 +41,10 @@ def check(out: Path, videos: Sequence[Path]) -> None:
 
 
 def write(reel: Reel, out: Path, *, copied: bool, vertical: bool, bars: Bars) -> list[Path]:
-    """Write all files, each whole or not at all, the reel last; where they are. Raises Failed."""
+    """Write all files, each whole or not at all, the reel first; where they are.
+
+    Raises Usage where it cannot be copied, Failed; where the reel fails, nothing else is written.
+    """
     bar = bars.begin(out.name, 1)
 
     def progress(done: float) -> None:
@@ -55,15 +58,15 @@ def write(reel: Reel, out: Path, *, copied: bool, vertical: bool, bars: Bars) ->
         ".otio": lambda path: write_otio(reel, path),
         ".edl": lambda path: write_edl(reel, path),
     }
+    if copied:
+        copy(reel, out, progress)
+    else:
+        render(reel, out, vertical=vertical, progress=progress)
     try:
         for end, make in beside.items():
             make(out.with_suffix(end))
     except OSError as error:
         reason = "the disk is full" if error.errno in FULL else f"cannot write beside {out}: {error.strerror}"
         raise Failed(f"{reason}; choose another place with -o") from error
-    if copied:
-        copy(reel, out, progress)
-    else:
-        render(reel, out, vertical=vertical, progress=progress)
     bars.end(bar)
     return [out, *(out.with_suffix(end) for end in BESIDE)]

@@ -1,11 +1,14 @@
-"""Files that are removed so that nothing is left of them."""
+"""Files that are there whole or not at all, and files that are removed so that nothing is left of them."""
 
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
-from pipeline.files import CHUNK, shred
+import pytest
+
+from pipeline.files import CHUNK, replace_file, shred
 
 
 def test_what_is_shredded_is_zeros_in_the_blocks_that_become_free(tmp_path: Path) -> None:
@@ -16,3 +19,20 @@ def test_what_is_shredded_is_zeros_in_the_blocks_that_become_free(tmp_path: Path
     assert not path.exists()
     assert other.read_bytes() == bytes(len(content))
     shred(path)  # somebody else was faster
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path, folder = tmp_path / "a", tmp_path / "folder"
+    path.write_bytes(b"old")
+    folder.mkdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # stands for a disk that is full
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            replace_file(path, bytes(4000), synced=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(IsADirectoryError):
+        replace_file(folder, b"new", synced=False)
+    assert sorted(tmp_path.iterdir()) == [path, folder]
+    assert path.read_bytes() == b"old"
