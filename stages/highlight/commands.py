@@ -35,6 +35,7 @@ from stages.highlight.settings import HighlightSettings
 from stages.highlight.timeline import SECOND, SIGNALS, Moment, Reel, Scores, Timeline
 from stages.highlight.times import clock, nanoseconds, stretch
 from stages.highlight.videos import videos
+from stages.highlight.words import parts
 from stages.highlight.work import Looked, Work, find, look_at
 
 LOG = "highlights.log"
@@ -219,4 +220,4 @@ def _tell(console: Console, reel: Reel, files: Sequence[Path]) -> None:
 
 
 def _why(moment: Moment) -> str:
-    return ", ".join(f"{SIGNALS[name].says} {part:.2f}" for name, part in list(moment.why.items())[:3])
+    return ", ".join(f"{says} {part:.2f}" for says, part in parts(moment)[:3])

@@ -14,13 +14,13 @@ from av.container import OutputContainer
 
 from pipeline.errors import Failed, Usage
 from pipeline.files import whole_file
-from stages.highlight.timeline import SECOND, SIGNALS, Moment, Reel
+from stages.highlight.timeline import SECOND, Moment, Reel
+from stages.highlight.times import clock
+from stages.highlight.words import reasons
 from stages.show.video import TICKS, TIME_BASE
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # only its stub has it
-
-REASONS = 2  # how many a title names
 
 
 @contextmanager
@@ -63,8 +63,5 @@ def chapters(reel: Reel) -> list[Chapter]:
 
 def title(reel: Reel, moment: Moment) -> str:
     """What a person calls it: "clip.mp4 0:12 people are in the picture, something moves"."""
-    minutes, seconds = divmod(moment.start_ns // SECOND, 60)
-    hours, minutes = divmod(minutes, 60)
-    clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    reasons = ", ".join(SIGNALS[name].says for name, share in list(moment.why.items())[:REASONS] if share > 0)
-    return f"{Path(reel.timelines[moment.video].video.path).name} {clock} {reasons}".rstrip()
+    name = Path(reel.timelines[moment.video].video.path).name
+    return f"{name} {clock(moment.start_ns)} {', '.join(reasons(moment))}".rstrip()

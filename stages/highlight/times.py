@@ -34,7 +34,7 @@ def stretch(text: str) -> tuple[int, int]:
 
 
 def clock(ns: int) -> str:
-    """ns as 1:02:03 or 2:03."""
-    seconds = round(ns / SECOND)
+    """ns as 1:02:03 or 2:03: the second that runs, as a player shows it."""
+    seconds = ns // SECOND
     hours, minutes = divmod(seconds // 60, 60)
     return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"

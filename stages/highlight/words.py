@@ -5,12 +5,17 @@ from __future__ import annotations
 from stages.highlight.timeline import SIGNALS, Moment
 
 MAIN = 2  # reasons
+LEAST = 0.005
 
 
 def reasons(moment: Moment) -> list[str]:
     """What the main parts of its score say."""
-    parts = [name for name, part in moment.why.items() if part > 0][:MAIN]
-    return [SIGNALS[name].says if name in SIGNALS else name for name in parts]
+    return [says for says, _ in parts(moment)[:MAIN]]
+
+
+def parts(moment: Moment) -> list[tuple[str, float]]:
+    """What the parts of its score say, and how large each is, the largest first; none that would be told as 0.00."""
+    return [(SIGNALS[name].says, part) for name, part in moment.why.items() if part >= LEAST]
 
 
 def plain(text: str) -> str:

@@ -59,7 +59,7 @@ function readout(video, moments) {
 }
 
 function card(moment, act) {
-  const why = Object.entries(moment.why).filter(([, part]) => part > 0).slice(0, 4);
+  const why = Object.entries(moment.why).filter(([, part]) => part >= 0.005).slice(0, 4);
   const most = Math.max(...why.map(([, part]) => part));
   const reasons = why.map(([name, part]) => {
     const bar = el("i", { hue: hue(name) });

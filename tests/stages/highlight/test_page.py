@@ -214,12 +214,14 @@ def test_it_prints_in_light_colours(page: Page, clips: Reel, clip_thumbs: list[T
 
 def test_the_weights_and_what_was_asked_for(page: Page, tmp_path: Path) -> None:
     reel = made_up("/x/a.mp4", 60)
-    asked = replace(reel, moments=[msgspec.structs.replace(reel.moments[0], must=True)])
+    why = {"people": 0.3, "motion": 0.005, "cuts": 0.0049}
+    asked = replace(reel, moments=[msgspec.structs.replace(reel.moments[0], must=True, why=why)])
     opened(page, asked, [BLANK], tmp_path)
     expect(page.locator(".weights span")).to_have_text(
         ["people 2", "motion 1.5", "loudness 1", "cuts 0.5", "faces 0.5", "novelty 0.5"]
     )
     expect(page.locator(".moment")).to_contain_text("asked for")
+    expect(page.locator(".moment li span.numbers")).to_have_text(["+0.30", re.compile(r"\+0\.0[01]")])
     expect(page.locator("#summary")).to_have_text("1 moment, 0:05 of 1:00 · preset sports")
 
 

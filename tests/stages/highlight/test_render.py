@@ -162,7 +162,7 @@ def test_a_chapter_a_moment(tmp_path: Path) -> None:
     moments = [
         moment(0, 0.5, 1.25, people=0.3, motion=0.2, text=0.1),
         moment(0, 2, 3),
-        moment(0, 3, 4, cuts=0.2, faces=0),
+        moment(0, 3, 4, cuts=0.2, faces=0.004),
     ]
     with av.open(str(rendered(reel([source], moments), tmp_path / "reel.mp4"))) as container:
         chapters = container.chapters()

@@ -34,4 +34,4 @@ def test_a_stretch_has_a_beginning_and_an_end() -> None:
 
 
 def test_a_time_is_shown_as_a_player_does() -> None:
-    assert [clock(round(s * SECOND)) for s in (0, 9.6, 75, 3723)] == ["0:00", "0:10", "1:15", "1:02:03"]
+    assert [clock(round(s * SECOND)) for s in (0, 9.6, 59.6, 75, 3723)] == ["0:00", "0:09", "0:59", "1:15", "1:02:03"]
