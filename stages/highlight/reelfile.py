@@ -16,7 +16,7 @@ from pipeline.errors import Failed, Usage
 from pipeline.files import whole_file
 from stages.highlight.timeline import SECOND, Moment, Reel
 from stages.highlight.times import clock
-from stages.highlight.words import reasons
+from stages.highlight.words import plain, reasons
 from stages.show.video import TICKS, TIME_BASE
 
 if TYPE_CHECKING:
@@ -63,5 +63,5 @@ def chapters(reel: Reel) -> list[Chapter]:
 
 def title(reel: Reel, moment: Moment) -> str:
     """What a person calls it: "clip.mp4 0:12 people are in the picture, something moves"."""
-    name = Path(reel.timelines[moment.video].video.path).name
+    name = plain(Path(reel.timelines[moment.video].video.path).name)
     return f"{name} {clock(moment.start_ns)} {', '.join(reasons(moment))}".rstrip()

@@ -175,6 +175,12 @@ def test_a_chapter_a_moment(tmp_path: Path) -> None:
     assert edges == [(0, 0.75), (0.75, 1.75), (1.75, 2.75)]
 
 
+def test_a_chapter_is_one_line_that_shows_all_of_a_name(tmp_path: Path) -> None:
+    source = timeline(film(tmp_path / "a\nb\x07\u202ec.mp4"))
+    with av.open(str(rendered(reel([source], [moment(0, 0, 1)]), tmp_path / "reel.mp4"))) as container:
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["a?b??c.mp4 0:00"]
+
+
 def test_any_name_will_do(tmp_path: Path) -> None:
     source = timeline(film(tmp_path / 'it\'s 100%d: a "film".mp4'))
     assert pictures(rendered(reel([source], [moment(0, 0, 0.4)]), tmp_path / "a:b 50%s 'x'.mp4"))
