@@ -180,7 +180,8 @@ class Recording:
             raise Failed(f"{self._path} holds no frame that decodes: copy or export it again")
         done = f"the {count} frames that could be read are done; copy or export it again for the rest"
         if self._damage:
-            raise Failed(f"{self._path} is damaged in {self._damage} places: {done}")
+            places = "1 place" if self._damage == 1 else f"{self._damage} places"
+            raise Failed(f"{self._path} is damaged in {places}: {done}")
         if last is None:
             return  # its predecessor was killed behind the last frame
         end_ns = self._declared_end_ns()

@@ -344,6 +344,17 @@ def test_a_corrupt_video_fails_after_all_that_decodes(tmp_path: Path, capture: O
         assert again == sentence, "a restart behind the damage knows of it"
 
 
+def test_damage_in_one_place_is_told_of_one(tmp_path: Path, capture: Open, rings: Rings) -> None:
+    path = film(tmp_path / "clip.mp4", frames=40)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        last = max((packet for packet in container.demux(video=0) if packet.size), key=lambda packet: packet.pos or 0)
+    data[(last.pos or 0) : (last.pos or 0) + last.size] = bytes([255]) * last.size
+    path.write_bytes(data)
+    _, sentence = failure(capture(path), rings)
+    assert "is damaged in 1 place: the" in sentence
+
+
 def test_an_image_that_goes_away(tmp_path: Path, capture: Open, rings: Rings) -> None:
     for index in range(4):
         cv2.imwrite(str(tmp_path / f"{index}.png"), picture(index))
