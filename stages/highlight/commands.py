@@ -71,7 +71,9 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         fps: Annotated[float, typer.Option(min=0.1, max=1000, help="How often a second people are looked for.")] = 5.0,
         jobs: Annotated[int, typer.Option(min=0, help="Videos at once; 0: as many as the cores bear.")] = 0,
         ray: Annotated[str, typer.Option(help="Look at the videos on a Ray cluster: its address, or local.")] = "",
-        config: Annotated[Path | None, typer.Option(help="TOML file with tables engine, shots, motion, ...")] = None,
+        config: Annotated[
+            Path | None, typer.Option(help="TOML file with tables engine, shots, people, detect, ...")
+        ] = None,
     ) -> None:
         """Cut the best moments of videos into a reel, and say why each was taken.
 
@@ -95,13 +97,7 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         work = Work(graph, settings.by_stage(people, fps), settings.engine, home() / FOLDER, home() / LOG)
         _log(work.log)
         console = Console()
-        signals = heard()
-        with Bars(console) as bars:
-            found, looked = find(work, paths, signals)
-            looked += look_on_ray(work, found, ray, bars, signals) if ray else look_at(work, found, jobs, bars, signals)
-        if signals:
-            raise Failed("stopped: say it again, and it goes on where it was")
-        _stop_at_once()
+        looked = _looked(work, paths, jobs, ray, console)
         timelines, failures = _recalled(work, looked, {person.id.hex(): person.name for person in people})
         musts = [one._replace(video=_place(one.video, paths, timelines)) for one in musts]
         _check_person(only, timelines)
@@ -120,6 +116,18 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
 
     app.command()(evaluate)
     return app
+
+
+def _looked(work: Work, paths: Sequence[Path], jobs: int, ray: str, console: Console) -> list[Looked]:
+    """What became of the look at each video, in their order. Raises Failed where it was stopped."""
+    signals = heard()
+    with Bars(console) as bars:
+        found, looked = find(work, paths, signals)
+        looked += look_on_ray(work, found, ray, bars, signals) if ray else look_at(work, found, jobs, bars, signals)
+    if signals:
+        raise Failed("stopped: say it again, and it goes on where it was")
+    _stop_at_once()
+    return sorted(looked, key=lambda look: paths.index(look.path))
 
 
 def _log(path: Path) -> None:
