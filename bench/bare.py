@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import cv2
 import msgspec
 
 from bench.turns import say_in_turn
+from pipeline.config import Config
 from pipeline.control import StageSpec
 from pipeline.frames import RingInfo, RingReader, RingWriter, allocate
 from pipeline.graph import Source
@@ -33,27 +34,33 @@ class Bare(msgspec.Struct, frozen=True):
     seconds: dict[str, float]  # stage -> all its calls together
 
 
-def measure(clip: Path, out: Path, threads: int, piece: int) -> Iterator[Bare]:
-    """Call every stage on every frame of one more piece of the clip, each on `threads` threads."""
-    set_thread_budget(threads)
-    cv2.setNumThreads(threads)
-    settings = Settings(record=RecordConfig(out=str(out), sources=(clip.stem,)))
-    rings: dict[int, RingInfo] = {}
+class Builder:
+    """Makes stages as the processes of a graph do, on `threads` threads each, and the rings between them."""
 
-    def ring(width: int, height: int) -> RingWriter:
-        _, info = allocate(clip.stem, width, height, piece + 1)
-        rings[info.id] = info
+    def __init__(self, source: Source, settings: Mapping[str, Config], threads: int, slots: int) -> None:
+        set_thread_budget(threads)
+        cv2.setNumThreads(threads)
+        self._source, self._settings, self._slots = source, settings, slots
+        self._rings: dict[int, RingInfo] = {}
+
+    def __call__(self, stage: type[Any]) -> Any:
+        """The stage."""
+        spec = StageSpec(stage.__module__, stage.__name__, msgspec.json.encode(self._settings[stage.__name__]))
+        return build(spec, source=self._source, ring=self._ring, after=None, frames=RingReader(self._rings.get))
+
+    def _ring(self, width: int, height: int) -> RingWriter:
+        _, info = allocate(self._source.name, width, height, self._slots)
+        self._rings[info.id] = info
         return RingWriter(info)
 
-    def built(stage: type[Any], **parts: Any) -> Any:
-        config = msgspec.json.encode(settings.by_stage()[stage.__name__])
-        return build(StageSpec(stage.__module__, stage.__name__, config), **parts)
 
-    source = Source(clip.stem, str(clip), live=False)
+def measure(clip: Path, out: Path, threads: int, piece: int) -> Iterator[Bare]:
+    """Call every stage on every frame of one more piece of the clip, each on `threads` threads."""
+    settings = Settings(record=RecordConfig(out=str(out), sources=(clip.stem,)))
+    built = Builder(Source(clip.stem, str(clip), live=False), settings.by_stage(), threads, piece + 1)
     (first, *kinds) = [stage for process in LIVE_VIEW for stage in process.stages]
-    capture = built(first, source=source, ring=ring, after=None)
-    stages = [built(kind, frames=RingReader(rings.get)) for kind in kinds]
-    frames = iter(capture)
+    frames = iter(built(first))
+    stages = [built(kind) for kind in kinds]
     while True:
         began = time.perf_counter()
         messages: list[Any] = list(islice(frames, piece))
