@@ -31,7 +31,7 @@ from stages.highlight.select import candidates, select
 from stages.highlight.settings import HighlightEngineConfig, HighlightSettings
 from stages.highlight.store import Store
 from stages.highlight.timeline import SECOND
-from stages.highlight.videos import facts
+from stages.highlight.videos import State, facts
 
 PIECE = 250  # frames: five windows of Shots
 LONG_S = 36_000
@@ -94,9 +94,9 @@ class Spent(NamedTuple):
 def look(video: Path, folder: Path, *goes_on: Callable[[int], bool]) -> Spent:
     """Look at the video in so many runs."""
     began, before = time.perf_counter(), _processor()
-    settings = HighlightSettings().by_stage([])
+    settings, engine = HighlightSettings().by_stage([]), HighlightEngineConfig()
     for run in goes_on:
-        analyse(HIGHLIGHTS, video, folder / "signals", settings, HighlightEngineConfig(), folder / "log", run)
+        analyse(HIGHLIGHTS, video, folder / "signals", settings, engine, folder / "log", State.of(video), run)
     return Spent(time.perf_counter() - began, _processor() - before)
 
 

@@ -17,6 +17,7 @@ import msgspec
 from run_pipeline import HIGHLIGHTS
 from stages.highlight.analyse import analyse
 from stages.highlight.settings import HighlightEngineConfig, HighlightSettings
+from stages.highlight.videos import State
 
 NEVER_S = 3600.0  # who stands still does not hang
 
@@ -60,7 +61,8 @@ def main(video: Path, out: Path, piece: int) -> None:
     """Look at the video."""
     engine = HighlightEngineConfig(watchdog_s=NEVER_S)
     settings = HighlightSettings().by_stage([])
-    failures = analyse(HIGHLIGHTS, video, out / "signals.sqlite", settings, engine, out / "log", Turns(piece))
+    store, log = out / "signals.sqlite", out / "log"
+    failures = analyse(HIGHLIGHTS, video, store, settings, engine, log, State.of(video), Turns(piece))
     if failures:
         raise SystemExit("; ".join(failures))
 
