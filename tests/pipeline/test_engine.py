@@ -540,7 +540,8 @@ def test_after_kill_9_of_the_supervisor_all_are_gone_and_the_next_run_starts_cle
         parent.kill()
     _await(lambda: not any(alive(pid) for pid in told["pids"]), 1.0)
     assert Path(told["run"]).exists()
-    run = Run(tmp_path)
+    (tmp_path / "next").mkdir()
+    run = Run(tmp_path / "next")
     run.go()
     assert run.seqs() == list(range(100))
     assert not Path(told["run"]).exists(), "the next run sweeps what the killed one left"
