@@ -19,6 +19,7 @@ import pytest
 
 from stages.highlight.score import PRESETS
 from tests.command import ROOT, User
+from tests.stages.clips import film as clip
 from tests.stages.highlight.films import film, textured
 from tests.stages.highlight.joined import NEGATIVES, Piece, join
 
@@ -230,6 +231,26 @@ def test_of_several_files_those_that_can_be_read_make_the_reel(user: User, tmp_p
     assert [Path(video["path"]).name for video in document(user)["videos"]] == ["a.mp4", "b.mkv"]
     assert {moment["video"] for moment in document(user)["moments"]} == {0, 1}
     assert length(tmp_path / "reel.mp4") == pytest.approx(8, abs=0.1)  # longer than all there is: all of it
+
+
+@pytest.mark.timeout(200)
+def test_strange_videos_are_watched_as_they_are_shown(user: User, tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    film(folder / "deep.mp4", textured(50, seed=4), pix_fmt="yuv420p10le")
+    film(folder / "one.mp4", textured(1))
+    clip(folder / "phone.mp4", 50, rotation=90)
+    film(folder / "slides.mkv", textured(4, seed=3), times=[0, 0.1, 3.0, 5.5])
+    done = user("highlights", folder, "--length", "60s", "--jobs", "1", timeout=180)
+    assert done.code == 0, done.err
+    found = {Path(video["path"]).stem: video for video in document(user)["videos"]}
+    assert [found[name]["frames"] for name in ("deep", "one", "phone", "slides")] == [50, 1, 50, 4]
+    assert (found["phone"]["width"], found["phone"]["height"]) == (96, 160)
+    assert len(found["slides"]["score"]) == 8  # 5.5 s, and the last picture as long as the usual one
+    assert found["slides"]["signals"]["motion"][1] is None  # no frame begins in that second
+    assert all(not video["sound"] and set(video["signals"]["speech"]) == {None} for video in found.values())
+    seconds = sum(moment["end"] - moment["start"] for moment in document(user)["moments"])
+    assert length(tmp_path / "reel.mp4") == pytest.approx(seconds, abs=0.15)
 
 
 @pytest.mark.timeout(200)

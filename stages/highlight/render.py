@@ -69,7 +69,8 @@ def _size(first: Video, vertical: bool) -> tuple[int, int]:
 
 
 def _picture_stream(mp4: OutputContainer, canvas: Canvas) -> VideoStream:
-    stream = mp4.add_stream("libx264", options={"preset": PRESET, "crf": CRF, "forced-idr": "1"})
+    # No B-frames: of the last packet's duration an MP4 makes its own, and that would be some other picture's.
+    stream = mp4.add_stream("libx264", options={"preset": PRESET, "crf": CRF, "forced-idr": "1", "bf": "0"})
     assert isinstance(stream, VideoStream)
     stream.width, stream.height = canvas.size
     stream.pix_fmt = "yuv420p"

@@ -23,7 +23,7 @@ def film(
     rate: int = 25,
     times: Iterable[float] | None = None,
     sound: NDArray[np.float32] | None = None,
-    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
     options: dict[str, str] | None = None,
 ) -> Path:
     """Write `pictures` (H, W, 3) BGR at `rate`, or at `times` in seconds, and `sound` (N,) at 48 kHz into `path`."""
@@ -32,9 +32,9 @@ def film(
         audio: AudioStream | None = None
         for number, picture in enumerate(pictures):
             if stream is None:
-                stream = container.add_stream(codec, rate=rate, options=options or {"preset": "ultrafast"})
+                stream = container.add_stream("libx264", rate=rate, options=options or {"preset": "ultrafast"})
                 stream.height, stream.width = picture.shape[:2]
-                stream.pix_fmt = "yuv420p"
+                stream.pix_fmt = pix_fmt
                 stream.time_base = stream.codec_context.time_base = Fraction(1, 90_000)
                 if sound is not None:
                     audio = container.add_stream("aac", rate=RATE, layout="mono")
