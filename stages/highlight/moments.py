@@ -15,6 +15,9 @@ STEP_NS = SECOND // 4  # the shortest pause has one of these in it
 IN_PAUSE, IN_SPEECH, CUT_INSIDE = 0.3, 1.3, 1.0
 OF_LENGTH = 0.5  # for a moment that is SHORTEST or, in the other direction, as far from USUAL
 TOO_SHORT = 10.0
+SPREAD = (
+    3.0  # for a second whose score is 1 off the moment's mean, squared: what is worth seeing is apart from the rest
+)
 
 
 class Course:
@@ -61,6 +64,7 @@ def divide(timeline: Timeline, score: Floats, bounds_ns: NDArray[np.int64] | Non
         bounds_ns = np.union1d(np.arange(0, length, STEP_NS, dtype=np.int64), cuts)
     points = np.union1d(bounds_ns[(bounds_ns >= 0) & (bounds_ns < length)], np.array([0, length], np.int64))
     at_point = _cost_of_bounds(points, timeline, score)
+    sums, squares = _until(points, score), _until(points, np.square(score))
     passed = np.searchsorted(cuts, points, "right")  # cuts up to and with each point
     before = np.searchsorted(cuts, points, "left")
     best, back = np.zeros(len(points)), np.zeros(len(points), np.int64)
@@ -68,13 +72,20 @@ def divide(timeline: Timeline, score: Floats, bounds_ns: NDArray[np.int64] | Non
         first = min(end - 1, int(np.searchsorted(points, points[end] - LONGEST_NS)))
         lengths = points[end] - points[first:end]
         inside = before[end] - passed[first:end]
-        costs = best[first:end] + _cost_of_length(lengths) + CUT_INSIDE * inside
+        spread = squares[end] - squares[first:end] - (sums[end] - sums[first:end]) ** 2 / (lengths / SECOND)
+        costs = best[first:end] + _cost_of_length(lengths) + CUT_INSIDE * inside + SPREAD * spread
         chosen = int(np.argmin(costs))
         best[end], back[end] = costs[chosen] + at_point[end], first + chosen
     found = [len(points) - 1]
     while found[-1]:
         found.append(int(back[found[-1]]))
     return points[found[::-1]]
+
+
+def _until(points: NDArray[np.int64], values: Floats) -> NDArray[np.float64]:
+    """The sum of the values of each second up to each point."""
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    return np.asarray(np.interp(points / SECOND, np.arange(len(sums)), sums), np.float64)
 
 
 def quiet_before(timeline: Timeline, at_ns: int, least_ns: int) -> int:

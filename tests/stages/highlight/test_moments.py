@@ -36,6 +36,11 @@ def test_it_is_divided_where_little_happens() -> None:
     assert any(4 <= at < 5 for at in found)
 
 
+def test_what_is_worth_seeing_is_apart_from_what_is_not() -> None:
+    score = [0.07, 0.1, 0.1, 0.18, 0.33, 0.46, 0.36, 0.29, 0.38, 0.43, 0.43, 0.47, 0.13, 0.12, 0.13]
+    assert any(11.5 <= at <= 12.5 for at in bounds(15, score=score))
+
+
 def test_many_short_shots_are_a_moment_together() -> None:
     found = np.diff(bounds(20, cuts=tuple(np.arange(0.5, 20, 0.5))))
     assert found.min() >= 2
