@@ -67,7 +67,8 @@ class Shots:
         if info.layout != "shots" or info.buckets != (WINDOW,):
             raise Usage(f"{info.name} finds no transitions between shots: leave shots.model out")
         self._height, self._width = info.size
-        self._track = Store(Path(config.store)).track(self.TRACK, config.key)
+        self._store = Store(Path(config.store))
+        self._track = self._store.track(self.TRACK, config.key)
         self._kept: list[Thumbnail] = self._track.kept()
 
     def __call__(self, frame: Frame) -> None:
@@ -101,6 +102,7 @@ class Shots:
             window = window[STEP:]
         with self._track.transaction():
             self._write(rows)
+        self._store.close()
 
     @property
     def _last(self) -> int:

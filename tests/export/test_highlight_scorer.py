@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 
 from export import parity
 from export.__main__ import main
@@ -215,7 +216,6 @@ def test_crops_reach_over_the_ends_of_a_video() -> None:
 
 @pytest.mark.parametrize("levels", [2, 5, 1000])
 def test_rank_correlations_are_scipys(levels: int) -> None:
-    stats = pytest.importorskip("scipy.stats")
     random = np.random.default_rng(levels)
     a, b = random.integers(0, levels, 300).astype(np.float32), random.random(300).round(1)
     assert ranks.kendall(a, b) == pytest.approx(stats.kendalltau(a, b).statistic)
