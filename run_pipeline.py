@@ -81,15 +81,22 @@ LIVE_VIEW_ON_GPU = [
     Process("show", (Draw, Record), hears=(every("detect"),)),
 ]
 
+AFTER_THE_SHOTS = 5  # nice(2): where cores are few, the longest branch has one to itself, and none stands still
+
 # A file, each of whose frames reaches shots and motion, and some of them the rest. Nothing joins the branches: each
 # writes what it measures into the file of that video's signals.
 HIGHLIGHTS = [
     Process("capture", (Capture,), per_source=True),
     Process("sound", (Sound,), per_source=True),
     Process("shots", (Shots,), hears=(every("capture"),)),
-    Process("motion", (Motion, SampleLook, Text, Look), hears=(every("capture"),)),
-    Process("people", (SamplePeople, DetectPeople, Nms, People), hears=(every("capture"),)),
-    Process("faces", (SampleFaces, Detect, Nms, Crop, Recognize, FacesSeen), hears=(every("capture"),)),
+    Process("motion", (Motion, SampleLook, Text, Look), hears=(every("capture"),), nice=AFTER_THE_SHOTS),
+    Process("people", (SamplePeople, DetectPeople, Nms, People), hears=(every("capture"),), nice=AFTER_THE_SHOTS),
+    Process(
+        "faces",
+        (SampleFaces, Detect, Nms, Crop, Recognize, FacesSeen),
+        hears=(every("capture"),),
+        nice=AFTER_THE_SHOTS,
+    ),
 ]
 
 AFTER_THE_DOOR = 10  # nice(2) of what no decision waits for
