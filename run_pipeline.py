@@ -51,7 +51,7 @@ try:
     from stages.highlight.look import Look
     from stages.highlight.motion import Motion
     from stages.highlight.people import DetectPeople, People
-    from stages.highlight.sample import SampleFaces, SampleLook, SamplePeople
+    from stages.highlight.sample import Sample
     from stages.highlight.shots import Shots
     from stages.highlight.sound import Sound
     from stages.highlight.text import Text
@@ -89,14 +89,9 @@ HIGHLIGHTS = [
     Process("capture", (Capture,), per_source=True),
     Process("sound", (Sound,), per_source=True),
     Process("shots", (Shots,), hears=(every("capture"),)),
-    Process("motion", (Motion, SampleLook, Text, Look), hears=(every("capture"),), nice=AFTER_THE_SHOTS),
-    Process("people", (SamplePeople, DetectPeople, Nms, People), hears=(every("capture"),), nice=AFTER_THE_SHOTS),
-    Process(
-        "faces",
-        (SampleFaces, Detect, Nms, Crop, Recognize, FacesSeen),
-        hears=(every("capture"),),
-        nice=AFTER_THE_SHOTS,
-    ),
+    Process("motion", (Motion, Sample, Text, Look), hears=(every("capture"),), nice=AFTER_THE_SHOTS),
+    Process("people", (DetectPeople, Nms, People), hears=(every("motion"),), nice=AFTER_THE_SHOTS),
+    Process("faces", (Detect, Nms, Crop, Recognize, FacesSeen), hears=(every("motion"),), nice=AFTER_THE_SHOTS),
 ]
 
 AFTER_THE_DOOR = 10  # nice(2) of what no decision waits for

@@ -131,15 +131,16 @@ class Hearing:
         return all(map(self.node.outlet.room, self.node.number))
 
     def _resume(self) -> None:
-        """Where we stand: what our hearers are done with or, at an end, what the stage finds that it has done.
+        """Where we stand: what our hearers are done with, and each stage that finds what it has done itself.
 
-        An ending is asked at its first start, too: what an earlier run has done needs not be done again.
+        These are asked at the first start, too: what an earlier run has done needs not be done again.
         """
+        standing = [stage.resume() for stage in self.stages if hasattr(stage, "resume")]
+        if self.node.outlet.every:
+            standing.append({source: self.node.outlet.settled(source) for source in self.node.number})
         for source in self.node.number:
-            if (settled := self.node.outlet.settled(source)) >= 0:
-                self.handled[source] = settled
-        if hasattr(self.stages[-1], "resume"):
-            self.handled.update(self.stages[-1].resume())
+            if standing and (least := min(done.get(source, -1) for done in standing)) >= 0:
+                self.handled[source] = least
         self.taken = dict(self.handled)
 
     def _standing(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 from msgspec.structs import replace
 
@@ -15,19 +15,12 @@ from pipeline.config import Config
 from pipeline.errors import Failed, Usage
 from pipeline.graph import Process, Source
 from pipeline.supervise import Supervisor
+from stages.highlight.recorder import Keyed
 from stages.highlight.settings import SOURCE, HighlightEngineConfig
 from stages.highlight.store import Store, told
 from stages.highlight.videos import State, facts
 
 LOOK_S = 0.1
-
-
-class Recorder(Protocol):
-    """The config of a stage that writes a track of its own."""
-
-    @property
-    def key(self) -> str:
-        """What the measurement depends on, beside the video."""
 
 
 def analyse(
@@ -52,8 +45,7 @@ def analyse(
         unfinished = [process for process in graph if not all(track.whole for track in tracks[process.name])]
         if not unfinished:
             return kept.notes()
-        heard = {edge.sender for process in unfinished for edge in process.hears}
-        wanted = [process for process in graph if process in unfinished or process.name in heard]
+        wanted = with_senders(graph, unfinished)
         picture = facts(video)
         engine = engine.fitted(picture.width, picture.height)
         with Supervisor(wanted, [Source(SOURCE, str(video), live=False)], settings, engine, log) as run:
@@ -98,7 +90,16 @@ def placed(settings: Mapping[str, Config], store: Path) -> dict[str, Config]:
     }
 
 
+def with_senders(graph: Sequence[Process], processes: Iterable[Process]) -> list[Process]:
+    """These processes and all that they cannot do without, in the order of the graph."""
+    names = {process.name for process in processes}
+    for process in reversed(graph):
+        if process.name in names:
+            names |= {edge.sender for edge in process.hears}
+    return [process for process in graph if process.name in names]
+
+
 def recorders(processes: Iterable[Process], settings: Mapping[str, Config]) -> dict[str, str]:
     """The name and the key of the track that each stage writes which writes one."""
     stages = [stage for process in processes for stage in process.stages if hasattr(stage, "TRACK")]
-    return {stage.TRACK: cast(Recorder, settings[stage.__name__]).key for stage in stages}
+    return {stage.TRACK: cast(Keyed, settings[stage.__name__]).key for stage in stages}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from stages.crop import CropConfig
 from stages.detect import DetectConfig
 from stages.highlight.known import FOLDER, Known
 from stages.highlight.people import digest, measured
-from stages.highlight.store import KNOWN, Store
+from stages.highlight.recorder import Recorder
+from stages.highlight.store import KNOWN
 from stages.match import Match, MatchConfig
 from stages.nms import NmsConfig
 
@@ -74,7 +74,7 @@ class FacesSeenConfig(Config, frozen=True):
         return digest(VERSION, self.rate, *found, self.crop, *embedder, match.threshold, self.enrolled)
 
 
-class FacesSeen:
+class FacesSeen(Recorder):
     """Matches of `Recognize` -> the track "faces", as `measured` has it, one row a frame; and who was recognized.
 
     A person's track is "known:" and their id in hex: a row (1,) for each frame in which they are, the cosine of their
@@ -84,10 +84,8 @@ class FacesSeen:
     TRACK = "faces"
 
     def __init__(self, config: FacesSeenConfig) -> None:
-        self._store, self._key = Store(Path(config.store)), config.key
-        self._track = self._store.track(self.TRACK, self._key)
-        self._source = config.source
-        self._last = self._track.last[0] if self._track.last else -1
+        super().__init__(config)
+        self._key = config.key
 
     def __call__(self, matches: Matches) -> None:
         frame = matches.frame
@@ -103,11 +101,3 @@ class FacesSeen:
             for track, cosine in seen:
                 track.add(frame.seq, frame.pts_ns, [cosine])
         self._last = frame.seq
-
-    def resume(self) -> dict[str, int]:
-        """Up to which frame it has been done."""
-        return {self._source: self._last} if self._last >= 0 else {}
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._store.close()

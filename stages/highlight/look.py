@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import cv2
@@ -12,9 +11,9 @@ from msgspec import Meta
 from pipeline.config import DERIVED, PATH, Config
 from pipeline.frames import Frames
 from pipeline.types import Frame
+from stages.highlight.recorder import Recorder
 from stages.highlight.sample import RATE, Rate
 from stages.highlight.small import Picture, shrunk
-from stages.highlight.store import Store
 from stages.highlight.timeline import Floats
 
 VERSION = 1  # of what is measured
@@ -45,38 +44,26 @@ class LookConfig(Config, frozen=True):
         return f"{VERSION} {self.rate}"
 
 
-class Look:
-    """Frame -> a row (COLUMNS,) of unit length of the track "look"; the cosine tells how alike two of them are."""
+class Look(Recorder):
+    """Frame -> the same Frame; writes a row of the track "look" for each.
+
+    A row is (COLUMNS,), of unit length: the cosine tells how alike two of them are.
+    """
 
     TRACK = "look"
 
     def __init__(self, config: LookConfig, frames: Frames) -> None:
+        super().__init__(config)
         self._frames = frames
-        self._source = config.source
-        self._store = Store(Path(config.store))
-        self._track = self._store.track(self.TRACK, config.key)
-        self._last = self._done()
 
-    def __call__(self, frame: Frame) -> None:
-        if frame.seq <= self._last:
-            return
-        with self._frames.view(frame) as pixels:
-            row = described(pixels)
-        with self._track.transaction():
-            self._track.add(frame.seq, frame.pts_ns, row)
-        self._last = frame.seq
-
-    def resume(self) -> dict[str, int]:
-        """The last frame of the source that is in the track."""
-        return {self._source: self._last} if self._last >= 0 else {}
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._store.close()
-
-    def _done(self) -> int:
-        last = self._track.last
-        return last[0] if last else -1
+    def __call__(self, frame: Frame) -> Frame:
+        if frame.seq > self._last:
+            with self._frames.view(frame) as pixels:
+                row = described(pixels)
+            with self._track.transaction():
+                self._track.add(frame.seq, frame.pts_ns, row)
+            self._last = frame.seq
+        return frame
 
 
 def described(pixels: Picture) -> Floats:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import cv2
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 from pipeline.config import DERIVED, PATH, Config
 from pipeline.frames import Frames
 from pipeline.types import Frame
+from stages.highlight.recorder import Recorder
 from stages.highlight.small import Picture, grey, packed, unpacked
-from stages.highlight.store import Store
 
 VERSION = 2  # of what is measured
 SIDE = 160  # pixels of the small picture, longer side
@@ -43,6 +42,7 @@ class MotionConfig(Config, frozen=True):
     """`[motion]`"""
 
     store: Annotated[str, Meta(pattern=PATH), DERIVED] = ""
+    source: Annotated[str, DERIVED] = ""  # the name of the video's source
 
     @property
     def key(self) -> str:
@@ -56,7 +56,7 @@ class _Earlier(NamedTuple):
     picture: Picture
 
 
-class Motion:
+class Motion(Recorder):
     """Frame -> the same Frame; writes a row of the track "motion" for each.
 
     A row is (3,): mean speed of what moves in the scene, over the whole picture; mean speed of the camera's motion over
@@ -67,11 +67,8 @@ class Motion:
     TRACK = "motion"
 
     def __init__(self, config: MotionConfig, frames: Frames) -> None:
+        super().__init__(config)
         self._frames = frames
-        self._store = Store(Path(config.store))
-        self._track = self._store.track(self.TRACK, config.key)
-        last = self._track.last
-        self._last = last[0] if last else -1
         self._earlier = deque(_Earlier(seq, pts_ns, unpacked(data)) for seq, pts_ns, data in self._track.kept())
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._flow.setFinestScale(1)  # the preset stops at a quarter of the size: too coarse for people far away
@@ -88,10 +85,6 @@ class Motion:
                 self._track.discard(self._earlier[0].seq)
             self._last = frame.seq
         return frame
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._store.close()
 
     def _measured(self, picture: Picture, pts_ns: int) -> tuple[float, float, float]:
         """The row; forgets earlier pictures that are no longer needed, or of another shot."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -15,7 +14,7 @@ from pipeline.config import DERIVED, PATH, Config
 from pipeline.frames import Frames
 from pipeline.types import Detections, Frame
 from stages.detect import Detect, DetectConfig
-from stages.highlight.store import Store
+from stages.highlight.recorder import Recorder
 from stages.nms import NmsConfig
 
 VERSION = 1  # of what is written; another one is measured anew
@@ -53,16 +52,13 @@ class PeopleConfig(Config, frozen=True):
         return digest(VERSION, self.rate, self.detect.identity, self.detect.threshold, self.detect.top_k, self.nms)
 
 
-class People:
+class People(Recorder):
     """Detections -> the track "people": how many there are, as `measured` has it, one row a frame."""
 
     TRACK = "people"
 
     def __init__(self, config: PeopleConfig) -> None:
-        self._store = Store(Path(config.store))
-        self._track = self._store.track(self.TRACK, config.key)
-        self._source = config.source
-        self._last = self._track.last[0] if self._track.last else -1
+        super().__init__(config)
 
     def __call__(self, found: Detections) -> None:
         frame = found.frame
@@ -72,14 +68,6 @@ class People:
         with self._track.transaction():
             self._track.add(frame.seq, frame.pts_ns, measured(found.boxes[people], frame))
         self._last = frame.seq
-
-    def resume(self) -> dict[str, int]:
-        """Up to which frame it has been done."""
-        return {self._source: self._last} if self._last >= 0 else {}
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._store.close()
 
 
 def digest(*parts: object) -> str:

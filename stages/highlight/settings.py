@@ -65,20 +65,18 @@ class HighlightSettings(Config, frozen=True):
             enrolled=enrolled(people),
         )
         seen = PeopleConfig(source=SOURCE, rate=rate, detect=self.people, nms=self.nms)
-        look = LookConfig(source=SOURCE, rate=rate)
+        motion = MotionConfig(source=SOURCE)
         return {
             "Capture": self.capture,
             "Sound": SoundConfig(),
             "Shots": replace(self.shots, source=SOURCE),
-            "Motion": MotionConfig(),
-            "SampleLook": SampleConfig(rate=rate, track="look", key=look.key),
-            "Text": TextConfig(rate=rate),
-            "Look": look,
-            "SamplePeople": SampleConfig(rate=rate, track="people", key=seen.key),
+            "Motion": motion,
+            "Sample": SampleConfig(rate=rate, motion=motion.key),
+            "Text": TextConfig(source=SOURCE, rate=rate),
+            "Look": LookConfig(source=SOURCE, rate=rate),
             "DetectPeople": self.people,
             "Nms": self.nms,
             "People": seen,
-            "SampleFaces": SampleConfig(rate=rate, track="faces", key=faces.key),
             "Detect": self.detect,
             "Crop": self.crop,
             "Recognize": self.match,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import cv2
@@ -17,7 +16,7 @@ from pipeline.frames import Frames
 from pipeline.model import Model, candidates
 from pipeline.registry import TRANSITIONS, resolve, sha256_of
 from pipeline.types import Frame
-from stages.highlight.store import Store
+from stages.highlight.recorder import Recorder
 from stages.network import NetworkConfig, Size
 
 VERSION = 1  # of what is computed here around the network
@@ -50,7 +49,7 @@ class ShotsConfig(NetworkConfig, frozen=True):
         return f"{sha256_of(resolve(self.name))} {VERSION}"
 
 
-class Shots:
+class Shots(Recorder):
     """Ending: Frames -> the track "shots", a row a frame: the probability that a transition has its middle there.
 
     Rows come STEP at a time, BESIDE frames late. What a window still needs of past frames is kept as thumbnails, from
@@ -61,15 +60,16 @@ class Shots:
     TRACK = "shots"
 
     def __init__(self, config: ShotsConfig, frames: Frames) -> None:
-        self._frames, self._source = frames, config.source
+        super().__init__(config)
+        self._frames = frames
         self._model = config.load()
         info = self._model.info
         if info.layout != "shots" or info.buckets != (WINDOW,):
             raise Usage(f"{info.name} finds no transitions between shots: leave shots.model out")
         self._height, self._width = info.size
-        self._store = Store(Path(config.store))
-        self._track = self._store.track(self.TRACK, config.key)
         self._kept: list[Thumbnail] = self._track.kept()
+        if self._kept:  # as long as the video is not done with
+            self._last = self._kept[-1][0]
 
     def __call__(self, frame: Frame) -> None:
         if frame.seq <= self._last:
@@ -87,10 +87,7 @@ class Shots:
             if ready:
                 self._track.discard(window[STEP][0])
         self._kept = window[STEP:] if ready else window
-
-    def resume(self) -> dict[str, int]:
-        """The last frame that was taken."""
-        return {self._source: self._last} if self._last >= 0 else {}
+        self._last = frame.seq
 
     def close(self) -> None:
         """Write the rows at the end, as if the last frame went on for ever; more frames replace them."""
@@ -102,15 +99,7 @@ class Shots:
             window = window[STEP:]
         with self._track.transaction():
             self._write(rows)
-        self._store.close()
-
-    @property
-    def _last(self) -> int:
-        """seq of the last frame that was taken, -1 for none."""
-        if self._kept:
-            return self._kept[-1][0]
-        last = self._track.last  # nothing is kept of a video that is done with
-        return last[0] if last else -1
+        super().close()
 
     def _rows(self, window: list[Thumbnail]) -> list[tuple[int, int, float]]:
         """seq, pts_ns and probability of the STEP frames in the middle of a window."""

@@ -162,6 +162,13 @@ class Track:
         ).fetchone()
         return found
 
+    def before(self, seq: int) -> int | None:
+        """pts_ns of the last row before that frame; None where there is none."""
+        found = self._store.rows.execute(
+            "SELECT pts_ns FROM sample WHERE track = ? AND seq < ? ORDER BY seq DESC LIMIT 1", (self.number, seq)
+        ).fetchone()
+        return found[0] if found else None
+
     @property
     def whole(self) -> bool:
         """Whether it reaches to the end of the video."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import cv2
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 from pipeline.config import DERIVED, PATH, Config
 from pipeline.frames import Frames
 from pipeline.types import Frame
+from stages.highlight.recorder import Recorder
 from stages.highlight.sample import RATE, Rate
 from stages.highlight.small import Picture, grey, packed, unpacked
-from stages.highlight.store import Store
 
 VERSION = 1  # of what is measured
 SIDE = 640  # pixels of the picture that is looked at, longer side
@@ -44,6 +43,7 @@ class TextConfig(Config, frozen=True):
     """`[text]`"""
 
     store: Annotated[str, Meta(pattern=PATH), DERIVED] = ""
+    source: Annotated[str, DERIVED] = ""  # the name of the video's source
     rate: Annotated[Rate, DERIVED] = RATE  # of the frames that come
 
     @property
@@ -61,7 +61,7 @@ class _Seen(NamedTuple):
     either: Grid
 
 
-class Text:
+class Text(Recorder):
     """Frame -> the same Frame; writes a row of the track "text" for each.
 
     A row is (1,): the part, 0..1, of the text before and after that is another than in the sample before. It is known
@@ -71,11 +71,8 @@ class Text:
     TRACK = "text"
 
     def __init__(self, config: TextConfig, frames: Frames) -> None:
+        super().__init__(config)
         self._frames = frames
-        self._store = Store(Path(config.store))
-        self._track = self._store.track(self.TRACK, config.key)
-        last = self._track.last
-        self._last = last[0] if last else -1
         self._seen: deque[_Seen] = deque(maxlen=4)
         for seq, pts_ns, data in self._track.kept():
             self._see(seq, pts_ns, unpacked(data))
@@ -96,10 +93,6 @@ class Text:
                 self._track.discard(self._seen[0].seq)
             self._last = frame.seq
         return frame
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._store.close()
 
     def _see(self, seq: int, pts_ns: int, strokes: Picture) -> None:
         before = self._seen[-1].strokes if self._seen else strokes

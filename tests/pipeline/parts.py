@@ -191,6 +191,21 @@ class Write:
             self.path.with_suffix(".closed").touch()
 
 
+class NoteConfig(WriteConfig, frozen=True):
+    pass
+
+
+class Note(Write):
+    """As Write, but not an ending: the message goes on."""
+
+    def __init__(self, config: NoteConfig) -> None:
+        super().__init__(config)
+
+    def __call__(self, message: Matches) -> Matches:
+        super().__call__(message)
+        return message
+
+
 class Film(Count):
     """`Count`, with a packet beside each frame."""
 

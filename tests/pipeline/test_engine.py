@@ -35,6 +35,8 @@ from tests.pipeline.parts import (
     LookConfig,
     Name,
     NameConfig,
+    Note,
+    NoteConfig,
     Sieve,
     SieveConfig,
     Tape,
@@ -112,6 +114,18 @@ def test_a_later_run_goes_on_where_an_ending_says_that_an_earlier_one_stopped(tm
     run.settings["Look"] = LookConfig(raise_at=39)  # it is not shown again what is done
     assert run.go().code == 0
     assert run.seqs() == list(range(100))
+
+
+def test_a_later_run_does_again_what_a_stage_on_the_way_says_that_it_has_not_done(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.settings |= {"Count": CountConfig(frames=40), "Note": NoteConfig(path=str(tmp_path / "notes"))}
+    noting = [GRAPH[0], replace(GRAPH[1], stages=(Look, Name, Note)), GRAPH[2]]
+    assert run.go(noting).code == 0
+    (tmp_path / "notes").unlink()
+    run.settings["Count"] = CountConfig(frames=100)
+    assert run.go(noting).code == 0
+    noted = [json.loads(line)["seq"] for line in (tmp_path / "notes").read_text().splitlines()]
+    assert noted == run.seqs() == list(range(100))
 
 
 def test_one_frame_in_a_hundred_leaves_its_trace_in_the_log(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from pipeline.types import Frame
 from stages.highlight.look import COLUMNS, Look, LookConfig
 from stages.highlight.motion import Motion, MotionConfig
+from stages.highlight.recorder import Recorder
 from stages.highlight.sample import Sample, SampleConfig
 from stages.highlight.store import Store
 from stages.highlight.text import Text, TextConfig
@@ -17,7 +18,7 @@ from .moving import SECOND, Shown, decoded, rows
 
 @pytest.mark.parametrize(("rate", "fps"), [(5.0, 30.0), (5.0, 29.97), (5.0, 3.0), (2.5, 25.0)])
 def test_the_first_frame_of_each_tick(tmp_path: Path, rate: float, fps: float) -> None:
-    sample = Sample(SampleConfig(rate=rate, store=str(tmp_path / "signals"), track="look", key="1"))
+    sample = Sample(SampleConfig(rate=rate, store=str(tmp_path / "signals")))
     frames = [Frame("film", seq, 1, int(seq / fps * SECOND), 1, 0, 2, 64, 36) for seq in range(200)]
     passed = [frame for frame in frames if sample(frame) is not None]
     ticks = [int(frame.pts_ns * rate / SECOND) for frame in passed]
@@ -26,19 +27,23 @@ def test_the_first_frame_of_each_tick(tmp_path: Path, rate: float, fps: float) -
 
 
 class Chain:
-    """The process: returns whether the frame went through to the end."""
+    """The process."""
 
     def __init__(self, folder: Path, shown: Shown) -> None:
         store = str(folder / "signals")
-        look = LookConfig(store=store, source="film")
-        sample = SampleConfig(store=store, track="look", key=look.key)
-        self.ending = Look(look, shown)
-        self.stages = [
-            Motion(MotionConfig(store=store), shown),
-            Sample(sample),
-            Text(TextConfig(store=store), shown),
-            self.ending,
+        motion = MotionConfig(store=store, source="film")
+        self.sample = Sample(SampleConfig(store=store, motion=motion.key))
+        self.recorders: list[Recorder] = [
+            Motion(motion, shown),
+            Text(TextConfig(store=store, source="film"), shown),
+            Look(LookConfig(store=store, source="film"), shown),
         ]
+        self.stages = [self.recorders[0], self.sample, *self.recorders[1:]]
+
+    @property
+    def done(self) -> int:
+        """As the process says: where the stage stands that is farthest behind."""
+        return min(stage.resume().get("film", -1) for stage in self.recorders)
 
     def __call__(self, frame: Frame, stages: int = 4) -> None:
         """Run the first so many stages."""
@@ -49,8 +54,7 @@ class Chain:
 
     def close(self) -> None:
         for stage in self.stages:
-            if not isinstance(stage, Sample):
-                stage.close()
+            stage.close()
 
 
 def measured(folder: Path) -> list[np.ndarray]:
@@ -65,7 +69,7 @@ def measured(folder: Path) -> list[np.ndarray]:
 def test_a_kill_at_any_moment_changes_nothing(shared: Path, tmp_path: Path, acknowledged: bool) -> None:
     """Killed behind each stage of each frame in turn.
 
-    What comes then begins behind the last row of Look; or, where the frames since were acknowledged, behind them.
+    What comes then begins behind what all stages have; or, where the frames since were acknowledged, behind them.
     """
     shown = Shown(decoded(shared / "videos" / "short_hamilton_clip.mp4", 24))
     frames = shown.tickets()
@@ -77,7 +81,7 @@ def test_a_kill_at_any_moment_changes_nothing(shared: Path, tmp_path: Path, ackn
     chain.close()
     for at, frame in enumerate(frames):
         chain = Chain(tmp_path / "killed", shown)
-        first = at if acknowledged else chain.ending.resume().get("film", -1) + 1
+        first = at if acknowledged else chain.done + 1
         for again in frames[first:at]:
             chain(again)
         chain(frame, stages=at % 5)
@@ -87,21 +91,24 @@ def test_a_kill_at_any_moment_changes_nothing(shared: Path, tmp_path: Path, ackn
             chain(frame)
             chain.close()
     chain = Chain(tmp_path / "killed", shown)
-    for again in frames[chain.ending.resume()["film"] + 1 :]:
+    for again in frames[chain.done + 1 :]:
         chain(again)
     chain.close()
     for expected, found in zip(measured(tmp_path / "whole"), measured(tmp_path / "killed"), strict=True):
         assert np.array_equal(expected, found, equal_nan=True)
 
 
-def test_its_own_track_alone_counts(tmp_path: Path) -> None:
+def test_the_frame_before_the_first_that_comes_counts(tmp_path: Path) -> None:
     store = Store(tmp_path / "signals")
-    for key in ("1", "2"):
-        track = store.track("look", key)
+    for key, pts_ns in (("1", 300_000_000), ("2", 100_000_000)):  # of another measurement
+        track = store.track("motion", key)
         with track.transaction():
-            track.add(int(key), int(key) * SECOND, [0])
+            track.add(6, 0, [0])
+            track.add(7, pts_ns, [0])
+            track.add(8, 350_000_000, [0])  # Motion has seen it, too
     store.close()
-    sample = Sample(SampleConfig(store=str(tmp_path / "signals"), track="look", key="1"))
-    one, two = (Frame("film", seq, 1, seq * SECOND, 1, 0, 2, 64, 36) for seq in (1, 2))
-    assert sample(one) is None
-    assert sample(two) == two
+    frame = Frame("film", 8, 1, 350_000_000, 1, 0, 2, 64, 36)
+    for key, passes in (("1", False), ("2", True), ("3", True)):
+        sample = Sample(SampleConfig(store=str(tmp_path / "signals"), motion=key))
+        assert (sample(frame) is frame) == passes
+        sample.close()
