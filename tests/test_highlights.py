@@ -236,6 +236,12 @@ def test_of_several_files_those_that_can_be_read_make_the_reel(user: User, tmp_p
     assert [Path(video["path"]).name for video in document(user)["videos"]] == ["a.mp4", "b.mkv"]
     assert {moment["video"] for moment in document(user)["moments"]} == {0, 1}
     assert length(tmp_path / "reel.mp4") == pytest.approx(8, abs=0.1)  # longer than all there is: all of it
+    twin = user("highlights", folder, "--length", "2s", "--must", "again.mp4=0:01-0:02")
+    assert [(one["video"], one["start"], one["end"]) for one in document(user)["moments"] if one["must"]] == [(0, 1, 2)]
+    assert "c.mp4 is not a video" in twin.err
+    short = user("highlights", folder, "--length", "1s")
+    assert "c.mp4 is not a video" in short.err  # what else is wrong does not hide it
+    assert short.err.endswith("framewire: no moment fits into 1s: make --length longer\n")
 
 
 @pytest.mark.timeout(200)

@@ -34,7 +34,7 @@ from stages.highlight.select import Must, candidates, select
 from stages.highlight.settings import HighlightSettings
 from stages.highlight.timeline import SECOND, SIGNALS, Moment, Reel, Scores, Timeline
 from stages.highlight.times import clock, nanoseconds, stretch
-from stages.highlight.videos import videos
+from stages.highlight.videos import Hashes, State, videos
 from stages.highlight.words import parts
 from stages.highlight.work import Looked, Work, find, look_at
 
@@ -99,7 +99,9 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         console = Console()
         looked = _looked(work, paths, jobs, ray, console)
         timelines, failures = _recalled(work, looked, {person.id.hex(): person.name for person in people})
-        musts = [one._replace(video=_place(one.video, paths, timelines)) for one in musts]
+        for sentence in failures:
+            typer.echo(f"framewire: {sentence}", err=True)
+        musts = [one._replace(video=_place(work, paths[one.video], timelines)) for one in musts]
         _check_person(only, timelines)
         scores = [judge(timeline) for timeline in timelines]
         grid = key_frames(Path(timelines[0].video.path)) if copy else None
@@ -110,8 +112,6 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         with Bars(console) as bars:
             files = write(made, out, copied=copy, vertical=vertical, bars=bars)
         _tell(console, made, files)
-        for sentence in failures:
-            typer.echo(f"framewire: {sentence}", err=True)
         raise typer.Exit(1 if failures else 0)
 
     app.command()(evaluate)
@@ -194,12 +194,13 @@ def _recalled(work: Work, looked: Sequence[Looked], names: Mapping[str, str]) ->
     return timelines, failures
 
 
-def _place(number: int, paths: Sequence[Path], timelines: Sequence[Timeline]) -> int:
-    """Where the video of that place among `paths` is among the `timelines`. Raises Failed."""
+def _place(work: Work, path: Path, timelines: Sequence[Timeline]) -> int:
+    """Where the video, or the one with the same content, is among the `timelines`. Raises Failed."""
+    sha256 = Hashes(work.folder).sha256(path, State.of(path))
     for place, timeline in enumerate(timelines):
-        if timeline.video.path == str(paths[number]):
+        if timeline.video.sha256 == sha256:
             return place
-    raise Failed(f"{paths[number]} could not be read, and --must asks for it: copy or export it again")
+    raise Failed(f"{path} could not be read, and --must asks for it: copy or export it again")
 
 
 def _check_person(name: str, timelines: Sequence[Timeline]) -> None:

@@ -82,7 +82,7 @@ def select(
     ]
     chosen += _best(room, chosen, timelines, scores, left, whole=key_frames is not None)
     if key_frames is None:
-        chosen = _lengthened(chosen, timelines, scores, length_ns)
+        chosen = _lengthened(chosen, pool, timelines, scores, length_ns)
     return _joined(sorted(chosen, key=lambda one: (one.video, one.start_ns)), timelines, scores)
 
 
@@ -135,9 +135,13 @@ def _outside(one: Candidate, musts: Sequence[Moment], scores: Sequence[Scores], 
 
 
 def _lengthened(
-    chosen: Sequence[Moment], timelines: Sequence[Timeline], scores: Sequence[Scores], length_ns: int
+    chosen: Sequence[Moment],
+    pool: Sequence[Candidate],
+    timelines: Sequence[Timeline],
+    scores: Sequence[Scores],
+    length_ns: int,
 ) -> list[Moment]:
-    """A rest that is too short for a moment goes to the best ones: each goes on to a pause, within its shot."""
+    """A rest too short for a moment goes to the best ones: each goes on to a pause, within its shot and the pool."""
     found = list(chosen)
     left = length_ns - sum(one.end_ns - one.start_ns for one in found)
     if left >= SHORTEST_NS:  # there was nothing to choose any more
@@ -146,12 +150,21 @@ def _lengthened(
         timeline = timelines[one.video]
         later = [other.start_ns for other in found if other.video == one.video and other.start_ns >= one.end_ns]
         cuts = timeline.cuts_ns[timeline.cuts_ns >= one.end_ns].tolist()
-        last = min([one.end_ns + left, timeline.video.duration_ns, *later, *cuts])
+        last = min([one.end_ns + left, _reach(pool, one), *later, *cuts])
         end = quiet_before(timeline, last, one.end_ns)
         if end > one.end_ns:
             found[found.index(one)] = describe(one.video, scores[one.video])(one.start_ns, end, False)
             left -= end - one.end_ns
     return found
+
+
+def _reach(pool: Sequence[Candidate], moment: Moment) -> int:
+    """Until when the pool goes on behind a moment without a gap, ns."""
+    end = moment.end_ns
+    for one in (one.moment for one in pool if one.moment.video == moment.video):
+        if one.start_ns <= end < one.end_ns:
+            end = one.end_ns
+    return end
 
 
 def _asked_for(musts: Sequence[Must], timelines: Sequence[Timeline], scores: Sequence[Scores]) -> list[Moment]:

@@ -108,6 +108,11 @@ def test_knapsack_finds_the_best_of_all_choices(things: list[tuple[int, int]], c
     assert (chosen @ values, chosen @ sizes <= capacity) == (max(fitting), True)
 
 
+def test_a_summary_has_15_percent_of_the_frames_at_most() -> None:
+    chosen = selected(np.random.default_rng(0).random((20, 50)), np.arange(0, 50, 2))
+    assert set(chosen.sum(axis=1)) == {6}  # 7.5 fit
+
+
 def test_f1_of_known_sets() -> None:
     mine, theirs = np.array([[2, 0, 1, 0], [0, 0, 0, 0]]), np.array([[1, 2, 1, 0], [0, 3, 0, 0], [0, 0, 0, 0]])
     assert f1(mine, theirs) == pytest.approx(np.array([[2 * 2 / 7, 0, 0], [0, 0, 0]]))

@@ -41,12 +41,12 @@ def test_a_cut_counts_in_its_second_and_is_kept_to_the_frame() -> None:
 
 
 def test_loudness_is_above_the_median_of_what_is_heard() -> None:
-    times = [0.1 * hop for hop in range(50)]
-    level = [-100.0] * 20 + [-30.0] * 20 + [-20.0] * 10
-    timeline = made(5, sound=rows(times, level, [0.0] * 50, [0.0] * 50, [0.0] * 50))
+    times = [0.1 * hop for hop in range(60)]
+    level = [-100.0] * 30 + [-30.0] * 20 + [-20.0] * 10
+    timeline = made(6, sound=rows(times, level, [0.0] * 60, [0.0] * 60, [0.0] * 60))
     found = timeline.signals["loudness"]
-    np.testing.assert_allclose(found[2:], [0, 0, 10], atol=0.01)
-    assert (found[:2] < -60).all()
+    np.testing.assert_allclose(found[3:], [0, 0, 10], atol=0.01)
+    assert (found[:3] < -60).all()
 
 
 def test_a_silent_video_is_not_louder_than_itself() -> None:

@@ -41,6 +41,13 @@ def test_what_is_worth_seeing_is_apart_from_what_is_not() -> None:
     assert any(11.5 <= at <= 12.5 for at in bounds(15, score=score))
 
 
+def test_shots_that_are_moments_are_not_joined() -> None:
+    random = np.random.default_rng(4)
+    for _ in range(20):
+        cuts = np.cumsum(random.integers(9, 17, 12)) / 4
+        assert set(cuts) <= set(bounds(60, score=random.uniform(0.4, 0.6, 60).tolist(), cuts=tuple(cuts)))
+
+
 def test_many_short_shots_are_a_moment_together() -> None:
     found = np.diff(bounds(20, cuts=tuple(np.arange(0.5, 20, 0.5))))
     assert found.min() >= 2

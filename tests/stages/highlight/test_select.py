@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,33 @@ def test_only_what_shows_a_person() -> None:
     made = timeline(60, motion=stirred(60, 5, 30), seen={"Ada": [40, 41, 42, 43]})
     found = reel(made, seconds=30, only="Ada")
     assert [(one.start_ns, one.end_ns) for one in found] == [(40 * SECOND, 44 * SECOND)]
+
+
+def test_a_rest_of_the_length_shows_nobody_else() -> None:
+    random = np.random.default_rng(2)
+    for _ in range(40):
+        there = np.flatnonzero(random.random(60) < 0.3).tolist()
+        made = timeline(60, motion=random.random(60).tolist(), seen={"Ada": there})
+        pool = candidates([made], [weigh(made, WEIGHTS)], "Ada")
+        for one in reel(made, seconds=random.uniform(2, 20), only="Ada"):
+            shown = {at for at in range(60) if one.start_ns < (at + 1) * SECOND and one.end_ns > at * SECOND}
+            may = {at for c in pool for at in shown if c.moment.start_ns <= at * SECOND < c.moment.end_ns}
+            assert shown == may
+
+
+def test_a_rest_of_the_length_goes_neither_into_the_next_moment_nor_into_another_shot() -> None:
+    random = np.random.default_rng(3)
+    for _ in range(60):
+        cuts = np.flatnonzero(random.random(90) < random.choice([0, 0.1])).tolist()
+        scenes = np.searchsorted(cuts, np.arange(90), "right").tolist()
+        made = timeline(90, motion=random.random(90).tolist(), looks=scenes, cuts=tuple(map(float, cuts)))
+        bounds = {one.moment.start_ns for one in candidates([made], [weigh(made, WEIGHTS)])}
+        found = reel(made, seconds=random.uniform(5, 60))
+        for one, other in itertools.pairwise(found):
+            assert one.end_ns <= other.start_ns
+        for one in found:
+            inside = {cut * SECOND for cut in cuts if one.start_ns < cut * SECOND < one.end_ns}
+            assert not inside & bounds
 
 
 def test_of_the_last_moment_the_better_end_is_kept() -> None:
