@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -20,6 +21,7 @@ from stages.sources.packets import Packets
 from stages.sources.picture import SECOND, Picture, State, nanoseconds, ticks
 
 SLACK_NS = SECOND // 2  # headers round, and sound may end later than the picture
+SET_BACK_NS = SECOND  # a time that is earlier by more is another clock's, as in MPEG-TS files that were joined
 STEPS_BACK_NS = (0, SECOND, 10 * SECOND)  # MPEG-TS lands behind the key frame where it is asked for it exactly
 
 SIGN_OF_LIFE_S = 1.0  # how often it says that there is nothing yet
@@ -36,6 +38,7 @@ class Recording:
         self._after = after
         self._damage = 0
         self._end_ns = 0  # of the last frame
+        self._set_back_ns: int | None = None  # as the clock's
         self._container, self._stream = self._open()
 
     def __iter__(self) -> Iterator[Picture | None]:
@@ -109,6 +112,7 @@ class Recording:
         for number, frame in enumerate(frames, start=seq):
             captured_ns = time.monotonic_ns()
             pts_ns = clock.stamp(frame)
+            self._set_back_ns = clock.set_back_ns
             self._end_ns = pts_ns + nanoseconds(frame.duration or 0, self._base)
             if frame.key_frame or number == 0:
                 key = number, pts_ns
@@ -179,6 +183,11 @@ class Recording:
         if not count:
             raise Failed(f"{self._path} holds no frame that decodes: copy or export it again")
         done = f"the {count} frames that could be read are done; copy or export it again for the rest"
+        if self._set_back_ns is not None:
+            raise Failed(
+                f"the clock of {self._path} is set back at {self._set_back_ns / SECOND:.1f} s, and what comes then "
+                f"has no times of its own: give it one clock with ffmpeg -i {shlex.quote(str(self._path))} -c copy NEW.mkv"
+            )
         if self._damage:
             places = "1 place" if self._damage == 1 else f"{self._damage} places"
             raise Failed(f"{self._path} is damaged in {places}: {done}")
@@ -215,12 +224,15 @@ class Clock:
         self._base = stream.time_base
         self._period_ns = round(SECOND / (stream.average_rate or 25))
         self._last_ns: int | None = None
+        self.set_back_ns: int | None = None  # behind which frame it was; None where it always went on
 
     def stamp(self, frame: VideoFrame) -> int:
         """The time of the next frame, ns."""
         last = self._last_ns
         if frame.pts is not None and self._base is not None:
             own = nanoseconds(frame.pts, self._base)
+            if last is not None and own + SET_BACK_NS < last and self.set_back_ns is None:
+                self.set_back_ns = last
             self._last_ns = own if last is None else max(own, last + 1)
         else:
             self._last_ns = 0 if last is None else last + self._period_ns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -353,6 +354,18 @@ def test_damage_in_one_place_is_told_of_one(tmp_path: Path, capture: Open, rings
     path.write_bytes(data)
     _, sentence = failure(capture(path), rings)
     assert "is damaged in 1 place: the" in sentence
+
+
+def test_files_joined_without_one_clock_are_seen_and_told_of(tmp_path: Path, capture: Open, rings: Rings) -> None:
+    path = tmp_path / "both's.ts"
+    path.write_bytes(b"".join(film(tmp_path / f"{part}.ts", frames=60).read_bytes() for part in "ab"))
+    seen, sentence = failure(capture(path), rings)
+    assert [number(one.pixels) for one in seen] == [*range(60), *range(60)]
+    assert "both's.ts is set back at" in sentence
+    command = shlex.split(sentence.partition("with ")[2])  # as a shell reads it
+    assert command == ["ffmpeg", "-i", str(path), "-c", "copy", "NEW.mkv"]
+    rest, again = failure(capture(path, after=seen[-20].mark), rings)
+    assert (len(rest), again) == (19, sentence)
 
 
 def test_an_image_that_goes_away(tmp_path: Path, capture: Open, rings: Rings) -> None:
