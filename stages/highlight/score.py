@@ -11,8 +11,8 @@ from stages.highlight.timeline import SIGNALS, Floats, Scores, Timeline
 # Weights, relative to each other; a signal that is not named has none.
 PRESETS: dict[str, dict[str, float]] = {
     "event": {
-        "people": 1.0,
-        "person_size": 0.5,
+        "people": 2.0,
+        "person_size": 1.0,
         "faces": 1.0,
         "face_size": 1.0,
         "known": 1.0,

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from pipeline.errors import Usage
 from stages.highlight.moments import SHORTEST_NS, Course, describe, divide, quiet_after, quiet_before
 from stages.highlight.remux import snapped
+from stages.highlight.repeats import Repeats
 from stages.highlight.timeline import SECOND, Floats, Moment, Scores, Timeline
 
 # A moment that looks like one that is chosen already is worth less: from here on, by up to so much (maximal marginal
 # relevance; Carbonell and Goldstein, SIGIR 1998). Where all looks alike, as before a fixed camera, all lose the same.
-ALIKE, SAME, LOSS = 0.8, 1.0, 0.6
+ALIKE, SAME, LOSS = 0.8, 1.0, 0.4
 
 
 class Must(NamedTuple):
@@ -95,28 +96,46 @@ def _best(
     *,
     whole: bool,
 ) -> list[Moment]:
-    """The best of the pool, one after the other, where `chosen` ones are taken already, as long as some is `left`."""
+    """The best of the pool, one after the other, where `chosen` ones are taken already, as long as some is `left`.
+
+    Nothing is shown twice. The last one is where most is to be seen in what is left, not where the mean is best.
+    """
+    repeats = Repeats(timelines, [one.moment for one in pool])
     looks = np.array([one.look for one in pool]).reshape(len(pool), timelines[0].look.shape[1])
     alike = np.zeros(len(pool), np.float32)
     for must in chosen:
+        repeats.add(must)
         alike = np.maximum(alike, looks @ _unit(Course(timelines[must.video].look).mean(must.start_ns, must.end_ns)))
     free = np.ones(len(pool), bool)
     lengths = np.array([one.moment.end_ns - one.moment.start_ns for one in pool], np.int64)
+    rooms = lengths if whole else _rooms(pool, timelines)
     worth = np.array([one.moment.score for one in pool], np.float32)
     found: list[Moment] = []
     while left > 0:
-        free &= (lengths <= left) | (not whole and left >= SHORTEST_NS)
+        free &= ~repeats.found & ((lengths <= left) | (not whole and left >= SHORTEST_NS))
         if not free.any():
             break
         values = worth * (1 - LOSS * np.clip((alike - ALIKE) / (SAME - ALIKE), 0, 1))
-        best = int(np.argmax(np.where(free, values, -1)))
+        filled = np.where(left - lengths < SHORTEST_NS, np.minimum(rooms, left), left)
+        best = int(np.argmax(np.where(free, values * filled, -1)))
         moment = pool[best].moment
         moment = _cut(moment, left, timelines[moment.video], scores) if lengths[best] > left else moment
         found.append(moment)
+        repeats.add(moment)
         left -= moment.end_ns - moment.start_ns
         free[best] = False
         alike = np.maximum(alike, looks @ looks[best])
     return found
+
+
+def _rooms(pool: Sequence[Candidate], timelines: Sequence[Timeline]) -> NDArray[np.int64]:
+    """(N,) ns: how long each can get at its end, as `_lengthened` does it."""
+    ends: list[int] = []
+    for one, after in zip(reversed(pool), [None, *reversed(pool)], strict=False):
+        moment, end = one.moment, one.moment.end_ns
+        goes_on = after and (after.moment.video, after.moment.start_ns) == (moment.video, end)
+        ends.append(ends[-1] if goes_on and end not in timelines[moment.video].cuts_ns else end)
+    return np.array([end - one.moment.start_ns for one, end in zip(pool, reversed(ends), strict=True)], np.int64)
 
 
 def _outside(one: Candidate, musts: Sequence[Moment], scores: Sequence[Scores], least_ns: int) -> Iterator[Candidate]:

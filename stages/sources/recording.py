@@ -185,8 +185,8 @@ class Recording:
         done = f"the {count} frames that could be read are done; copy or export it again for the rest"
         if self._set_back_ns is not None:
             raise Failed(
-                f"the clock of {self._path} is set back at {self._set_back_ns / SECOND:.1f} s, and what comes then "
-                f"has no times of its own: give it one clock with ffmpeg -i {shlex.quote(str(self._path))} -c copy NEW.mkv"
+                f"the clock of {self._path} is set back at {self._set_back_ns / SECOND:.1f} s, and what comes then has "
+                f"no times: give it one clock with ffmpeg -i {shlex.quote(str(self._path))} -c copy NEW.mkv"
             )
         if self._damage:
             places = "1 place" if self._damage == 1 else f"{self._damage} places"

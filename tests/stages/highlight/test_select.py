@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Usage
-from stages.highlight.score import weigh
+from stages.highlight.score import PRESETS, weigh
 from stages.highlight.select import Must, candidates, select
 from stages.highlight.timeline import SECOND, Moment, Timeline
 from tests.stages.highlight.timelines import timeline
@@ -126,6 +126,19 @@ def test_no_moment_is_chosen_twice_or_overlaps_another() -> None:
     ends = [0, *(one.end_ns for one in found)]
     assert all(one.start_ns >= end for one, end in zip(found, ends, strict=False))
     assert length(found) <= 60
+
+
+def test_what_is_left_goes_to_where_most_is_to_be_seen_in_it() -> None:
+    made = timeline(10, motion=[0.3] * 3 + [0.2] * 7, cuts=(3,), looks=[0] * 3 + [1] * 7)
+    for seconds in (3, 4.5, 6):
+        assert length(reel(made, seconds=seconds)) == seconds  # the best shot alone has 3 s
+
+
+def test_people_are_worth_more_than_things_that_move() -> None:
+    walking = {"people": [2.0] * 30, "person_size": [0.2] * 30, "motion": [0.007] * 30, "novelty": [0.01] * 30}
+    passing = {"people": [0.0] * 30, "person_size": [0.0] * 30, "motion": [0.1] * 30, "novelty": [0.4] * 30}
+    scores = [weigh(timeline(30, **one), PRESETS["event"]).score for one in (walking, passing)]
+    assert scores[0].min() > scores[1].max()
 
 
 def test_all_of_a_video_may_be_asked_for() -> None:
