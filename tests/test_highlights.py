@@ -309,6 +309,7 @@ def test_a_video_that_ends_early_makes_a_reel_of_what_is_there_and_says_so_each_
         (["a.mp4", "--weight", "motion"], "--weight motion has no number: write it like motion=2"),
         (["a.mp4", "--must", "x.mp4=0:01-0:02"], "--must x.mp4=0:01-0:02: 'x.mp4' is none of the videos"),
         (["a.mp4", "--copy", "--vertical"], "--copy cuts one video as it is: leave --vertical out"),
+        (["a.mp4", "--scorer", "b.onnx", "--weight", "motion=2"], "--scorer takes the place of --preset and --weight"),
         (["a.mp4", "-o", "reel.avi"], "the reel is an MP4: give -o a name like reel.mp4"),
         (["a.mp4", "-o", "a.mp4"], "the results would replace a.mp4: give -o another name"),
         (["a.mp4", "-o", "nowhere/reel.mp4"], "there is no folder nowhere: make it, or give -o another"),

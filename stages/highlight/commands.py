@@ -39,6 +39,7 @@ from stages.highlight.words import parts
 from stages.highlight.work import Looked, Work, find, look_at
 
 LOG = "highlights.log"
+USUAL = "event"  # preset
 LEAST_WEIGHT, MOST_WEIGHT = 0.001, 1000
 
 
@@ -61,7 +62,9 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         video: Annotated[list[Path], typer.Argument(help="Videos, or folders of them.")],
         length: Annotated[str, typer.Option(help="Of the reel, at most: 60s, 1m30s, 2:00.")] = "60s",
         out: Annotated[Path, typer.Option("--out", "-o", help="The reel; all else lies beside it.")] = Path("reel.mp4"),
-        preset: Annotated[str, typer.Option(help=f"What counts: {', '.join(PRESETS)}.")] = "event",
+        preset: Annotated[
+            str | None, typer.Option(help=f"What counts: {', '.join(PRESETS)}. [default: {USUAL}]")
+        ] = None,
         weight: Annotated[list[str] | None, typer.Option(help="motion=2: another weight than the preset's.")] = None,
         scorer: Annotated[Path | None, typer.Option(help="An ONNX file trained on your marks, in place of it.")] = None,
         must: Annotated[list[str] | None, typer.Option(help="12:30-12:45, of several files b.mp4=12:30-12:45.")] = None,
@@ -84,6 +87,9 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         paths, budget = videos(video, out), nanoseconds(length)
         if not budget:
             raise Usage("the reel would be of no length: make --length longer")
+        if scorer and (preset or weight):
+            raise Usage("--scorer takes the place of --preset and --weight: leave these out")
+        preset = preset or USUAL
         weights = _weights(preset, weight or [])
         musts = [_must(text, paths) for text in must or []]
         judge: Callable[[Timeline], Scores] = Learned(scorer) if scorer else lambda timeline: weigh(timeline, weights)
@@ -107,7 +113,7 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         grid = key_frames(Path(timelines[0].video.path)) if copy else None
         moments = select(candidates(timelines, scores, only, grid), musts, timelines, scores, budget, grid)
         if not moments:
-            raise Failed(f"no moment fits into {length}: make --length longer")
+            raise Failed(f"no moment fits into {length}: make --length longer{', or leave --copy out' if copy else ''}")
         made = Reel(timelines, scores, moments, *((scorer.name, None) if scorer else (preset, weights)))
         with Bars(console) as bars:
             files = write(made, out, copied=copy, vertical=vertical, bars=bars)

@@ -18,9 +18,9 @@ from stages.highlight.render import render
 from stages.highlight.sheet import write_sheet
 from stages.highlight.thumbs import thumbs
 from stages.highlight.timeline import Reel
+from stages.highlight.videos import BESIDE
 from stages.sources.address import check_name
 
-BESIDE = (".json", ".html", ".jpg", ".otio", ".edl")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 

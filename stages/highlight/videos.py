@@ -34,6 +34,7 @@ SUFFIXES = (
     ".webm",
     ".wmv",
 )
+BESIDE = (".json", ".html", ".jpg", ".otio", ".edl")  # what is made with a reel
 BUSY_S = 10.0  # how long to wait for another run
 USUAL_RATE = 25  # frames a second, where a file does not say its own
 FILES = (
@@ -43,7 +44,7 @@ FILES = (
 
 
 def videos(given: Sequence[Path], out: Path) -> list[Path]:
-    """The files given, and those in the folders given by their names' endings but for `out`, each once.
+    """The files given, and those in the folders given and below by their names' endings, but for reels, each once.
 
     Raises Failed and Usage.
     """
@@ -58,8 +59,21 @@ def videos(given: Sequence[Path], out: Path) -> list[Path]:
 
 
 def _inside(folder: Path, out: Path) -> list[Path]:
-    found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.is_dir())
-    return sorted(path for path in found if path.resolve() != out.resolve())
+    """Those in it and below, but for what is hidden, and for reels."""
+
+    def unsearched(error: OSError) -> None:
+        raise Failed(f"cannot search {error.filename}: {error.strerror}; let this user in, or give other folders")
+
+    found: list[Path] = []
+    for at, folders, names in os.walk(folder, onerror=unsearched):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(at, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and not _is_reel(path, out))
+
+
+def _is_reel(path: Path, out: Path) -> bool:
+    """Whether it is the one that is to be made, or one that was made here before."""
+    return path.resolve() == out.resolve() or all(path.with_suffix(end).is_file() for end in BESIDE)
 
 
 class Facts(NamedTuple):

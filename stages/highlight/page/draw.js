@@ -23,8 +23,7 @@ Timeline.prototype.draw = function () {
   for (const moment of seen) this.numbered(see, moment, tops["in the reel"]);
   this.scores(see, tops[this.scored], seen);
   this.cuts(see, tops["shot changes"]);
-  pen.fillStyle = see.rest;
-  for (const [start, end] of this.video.pauses) if (end >= see.from && start <= see.to) pen.fillRect(see.x(start), tops["speech pauses"] + 4, (end - start) * this.scale, PAUSES - 8);
+  this.pauses(see, tops["speech pauses"]);
   const swatches = this.labels.querySelectorAll("i");
   this.signals.forEach((signal, index) => this.lane(see, signal, tops[signal.name.replaceAll("_", " ")], getComputedStyle(swatches[index]).backgroundColor));
   this.cursor(see, height);
@@ -108,15 +107,22 @@ Timeline.prototype.cuts = function (see, top) {
   see.pen.globalAlpha = 1;
 };
 
+Timeline.prototype.pauses = function (see, top) {
+  if (!this.video.sound) return this.unmeasured(see, top);
+  see.pen.fillStyle = see.rest;
+  for (const [start, end] of this.video.pauses) if (end >= see.from && start <= see.to) see.pen.fillRect(see.x(start), top + 4, (end - start) * this.scale, PAUSES - 8);
+};
+
+Timeline.prototype.unmeasured = function (see, top) {
+  see.pen.fillStyle = see.soft;
+  see.pen.fillText("not measured", 6, top + 17);
+};
+
 Timeline.prototype.lane = function (see, signal, top, colour) {
   const { pen } = see, values = this.strengths[signal.name];
   pen.fillStyle = see.line;
   pen.fillRect(0, top + LANE, see.width, 1);
-  if (values.every((value) => value === null)) {
-    pen.fillStyle = see.soft;
-    pen.fillText("not measured", 6, top + 17);
-    return;
-  }
+  if (values.every((value) => value === null)) return this.unmeasured(see, top);
   this.bars(see, values, top, LANE, 1);
   pen.fillStyle = colour;
   pen.fill();

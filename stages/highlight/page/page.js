@@ -10,6 +10,8 @@ const counted = (number, one) => `${number.toLocaleString("en")} ${one}${number 
 const named = (video) => video.path.split("/").at(-1);
 const lasts = (moments) => moments.reduce((sum, moment) => sum + moment.end - moment.start, 0);
 const timelines = [];
+const videos = reel.videos.map((video, index) => ({ video, index, moments: reel.moments.filter((moment) => moment.video === index) }))
+  .sort((one, other) => !one.moments.length - !other.moments.length); // what nothing is taken from comes last
 const most = Math.max(0.1, Math.ceil(reel.videos.reduce((high, video) => video.score.reduce((one, other) => Math.max(one, other), high), 0) * 10) / 10);
 
 function made() {
@@ -77,8 +79,7 @@ function card(moment, act) {
       el("ul", {}, ...reasons)));
 }
 
-function section(video, index) {
-  const moments = reel.moments.filter((moment) => moment.video === index);
+function section({ video, index, moments }) {
   const { node, show } = readout(video, moments);
   const chosen = (second) => {
     const taken = show(second);
@@ -102,14 +103,12 @@ function section(video, index) {
 }
 
 function contents() {
-  return el("nav", { class: "card", "aria-label": "Videos" }, el("ol", {}, ...reel.videos.map((video, index) => {
-    const number = reel.moments.filter((moment) => moment.video === index).length;
-    return el("li", {}, el("a", { href: `#video-${index}` }, named(video)), el("span", { class: "soft numbers" }, ` ${clock(video.duration)}, ${counted(number, "moment")}`));
-  })));
+  return el("nav", { class: "card", "aria-label": "Videos" }, el("ol", {}, ...videos.map(({ video, index, moments }) =>
+    el("li", {}, el("a", { href: `#video-${index}` }, named(video)), el("span", { class: "soft numbers" }, ` ${clock(video.duration)}, ${counted(moments.length, "moment")}`)))));
 }
 
 document.getElementById("summary").textContent = `${counted(reel.moments.length, "moment")}, ${clock(lasts(reel.moments))} of ${clock(reel.videos.reduce((sum, video) => sum + video.duration, 0))} · ${reel.weights ? "preset" : "scorer"} ${reel.preset}`;
-document.getElementById("main").append(made(), ...(reel.videos.length > 1 ? [contents()] : []), ...reel.videos.map(section));
+document.getElementById("main").append(made(), ...(reel.videos.length > 1 ? [contents()] : []), ...videos.map(section));
 
 function redraw(printed) {
   document.documentElement.classList.toggle("printed", printed);

@@ -248,3 +248,31 @@ def test_a_learned_score_has_no_weights(page: Page, tmp_path: Path) -> None:
     expect(made).to_contain_text("what the score loses without the signal")
     expect(made).not_to_contain_text("weight")
     expect(page.locator("#summary")).to_have_text("1 moment, 0:05 of 0:30 · scorer mine.onnx")
+
+
+def test_a_video_without_sound_has_no_pauses(page: Page, tmp_path: Path) -> None:
+    page.add_init_script(
+        "window.written = []; const write = CanvasRenderingContext2D.prototype.fillText;"
+        "CanvasRenderingContext2D.prototype.fillText = function (text, ...at) {"
+        " written.push(`${text} ${at[1]}`); write.call(this, text, ...at); };"
+    )
+    unmeasured = []
+    for sound in (True, False):
+        reel = made_up("a.mp4", 30)
+        reel.timelines[0] = replace(
+            reel.timelines[0], video=msgspec.structs.replace(reel.timelines[0].video, sound=sound)
+        )
+        opened(page, reel, [BLANK], tmp_path)
+        page.wait_for_function("written.length > 0")
+        lanes = page.evaluate("new Set(written.filter((text) => text.startsWith('not measured'))).size")
+        unmeasured.append(lanes)
+    assert unmeasured[1] == unmeasured[0] + 1
+
+
+def test_what_something_is_taken_from_comes_first(page: Page, tmp_path: Path) -> None:
+    one, other = made_up("nothing.mp4", 30, moments=0), made_up("taken.mp4", 30)
+    moments = [msgspec.structs.replace(moment, video=1) for moment in other.moments]
+    reel = Reel([*one.timelines, *other.timelines], [*one.scores, *other.scores], moments, "sports", WEIGHTS)
+    opened(page, reel, [BLANK], tmp_path)
+    expect(page.locator("section.video h2")).to_have_text(["taken.mp4", "nothing.mp4"])
+    expect(page.get_by_role("navigation").get_by_role("link")).to_have_text(["taken.mp4", "nothing.mp4"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Failed, Usage
-from stages.highlight.videos import Hashes, State, facts, videos
+from stages.highlight.videos import BESIDE, Hashes, State, facts, videos
 from tests.stages.highlight.films import film, textured
 
 
@@ -19,6 +19,18 @@ def test_a_folder_is_its_videos_by_name_each_once(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     found = videos([tmp_path, tmp_path / "a.MOV"], tmp_path / "reel.mp4")
     assert [path.name for path in found] == ["a.MOV", "b.mp4", 'it\'s 100 % "new".mkv']
+
+
+def test_below_a_folder_are_a_cameras_recordings_but_no_reels_and_nothing_hidden(tmp_path: Path) -> None:
+    for name in ("26/07.mkv", "26/08.mkv", "27/07.mkv", ".trash/09.mkv", "27/._07.mkv", "best.mp4", "alone.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    for end in BESIDE:  # as they lie beside a reel
+        (tmp_path / f"best{end}").write_bytes(b"x")
+    (tmp_path / "27" / "round").symlink_to(tmp_path)
+    found = videos([tmp_path], Path("reel.mp4"))
+    assert [str(path.relative_to(tmp_path)) for path in found] == ["26/07.mkv", "26/08.mkv", "27/07.mkv", "alone.mp4"]
+    assert videos([tmp_path / "best.mp4"], Path("reel.mp4")) == [tmp_path / "best.mp4"]  # asked for by its name
 
 
 def test_what_holds_no_video_is_said(tmp_path: Path) -> None:
