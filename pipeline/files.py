@@ -25,7 +25,7 @@ def replace_file(path: Path, content: bytes, *, synced: bool, mode: int = PRIVAT
     """Put `content` into `path`, for its owner alone; what was there before stays until all of it is written.
 
     `synced` waits for the disk: not worth it for what is written again and again. Others may read it, too, where
-    `mode` says so. Raises OSError; then nothing of it is left.
+    `mode` says so. Nothing of it is left if it raises. Raises OSError.
     """
     path.parent.mkdir(mode=mode | (mode & 0o444) >> 2, parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.part")
@@ -37,7 +37,7 @@ def replace_file(path: Path, content: bytes, *, synced: bool, mode: int = PRIVAT
             if synced:
                 os.fsync(part.fileno())
         os.replace(beside, path)
-    except OSError:
+    except BaseException:  # also what the handler of a signal raises
         beside.unlink(missing_ok=True)
         raise
     if synced:

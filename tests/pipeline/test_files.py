@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
+import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -35,4 +38,30 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         replace_file(folder, b"new", synced=False)
     assert sorted(tmp_path.iterdir()) == [path, folder]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_write_that_a_signal_ends_leaves_nothing_of_it(tmp_path: Path) -> None:
+    path, beside = tmp_path / "a", tmp_path / "a.part"
+    path.write_bytes(b"old")
+    os.mkfifo(beside)  # a disk that takes no more until somebody reads
+
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    def read() -> None:
+        with beside.open("rb") as pipe:
+            pipe.read(1)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            pipe.read()
+
+    before, reader = signal.signal(signal.SIGUSR1, stop), threading.Thread(target=read)
+    reader.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            replace_file(path, bytes(CHUNK), synced=False)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        reader.join()
+    assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"old"
