@@ -14,7 +14,7 @@ from stages.highlight.acoustics import pauses
 from stages.highlight.look import COLUMNS as LOOK
 from stages.highlight.look import novelty
 from stages.highlight.shots import cuts
-from stages.highlight.store import KNOWN, Store
+from stages.highlight.store import KNOWN, Store, told
 from stages.highlight.timeline import SECOND, SIGNALS, Floats, Timeline, Video
 from stages.highlight.videos import USUAL_RATE, facts
 
@@ -75,7 +75,7 @@ def recall(path: Path, sha256: str, store: Path, keys: Mapping[str, str], names:
 
     Raises Failed where no frame of it could be read.
     """
-    with Store(store) as kept:
+    with told(store), Store(store) as kept:
         tracks = {name: kept.track(name, keys[name]).read(columns) for name, columns in COLUMNS.items()}
         recognized = kept.known(keys["faces"])
         nowhere = np.empty(0, np.int64), np.empty((0, 1), np.float32)

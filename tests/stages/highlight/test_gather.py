@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
-from stages.highlight.gather import COLUMNS, Rows, gather
+import numpy as np
+import pytest
+
+from pipeline.errors import Failed
+from stages.highlight.gather import COLUMNS, Rows, gather, recall
+from stages.highlight.store import Store
 from stages.highlight.timeline import SECOND, SIGNALS, Timeline, Video
 
 NOTHING = Rows(np.empty(0, np.int64), np.empty((0, 1), np.float32))
@@ -73,3 +78,18 @@ def test_who_is_enrolled_is_known_where_they_are_seen() -> None:
     assert timeline.known["Ada"].tolist() == [False, True, False]
     assert not timeline.known["Grace"].any()
     assert np.isnan(made(3, faces=faces).signals["known"]).all()
+
+
+def test_a_store_that_is_damaged_inside_is_said(tmp_path: Path) -> None:
+    path, keys = tmp_path / "a.sqlite", dict.fromkeys(COLUMNS, "key")
+    with Store(path) as store:
+        for name, columns in COLUMNS.items():
+            track = store.track(name, "key")
+            with store.transaction():
+                for seq in range(1000):
+                    track.add(seq, seq * 40, [0] * columns)
+    content = bytearray(path.read_bytes())
+    content[12 * 4096 :] = b"x" * (len(content) - 12 * 4096)
+    path.write_bytes(content)
+    with pytest.raises(Failed, match=r"a\.sqlite cannot be used .*: delete the file, and say this again"):
+        recall(tmp_path / "a.mp4", "0" * 64, path, keys, {})
