@@ -95,9 +95,8 @@ class FacesSeen(Recorder):
         for person, similarity in zip(matches.names, matches.similarity.tolist(), strict=True):
             if person:
                 nearest[person] = max(similarity, nearest.get(person, similarity))
-        seen = [(self._store.track(KNOWN + person, self._key), cosine) for person, cosine in nearest.items()]
-        with self._store.transaction():
+        with self._store.transaction():  # no track in it may be forgotten meanwhile
             self._track.add(frame.seq, frame.pts_ns, measured(matches.found.boxes, frame))
-            for track, cosine in seen:
-                track.add(frame.seq, frame.pts_ns, [cosine])
+            for person, cosine in nearest.items():
+                self._store.track(KNOWN + person, self._key).add(frame.seq, frame.pts_ns, [cosine])
         self._last = frame.seq

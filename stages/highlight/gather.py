@@ -75,7 +75,7 @@ def recall(path: Path, sha256: str, store: Path, keys: Mapping[str, str], names:
 
     Raises Failed where no frame of it could be read.
     """
-    with told(store), Store(store) as kept:
+    with told(store), Store(store) as kept, kept.transaction():  # nobody is forgotten in between
         tracks = {name: kept.track(name, keys[name]).read(columns) for name, columns in COLUMNS.items()}
         recognized = kept.known(keys["faces"])
         nowhere = np.empty(0, np.int64), np.empty((0, 1), np.float32)

@@ -8,7 +8,6 @@ at any moment goes on behind the last frame that is here.
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -55,6 +54,7 @@ class Store:
             self.rows = sqlite3.connect(path, BUSY_S, isolation_level=None)
             self.rows.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is measured again
             self.rows.execute("PRAGMA secure_delete = ON")  # else a page that was split keeps rows that are deleted
+            self.rows.execute("PRAGMA foreign_keys = ON")  # no row outlives its track, to be the next one's
             write_ahead(self.rows)
             with self.transaction():
                 if self.rows.execute("PRAGMA user_version").fetchone()[0] > SCHEMA:
@@ -74,8 +74,7 @@ class Store:
 
     def track(self, name: str, key: str) -> Track:
         """The track of that name and key, made where there is none."""
-        with self.transaction():
-            self.rows.execute("INSERT OR IGNORE INTO track(name, key) VALUES (?, ?)", (name, key))
+        self.rows.execute("INSERT OR IGNORE INTO track(name, key) VALUES (?, ?)", (name, key))
         (number,) = self.rows.execute("SELECT id FROM track WHERE name = ? AND key = ?", (name, key)).fetchone()
         return Track(self, number)
 
@@ -89,22 +88,19 @@ class Store:
     def finish(self, tracks: Iterable[Track], notes: Iterable[str]) -> None:
         """These tracks reach to the end of the video: nothing more comes. `notes` say what was wrong with it.
 
-        What was measured with other settings, by the same stages, is deleted.
+        What was measured with other settings, by the same stages, is deleted, and what was noted before.
         """
         with self.transaction():
             for track in tracks:
                 self.rows.execute("UPDATE track SET whole = 1 WHERE id = ?", (track.number,))
                 self.rows.execute("DELETE FROM kept WHERE track = ?", (track.number,))
                 self._replace(track)
+            self.rows.execute("DELETE FROM note")
             self.rows.executemany("INSERT OR IGNORE INTO note VALUES (?)", [(note,) for note in notes])
 
     def _replace(self, track: Track) -> None:
-        """Delete the tracks of this one's name and of another key, and of who was recognized by these."""
-        others = (
-            "SELECT old.id FROM track AS new JOIN track AS other ON other.name = new.name AND other.key <> new.key"
-            f" JOIN track AS old ON old.key = other.key AND (old.name = new.name OR old.name GLOB '{KNOWN}*')"
-            " WHERE new.id = ?"
-        )
+        """Delete the tracks of this one's name and of another key."""
+        others = "SELECT old.id FROM track AS new JOIN track AS old USING(name) WHERE new.id = ? AND new.key <> old.key"
         for (number,) in self.rows.execute(others, (track.number,)).fetchall():
             self._delete(number)
 
@@ -115,9 +111,15 @@ class Store:
                 self._delete(track.number)
 
     def _delete(self, number: int) -> None:
-        for table in ("sample", "kept"):
-            self.rows.execute(f"DELETE FROM {table} WHERE track = ?", (number,))
-        self.rows.execute("DELETE FROM track WHERE id = ?", (number,))
+        """A track, and those of who was recognized by it."""
+        its = (
+            "SELECT one.id FROM track AS this JOIN track AS one USING (key)"
+            f" WHERE this.id = ? AND (one.id = this.id OR one.name GLOB '{KNOWN}*')"
+        )
+        for one in self.rows.execute(its, (number,)).fetchall():
+            for table in ("sample", "kept"):
+                self.rows.execute(f"DELETE FROM {table} WHERE track = ?", one)
+            self.rows.execute("DELETE FROM track WHERE id = ?", one)
 
     def notes(self) -> list[str]:
         """What was wrong with the video, a sentence each."""
@@ -131,11 +133,10 @@ class Store:
 
     def take_over(self, snapshot: bytes) -> None:
         """Hold what another machine's store held, in place of what is here."""
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(snapshot)
-            file.flush()
-            with closing(sqlite3.connect(file.name)) as copy:
-                copy.backup(self.rows)
+        with closing(sqlite3.connect(":memory:")) as copy:
+            # The file's versions to write and to read: 2 means a write-ahead log, which there is none of in memory.
+            copy.deserialize(snapshot[:18] + b"\1\1" + snapshot[20:])
+            copy.backup(self.rows)
 
     def __enter__(self) -> Store:
         return self

@@ -53,9 +53,34 @@ def test_what_other_settings_measured_goes_once_the_new_is_whole(tmp_path: Path)
         assert store.track("faces", "new").kept() == []
         assert store.notes() == ["damaged"]
         assert store.rows.execute("SELECT count(DISTINCT track) FROM sample").fetchone() == (2,)
+        store.finish([store.track("faces", "newer")], [])
+        assert store.notes() == []
 
 
-def test_another_machine_gets_all_of_it_also_what_is_in_the_log_yet(tmp_path: Path) -> None:
+def test_who_was_recognized_goes_with_the_faces(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    for name, key in (("faces", "one"), (KNOWN + "ada", "one"), (KNOWN + "ada", "two"), ("people", "one")):
+        filled(path, key, name)
+    with Store(path) as store:
+        store.drop([store.track("faces", "one")])
+        assert set(store.rows.execute("SELECT name, key FROM track")) == {(KNOWN + "ada", "two"), ("people", "one")}
+        assert store.rows.execute("SELECT count(DISTINCT track) FROM sample").fetchone() == (2,)
+
+
+def test_a_row_is_never_another_tracks(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        with store.transaction():
+            forgotten = store.track(KNOWN + "ada", "one")
+        store.drop([forgotten])
+        with pytest.raises(sqlite3.IntegrityError), store.transaction():
+            forgotten.add(0, 0, [0.7])
+        assert store.track(KNOWN + "grace", "one").last is None
+
+
+def test_another_machine_gets_all_of_it_also_what_is_in_the_log_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))  # a kill would leave people's ids there
     there = tmp_path / "there.sqlite"
     filled(tmp_path / "other.sqlite", "one")
     with Store(tmp_path / "other.sqlite") as other:
