@@ -29,7 +29,8 @@ def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
     copies: list[Path] = []
     videos = Known(home() / FOLDER)
     counts = Counter(events=0, blurred=0, covered=0, removed=0, videos=0)
-    counts["videos"] += videos.erase(*known, *store.forgotten(-1, videos.owners()))
+    counts["videos"] += videos.erase(*known)
+    counts["videos"] += videos.erase(*store.forgotten(-1, videos.owners()))
     if ledger:
         copies = ledger.remove_copies()
         for one in (*known, *store.forgotten(-1, ledger.owners())):

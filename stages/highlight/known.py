@@ -28,22 +28,6 @@ def enrolled(people: Iterable[Person]) -> str:
     return hashlib.sha256(b"".join(sorted(faces))).hexdigest()
 
 
-def forget_person(folder: Path, person: str) -> int:
-    """Delete somebody's tracks, by id in hex, in the files of all videos; in how many they were. Raises Failed.
-
-    Nothing stays in the files' logs either, also of what was deleted before: that may have been stopped half-way.
-    """
-    videos = 0
-    for file in _files(folder):
-        with _opened(file) as store, store.transaction():
-            theirs = "SELECT id FROM track WHERE name = ?"
-            store.rows.execute(f"DELETE FROM sample WHERE track IN ({theirs})", (KNOWN + person,))
-            deleted = store.rows.execute("DELETE FROM track WHERE name = ?", (KNOWN + person,)).rowcount
-        Rows(file).truncate_log()
-        videos += deleted > 0
-    return videos
-
-
 class Known:
     """The people of all videos, for who follows a gallery from which somebody may be forgotten."""
 
@@ -52,20 +36,47 @@ class Known:
 
     def owners(self) -> set[bytes]:
         """Ids. Raises Failed."""
-        names: set[str] = set()
-        for file in _files(self._folder):
-            with _opened(file) as store:
-                found = store.rows.execute("SELECT name FROM track WHERE name GLOB ?", (f"{KNOWN}*",))
-                names.update(name for (name,) in found)
-        return {bytes.fromhex(name.removeprefix(KNOWN)) for name in names}
+        return {person for file in self._files() for person in _owners(file)}
 
     def erase(self, *owners: bytes) -> int:
-        """Forget some of them; in how many videos each was, together. Raises Failed."""
-        return sum(forget_person(self._folder, person.hex()) for person in owners)
+        """Forget some of them; in how many videos each was, together. Raises Failed where a file is damaged.
+
+        In the others they are forgotten then.
+        """
+        videos, damaged = 0, []
+        for file in self._files():
+            try:
+                videos += _forget(file, owners)
+            except Failed as error:
+                damaged.append(str(error))
+        if damaged:
+            raise Failed("; ".join(damaged))
+        return videos
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("*.sqlite"))
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.sqlite"))
+def _owners(file: Path) -> list[bytes]:
+    with _opened(file) as store:
+        found = store.rows.execute("SELECT DISTINCT name FROM track WHERE name GLOB ?", (f"{KNOWN}*",)).fetchall()
+    return [bytes.fromhex(name.removeprefix(KNOWN)) for (name,) in found]
+
+
+def _forget(file: Path, people: Iterable[bytes]) -> int:
+    """Delete their tracks; how many of them were there.
+
+    Nothing stays in the file's log either, also of what was deleted before: that may have been stopped half-way.
+    """
+    found = 0
+    with _opened(file) as store:
+        with store.transaction():
+            for name in (KNOWN + person.hex() for person in people):
+                theirs = "SELECT id FROM track WHERE name = ?"
+                store.rows.execute(f"DELETE FROM sample WHERE track IN ({theirs})", (name,))
+                found += store.rows.execute("DELETE FROM track WHERE name = ?", (name,)).rowcount > 0
+        Rows(file).truncate_log()
+    return found
 
 
 @contextmanager
