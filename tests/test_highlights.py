@@ -16,8 +16,16 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from rich.console import Console
 
+from run_pipeline import HIGHLIGHTS
+from stages.highlight.known import FOLDER
+from stages.highlight.progress import Bars
 from stages.highlight.score import PRESETS
+from stages.highlight.settings import HighlightSettings
+from stages.highlight.sound import SoundConfig
+from stages.highlight.store import Store
+from stages.highlight.work import Work, find, look_at
 from tests.command import ROOT, User
 from tests.stages.clips import film as clip
 from tests.stages.highlight.films import film, textured
@@ -280,6 +288,17 @@ def test_on_ray_it_is_the_same(user: User, tmp_path: Path) -> None:
     elsewhere.folder.mkdir()
     assert elsewhere("highlights", folder, "--length", "4s").code == 1
     assert document(user, "ray.json") == document(user) == document(elsewhere)
+
+
+def test_what_goes_wrong_unforeseen_stops_the_other_videos(tmp_path: Path) -> None:
+    sound = [process for process in HIGHLIGHTS if process.name == "sound"]
+    settings = HighlightSettings().by_stage([])
+    work = Work(sound, settings, HighlightSettings().engine, tmp_path / FOLDER, tmp_path / "log")
+    (found,), _ = find(work, [noisy(tmp_path / "a.mp4", 8)], [])
+    with pytest.raises(ValueError, match="null"), Bars(Console()) as bars:
+        look_at(work, [found._replace(sha256="\0"), found], 2, bars, [])
+    with Store(work.store(found.sha256)) as store:
+        assert not store.track("sound", SoundConfig().key).whole
 
 
 @pytest.mark.timeout(200)

@@ -36,10 +36,11 @@ def analyse(
     """Have every track of the `video` whole in the file `store`; sentences on what went wrong with it.
 
     `state` is the file's, from before its content was told. `goes_on` is told the frames that are done, again and
-    again, and says whether to go on; where not, another call goes on where this one has stopped. Raises Failed.
+    again, and says whether to go on; where not, another call goes on where this one has stopped. Who calls it is
+    `alone`. Raises Failed.
     """
     settings = placed(settings, store)
-    with alone(video, store), told(store), Store(store) as kept:
+    with told(store), Store(store) as kept:
         keys = {process.name: recorders([process], settings) for process in graph}
         tracks = {name: [kept.track(*item) for item in keys[name].items()] for name in keys}
         unfinished = [process for process in graph if not all(track.whole for track in tracks[process.name])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from pipeline.config import Config
 from pipeline.errors import Failed
 from pipeline.graph import Process
 from pipeline.limits import cores
-from stages.highlight.analyse import analyse
+from stages.highlight.analyse import alone, analyse
 from stages.highlight.progress import Bars
 from stages.highlight.settings import HighlightEngineConfig
 from stages.highlight.videos import Hashes, State, facts
@@ -75,14 +75,23 @@ def find(work: Work, paths: Sequence[Path], stopped: Sequence[object]) -> tuple[
 def look_at(work: Work, videos: Sequence[Found], jobs: int, bars: Bars, stopped: Sequence[object]) -> list[Looked]:
     """Look at `jobs` videos at a time (0: as many as the cores bear), until something is in `stopped`.
 
-    What was begun then, another call goes on with.
+    What was begun then, another call goes on with. What goes wrong unforeseen with one of them stops all.
     """
+    wrong: list[BaseException] = []
+
+    def goes_on() -> bool:
+        return not stopped and not wrong
+
     whole = bars.begin("videos", len(videos)) if len(videos) > 1 else None
 
     def look(video: Found) -> Looked:
-        if stopped:
+        if not goes_on():
             return Looked(video.path, "", [])
-        found = _look(work, video, bars, stopped)
+        try:
+            found = _look(work, video, bars, goes_on)
+        except BaseException as error:
+            wrong.append(error)
+            raise
         if whole is not None:
             bars.advance(whole)
         return found
@@ -91,16 +100,17 @@ def look_at(work: Work, videos: Sequence[Found], jobs: int, bars: Bars, stopped:
         return list(pool.map(look, videos))
 
 
-def _look(work: Work, video: Found, bars: Bars, stopped: Sequence[object]) -> Looked:
+def _look(work: Work, video: Found, bars: Bars, goes_on: Callable[[], bool]) -> Looked:
     bar = bars.begin(video.path.name, video.frames)
 
-    def goes_on(done: int) -> bool:
+    def watched(done: int) -> bool:
         bars.show(bar, done)
-        return not stopped
+        return goes_on()
 
     store = work.store(video.sha256)
     try:
-        notes = analyse(work.graph, video.path, store, work.settings, work.engine, work.log, video.state, goes_on)
+        with alone(video.path, store):
+            notes = analyse(work.graph, video.path, store, work.settings, work.engine, work.log, video.state, watched)
     except Failed as error:
         return Looked(video.path, "", [str(error)])
     finally:
