@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from pipeline.registry import sha256_of
 from run_pipeline import HIGHLIGHTS
-from stages.highlight.known import FOLDER
+from stages.highlight.analyse import alone
+from stages.highlight.known import FOLDER, here
 from stages.highlight.progress import Bars
 from stages.highlight.score import PRESETS
 from stages.highlight.settings import HighlightSettings
@@ -113,18 +115,18 @@ def analysed(user: User) -> dict[str, Any]:
     return {name: document(user)["videos"][0][name] for name in ("signals", "cuts", "pauses", "frames", "duration")}
 
 
-def measured(user: User) -> int:
-    """Frames whose motion is in the store."""
+def measured(user: User, folder: str = FOLDER) -> int:
+    """Frames whose motion is in a store in that folder."""
     frames = "SELECT count(*) FROM sample JOIN track ON track.id = sample.track WHERE name = 'motion'"
-    for path in (user.folder / "home" / "highlights").glob("*.sqlite"):
+    for path in (user.folder / "home" / folder).glob("*.sqlite"):
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as rows, suppress(sqlite3.Error):
             count: int = rows.execute(frames).fetchone()[0]
             return count
     return 0
 
 
-def until(what: Callable[[], bool], running: subprocess.Popen[str] | None) -> None:
-    ends = time.monotonic() + 60
+def until(what: Callable[[], bool], running: subprocess.Popen[str] | None, seconds: float = 60) -> None:
+    ends = time.monotonic() + seconds
     while not what():
         assert running is None or running.poll() is None, running.communicate()
         assert time.monotonic() < ends
@@ -276,18 +278,38 @@ def test_strange_videos_are_watched_as_they_are_shown(user: User, tmp_path: Path
 def test_on_ray_it_is_the_same(user: User, tmp_path: Path) -> None:
     folder = tmp_path / "films"
     folder.mkdir()
-    for number in (0, 1):
-        film(folder / f"{number}.mp4", textured(50, seed=number))
-    (folder / "3.mp4").write_bytes(b"no video")
-    there = user("highlights", folder, "--length", "4s", "--ray", "local", "-o", "ray.mp4", timeout=180)
+    films = [film(folder / f"{number}.mp4", textured(50, seed=number)) for number in range(4)]
+    (folder / "4.mp4").write_bytes(b"no video")
+    kept = user.folder / "home" / FOLDER
+    stores = [kept / f"{sha256_of(path)}.sqlite" for path in films]
+    (here(kept) / stores[3].with_suffix(".lock").name).mkdir(parents=True)  # a disk that the task cannot write to
+    with alone(films[2], stores[2]):
+        there = user("highlights", folder, "--length", "4s", "--ray", "local", "-o", "ray.mp4", timeout=180)
     assert there.code == 1
-    assert "3.mp4 is not a video that can be read" in there.sentence
+    assert f"another run looks at {films[2]} just now" in there.err
+    assert f"Ray has not looked at {films[3]} (RayTaskError(IsADirectoryError)): see" in there.err
+    assert "4.mp4 is not a video that can be read" in there.err
+    assert "Traceback" not in there.err
+    for path in films[2:]:
+        path.unlink()
     assert user("highlights", folder, "--length", "4s").code == 1
     assert processes(user) == {}  # what Ray has seen is here
     elsewhere = User(tmp_path / "elsewhere")
     elsewhere.folder.mkdir()
     assert elsewhere("highlights", folder, "--length", "4s").code == 1
     assert document(user, "ray.json") == document(user) == document(elsewhere)
+
+
+@pytest.mark.timeout(300)
+def test_stopped_on_ray_what_was_seen_is_kept_here_and_nowhere_else(user: User, tmp_path: Path) -> None:
+    path, there = noisy(tmp_path / "a.mp4", 28), here(Path(FOLDER))
+    running = user.start("highlights", path, "--ray", "local")
+    until(lambda: measured(user, str(there)) > 60, running, 180)
+    running.send_signal(signal.SIGTERM)
+    _, err = running.communicate(timeout=100)
+    assert (running.returncode, err) == (1, "framewire: stopped: say it again, and it goes on where it was\n")
+    assert 60 < measured(user) < 700
+    assert not list((user.folder / "home" / there).glob("*.sqlite*"))
 
 
 def test_what_goes_wrong_unforeseen_stops_the_other_videos(tmp_path: Path) -> None:

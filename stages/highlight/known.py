@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from pipeline.errors import Failed
 from stages.gallery.people import Person
 from stages.gallery.rows import Rows
+from stages.gallery.store import Store as Gallery
 from stages.highlight.store import KNOWN, Store
 
 FOLDER = "highlights"  # in the data directory
@@ -26,6 +28,11 @@ def enrolled(people: Iterable[Person]) -> str:
         for person in people
     )
     return hashlib.sha256(b"".join(sorted(faces))).hexdigest()
+
+
+def here(folder: Path) -> Path:
+    """Where this machine keeps what its Ray tasks are at: no other one may open it, as where the folder is shared."""
+    return folder / f"ray-{socket.gethostname()}"
 
 
 class Known:
@@ -54,7 +61,13 @@ class Known:
         return videos
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("*.sqlite"))
+        return sorted([*self._folder.glob("*.sqlite"), *here(self._folder).glob("*.sqlite")])
+
+
+def forget_again(file: Path, gallery: Gallery) -> None:
+    """Forget in a video's file who was forgotten while it was on another machine. Raises Failed."""
+    if gone := gallery.forgotten(-1, _owners(file)):
+        _forget(file, gone)
 
 
 def _owners(file: Path) -> list[bytes]:

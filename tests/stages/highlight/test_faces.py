@@ -20,14 +20,19 @@ from pipeline.types import Detections, Matches
 from stages.crop import Crop, CropConfig
 from stages.enrolment.commands import enroll, forget
 from stages.gallery.store import Store as Gallery
+from stages.highlight.cluster import look, take_over
 from stages.highlight.faces import FacesSeen, FacesSeenConfig, Recognize
-from stages.highlight.known import FOLDER, Known, enrolled
+from stages.highlight.known import FOLDER, Known, enrolled, here
+from stages.highlight.settings import HighlightEngineConfig, HighlightSettings
 from stages.highlight.store import KNOWN, Store
+from stages.highlight.videos import State
+from stages.highlight.work import Found, Work
 from stages.match import LOOK_S, MatchConfig
 from tests.stages.seeing import SAMPLES, OneFrame
 
 NAME = "Eileen Collins"
 STEP = 40
+FOUND = Found(SAMPLES / "gate.mp4", State.of(SAMPLES / "gate.mp4"), "video", 1)
 app = typer.Typer()
 for command in (enroll, forget):
     app.command()(command)
@@ -43,6 +48,12 @@ def call(*words: object) -> str:
 
 def config(name: str = "video") -> FacesSeenConfig:
     return FacesSeenConfig(store=str(home() / FOLDER / f"{name}.sqlite"), source="cam")
+
+
+def work() -> Work:
+    """As the machine has it that asks others."""
+    settings = HighlightSettings().by_stage(Gallery(home(), keys()).people())
+    return Work([], settings, HighlightEngineConfig(), home() / FOLDER, home() / "log")
 
 
 def content() -> bytes:
@@ -203,6 +214,34 @@ def test_a_file_that_is_damaged_stops_it_before_the_name_is_gone(matches: list[M
     assert person.encode() not in Path(config().store).read_bytes()  # the others do not wait for it
     damaged.unlink()
     call("forget", NAME)
+
+
+def test_who_is_forgotten_while_another_machine_looks_is_not_known_again(
+    matches: list[Matches], person: str, tmp_path: Path
+) -> None:
+    write(matches, config())
+    with Store(Path(config().store)) as store:
+        seen = store.snapshot()
+    call("forget", NAME)
+    take_over(work(), FOUND, seen)
+    assert Known(home() / FOLDER).owners() == set()
+    for trace in (person.encode(), bytes.fromhex(person)):
+        assert trace not in content()
+
+
+def test_what_was_left_of_a_task_is_forgotten_too(matches: list[Matches], person: str) -> None:
+    """It was killed, and another one has not come by yet."""
+    write(matches, replace(config(), store=str(here(home() / FOLDER) / "video.sqlite")))
+    assert "of 1 videos they are not known" in call("forget", NAME)
+    assert person.encode() not in content()
+
+
+def test_a_machine_where_others_are_enrolled_looks_at_nothing(person: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = work()
+    monkeypatch.setenv("FRAMEWIRE_HOME", str(home() / "elsewhere"))
+    seen = look(asked, FOUND, b"kept", lambda _: True)
+    assert (seen.signals, seen.whole) == (b"kept", False)
+    assert "has other people enrolled than the machine that asks it: let them share $FRAMEWIRE_HOME" in seen.notes[0]
 
 
 def test_where_nothing_is_kept_nobody_is_forgotten(tmp_path: Path) -> None:
