@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -131,6 +133,13 @@ def until(what: Callable[[], bool], running: subprocess.Popen[str] | None, secon
         assert running is None or running.poll() is None, running.communicate()
         assert time.monotonic() < ends
         time.sleep(0.02)
+
+
+def listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with suppress(OSError), socket.create_connection((host, int(port)), 1):
+        return True
+    return False
 
 
 def processes(user: User) -> dict[str, int]:
@@ -321,6 +330,28 @@ def test_what_goes_wrong_unforeseen_stops_the_other_videos(tmp_path: Path) -> No
         look_at(work, [found._replace(sha256="\0"), found], 2, bars, [])
     with Store(work.store(found.sha256)) as store:
         assert not store.track("sound", SoundConfig().key).whole
+
+
+@pytest.mark.timeout(200)
+def test_a_cluster_may_ask_for_its_token_and_have_machines_of_one_core(user: User, tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", textured(50))
+    user.environment["HOME"] = str(tmp_path)  # where `ray start` puts the token
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    ray = Path(sys.executable).with_name("ray")
+    token = user.environment | {"RAY_AUTH_MODE": "token"}
+    subprocess.run([ray, "get-auth-token", "--generate"], env=token, check=True, stdout=subprocess.DEVNULL)
+    words = "start", "--head", "--block", "--num-cpus=1", "--include-dashboard=false", f"--port={address.split(':')[1]}"
+    head = subprocess.Popen([ray, *words], env=token, stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: listens(address), None)
+        assert "asks for a token" in user("highlights", "a.mp4", "--ray", address).err
+        user.environment |= token
+        done = user("highlights", "a.mp4", "--ray", address)
+        assert done.code == 0, done.err
+    finally:
+        head.terminate()
+        head.wait(60)
 
 
 @pytest.mark.timeout(200)

@@ -46,14 +46,15 @@ def look_on_ray(
     """
     ray = _ray(address)
     try:
-        task, bar = ray.remote(num_cpus=CORES_EACH)(_task), bars.begin("videos", len(videos))
+        task, bar = ray.remote(num_cpus=_cores_each(ray))(_task), bars.begin("videos", len(videos))
         stop = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Stop).remote()
         waiting: dict[Any, Found] = {}
         for video in videos:
             if stopped:
                 break
             try:
-                waiting[task.remote(work, video, _kept(work, video), stop)] = video
+                there = video._replace(path=video.path.absolute())  # a worker stands in a folder of its own
+                waiting[task.remote(work, there, _kept(work, video), stop)] = video
             except Failed as error:
                 yield Looked(video.path, "", [str(error)])
                 bars.advance(bar)
@@ -67,6 +68,12 @@ def look_on_ray(
                 bars.advance(bar)
     finally:
         ray.shutdown()
+
+
+def _cores_each(ray: Any) -> int:
+    """CORES_EACH, as far as a machine of the cluster has them: for a task that asks for more Ray waits for ever."""
+    most = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    return min(CORES_EACH, max(1, int(most)))
 
 
 def _kept(work: Work, video: Found) -> bytes:
@@ -109,7 +116,10 @@ def _ray(address: str) -> Any:
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
     except ConnectionError as error:
-        raise Usage(f"no Ray cluster answers at {address}: start one with ray start, or give --ray local") from error
+        raise Usage(
+            f"no Ray cluster at {address} lets this machine in: start one with ray start, set RAY_AUTH_MODE=token if "
+            "it asks for a token, or give --ray local"
+        ) from error
     finally:
         signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process at once
     return ray
