@@ -37,6 +37,7 @@ from tests.stages.highlight.joined import NEGATIVES, Piece, join
 
 BESIDE = (".json", ".html", ".jpg", ".otio", ".edl")
 EILEEN = "Eileen Collins"
+EMPTY = ("people-detection.gif", "one-by-one-person-detection.mp4")  # nobody comes in most of their first 8 s
 
 
 @pytest.fixture
@@ -79,9 +80,7 @@ def test_the_reel_of_all_clips_is_of_people_and_action_not_of_the_empty_ones(
     assert sum(1 for name, seconds in inside.items() if seconds > 1) >= 4  # varied
     score = found["videos"][0]["score"]
     worth = {piece.name: float(np.mean(score[round(piece.start) : round(piece.end)])) for piece in pieces}
-    assert max(worth[name] for name in NEGATIVES) < min(
-        worth[name] for name in ("demo.mp4", "facenet_pytorch_video.mp4", "short_hamilton_clip.mp4", "vtest.avi")
-    )
+    assert max(worth[name] for name in NEGATIVES) < min(worth[name] for name in worth.keys() - {*NEGATIVES, *EMPTY})
     reel = user.folder / "reel.mp4"
     assert length(reel) == pytest.approx(sum(end - start for start, end in chosen), abs=0.15)
     assert all((user.folder / f"reel{end}").stat().st_size for end in BESIDE)
