@@ -18,13 +18,14 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from stages.highlight.timeline import SECOND, Floats, Video
+from stages.show.video import TICKS
 from stages.sources.media import open_file, video_stream
 from stages.sources.picture import nanoseconds, ticks
 from stages.sources.recording import STEPS_BACK_NS, Clock
 
 RATE = 48_000  # samples a second
 CHANNELS = 2
-STANDS_NS = SECOND // 10  # a stretch in which no frame begins for as long begins with the one from before
+TICK_NS = -(-SECOND // TICKS)  # a reel cannot tell two frames apart that are nearer to each other
 PREROLL_NS = SECOND // 5  # Opus needs 80 ms before the first sample that is right (RFC 7845, 4.6), AAC a packet
 # Gaps become silence, overlaps are cut. Less than 10 ms is neither: Matroska rounds times to 1 ms.
 ON_TIME = "async=1:min_comp=0.00001:min_hard_comp=0.01"
@@ -38,8 +39,8 @@ def samples(at_ns: int) -> int:
 def frames(video: Video, start_ns: int, end_ns: int) -> Iterator[tuple[int, VideoFrame]]:
     """What is to be seen in [start, end), each frame with its time in ns from the first one of the video.
 
-    Where none begins soon, as in a video that stands still, the one from before comes first, at `start_ns`.
-    Raises Failed where the file cannot be read.
+    Where none begins right there, the one from before, which still stands, comes first, at `start_ns`. Raises Failed
+    where the file cannot be read.
     """
     clock: Clock | None = None
     standing: VideoFrame | None = None
@@ -53,7 +54,7 @@ def frames(video: Video, start_ns: int, end_ns: int) -> Iterator[tuple[int, Vide
         if at_ns < start_ns:
             standing = frame
             continue
-        if standing and at_ns - start_ns > STANDS_NS:
+        if standing and at_ns - start_ns >= TICK_NS:
             yield start_ns, standing
         standing = None
         yield at_ns, frame

@@ -98,7 +98,7 @@ def _pictures(reel: Reel, canvas: Canvas, vertical: bool) -> Iterator[VideoFrame
         kind = PictureType.I
         for at_ns, frame in frames(timeline.video, moment.start_ns, moment.end_ns):
             due = in_ticks(begins + at_ns - moment.start_ns)
-            if kind == PictureType.I:  # else the last picture of the moment before would stand into this one
+            if kind == PictureType.I:  # also where all before it is damaged: no picture of another moment stands here
                 due = max(in_ticks(begins), last + 1)
             if due <= last:
                 continue  # two frames in one tick of the clock, in a damaged file

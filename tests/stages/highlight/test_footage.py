@@ -29,9 +29,14 @@ def test_a_picture_that_stands_is_there_from_the_start(tmp_path: Path) -> None:
     video = flashes.timeline(path).video
     assert [at_ns / SECOND for at_ns, _ in frames(video, 5 * SECOND, 7 * SECOND)] == [5]
     assert [at_ns / SECOND for at_ns, _ in frames(video, 3 * SECOND, 7 * SECOND)] == [3, 4, 4.2]
-    assert [at_ns / SECOND for at_ns, _ in frames(video, SECOND * 395 // 100, 5 * SECOND)] == [4, 4.2], (
-        "too short to see"
-    )
+    assert [at_ns / SECOND for at_ns, _ in frames(video, SECOND * 395 // 100, 5 * SECOND)] == [3.95, 4, 4.2]
+
+
+@pytest.mark.parametrize("late_ns", [-1, 0, 1, 11_000])
+def test_a_frame_that_begins_there_but_for_rounding_is_the_first(tmp_path: Path, late_ns: int) -> None:
+    video = flashes.timeline(film(tmp_path / "clip.mp4")).video
+    first = next(frame for _, frame in frames(video, SECOND - late_ns, 2 * SECOND))
+    assert number(first.to_ndarray(format="bgr24")) == 25
 
 
 def test_sound_is_there_to_the_sample(tmp_path: Path) -> None:

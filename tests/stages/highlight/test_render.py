@@ -68,6 +68,16 @@ def test_flash_and_beep_stay_together(tmp_path: Path, name: str, times: tuple[fl
     assert max(map(abs, apart)) < 0.002, f"beeps after flashes, s: {apart}"  # 0.04 is what the eye forgives
 
 
+@pytest.mark.parametrize("rate", [10, 12.5, 15])
+def test_a_flash_in_the_first_picture_that_begins_stays_with_its_beep(tmp_path: Path, rate: float) -> None:
+    own = [3 / rate, 33 / rate]
+    path = flashes.film(tmp_path / "film.mp4", own, [i / rate for i in range(50)])
+    made = reel([timeline(path)], [moment(0, at - 0.8 / rate, at + 0.5) for at in own])
+    seen, heard = flashes.seen_and_heard(rendered(made, tmp_path / "reel.mp4"))
+    assert seen == pytest.approx([0.8 / rate, 1.6 / rate + 0.5], abs=0.001)
+    assert heard == pytest.approx(seen, abs=0.002)
+
+
 def test_sound_and_picture_last_as_long_as_the_reel(tmp_path: Path) -> None:
     path = flashes.film(tmp_path / "film.mp4", [0.6], rate=44_100)
     out = rendered(reel([timeline(path)], [moment(0, 0, 1.37), moment(0, 4, 5.5)]), tmp_path / "reel.mp4")
@@ -228,7 +238,7 @@ def test_a_moment_begins_with_a_key_frame_and_frames_keep_their_times(tmp_path: 
         shown = [(frame.time, frame.key_frame) for frame in container.decode(video=0)]
     first, second = ([at - begin for at in UNEVEN if begin <= at < begin + 1] for begin in (1, 4))
     assert min(first[0], second[0]) > 0.001, "both moments begin between two frames"
-    expected = [0.0, *first[1:], 1.0, *(1 + at for at in second[1:])]
+    expected = [0.0, *first, 1.0, *(1 + at for at in second)]
     assert [at for at, _ in shown] == pytest.approx(expected, abs=2e-5)
     assert next(key for at, key in shown if at >= 1)
     assert all(late > soon for soon, late in pairwise(at for at, _ in shown))
