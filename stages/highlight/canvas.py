@@ -1,4 +1,4 @@
-"""A decoder's frame to a picture of the reel: upright, 8 bits, in the reel's size and colours."""
+"""A decoder's frame to a picture of the reel: upright, square pixels, 8 bits, in the reel's size and colours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from av.filter import Graph
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from stages.sources.picture import matrix, quarters
+from stages.sources.picture import matrix, quarters, square
 
 HDR = {16: "smpte2084", 18: "arib-std-b67"}  # ITU-T H.273 TransferCharacteristics: PQ and HLG of ITU-R BT.2100
 BLACK = (16, 128, 128)  # Y, Cb, Cr of ITU-R BT.601 and BT.709, limited range
@@ -29,10 +29,13 @@ class Canvas:
         self._reformatter = VideoReformatter()
         self._mappers: dict[tuple[int, int, str, int], Graph] = {}
 
-    def __call__(self, frame: VideoFrame, centre: float = 0.5) -> VideoFrame:
-        """A new yuv420p frame of `size`; where it is cut, around `centre` of the frame, 0..1 from left to right."""
+    def __call__(self, frame: VideoFrame, aspect: Fraction, centre: float) -> VideoFrame:
+        """A new yuv420p frame of `size`; where it is cut, around `centre` of the frame, 0..1 from left to right.
+
+        `aspect` is the `pixel_aspect` of `frame`.
+        """
         turned = quarters(frame)
-        width, height = (frame.height, frame.width) if turned % 2 else (frame.width, frame.height)
+        width, height = square(frame, aspect)[::-1] if turned % 2 else square(frame, aspect)
         scale = self.size[1] / height if self._fill else min(self.size[0] / width, self.size[1] / height)
         sides = even(width * scale), even(height * scale)
         picture = self._standard(frame, sides[::-1] if turned % 2 else sides).to_ndarray()

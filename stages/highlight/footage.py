@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from stages.highlight.timeline import SECOND, Floats, Video
 from stages.show.video import TICKS
 from stages.sources.media import open_file, video_stream
-from stages.sources.picture import nanoseconds, ticks
+from stages.sources.picture import nanoseconds, pixel_aspect, ticks
 from stages.sources.recording import STEPS_BACK_NS, Clock
 
 RATE = 48_000  # samples a second
@@ -36,8 +36,8 @@ def samples(at_ns: int) -> int:
     return round(at_ns * RATE / SECOND)
 
 
-def frames(video: Video, start_ns: int, end_ns: int) -> Iterator[tuple[int, VideoFrame]]:
-    """What is to be seen in [start, end), each frame with its time in ns from the first one of the video.
+def frames(video: Video, start_ns: int, end_ns: int) -> Iterator[tuple[int, VideoFrame, Fraction]]:
+    """What is to be seen in [start, end): the time, ns from the first frame of the video, a frame, its `pixel_aspect`.
 
     Where none begins right there, the one from before, which still stands, comes first, at `start_ns`. Raises Failed
     where the file cannot be read.
@@ -47,7 +47,7 @@ def frames(video: Video, start_ns: int, end_ns: int) -> Iterator[tuple[int, Vide
     for stream, frame in _decoded(Path(video.path), pictures_of, video.start_ns + start_ns):
         assert isinstance(stream, VideoStream)
         assert isinstance(frame, VideoFrame)
-        clock = clock or Clock(stream)
+        clock, aspect = clock or Clock(stream), pixel_aspect(stream)
         at_ns = clock.stamp(frame) - video.start_ns
         if at_ns >= end_ns:
             break
@@ -55,11 +55,11 @@ def frames(video: Video, start_ns: int, end_ns: int) -> Iterator[tuple[int, Vide
             standing = frame
             continue
         if standing and at_ns - start_ns >= TICK_NS:
-            yield start_ns, standing
+            yield start_ns, standing, aspect
         standing = None
-        yield at_ns, frame
+        yield at_ns, frame, aspect
     if standing:
-        yield start_ns, standing
+        yield start_ns, standing, aspect
 
 
 def sound(video: Video, start_ns: int, count: int) -> Iterator[Floats]:

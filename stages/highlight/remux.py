@@ -24,7 +24,7 @@ from stages.highlight.reelfile import begins_ns, in_ticks, reel_file
 from stages.highlight.timeline import SECOND, Moment, Reel, Video
 from stages.show.video import TIME_BASE
 from stages.sources.media import open_file
-from stages.sources.picture import nanoseconds
+from stages.sources.picture import nanoseconds, pixel_aspect
 
 MOST_OFF = 0.04  # s: how far sound may be from its pictures
 
@@ -111,8 +111,10 @@ def _stream(mp4: OutputContainer, template: VideoStream | AudioStream, video: Vi
     codec = template.codec_context.codec.canonical_name
     if codec not in mp4.supported_codecs:
         raise Usage(f"{video.path} is coded in {codec}, which no MP4 holds: leave away --copy")
-    stream: Stream = mp4.add_stream_from_template(template)
+    stream = mp4.add_stream_from_template(template)
     stream.time_base = Fraction(1, template.rate) if isinstance(template, AudioStream) else TIME_BASE
+    if isinstance(stream, VideoStream) and isinstance(template, VideoStream):
+        stream.codec_context.sample_aspect_ratio = pixel_aspect(template)  # a container may know better than its codec
     return stream
 
 

@@ -96,13 +96,13 @@ def _pictures(reel: Reel, canvas: Canvas, vertical: bool) -> Iterator[VideoFrame
         timeline = reel.timelines[moment.video]
         centre = crop_path(timeline, moment) if vertical else None
         kind = PictureType.I
-        for at_ns, frame in frames(timeline.video, moment.start_ns, moment.end_ns):
+        for at_ns, frame, aspect in frames(timeline.video, moment.start_ns, moment.end_ns):
             due = in_ticks(begins + at_ns - moment.start_ns)
             if kind == PictureType.I:  # also where all before it is damaged: no picture of another moment stands here
                 due = max(in_ticks(begins), last + 1)
             if due <= last:
                 continue  # two frames in one tick of the clock, in a damaged file
-            picture = canvas(frame, centre(at_ns)) if centre else canvas(frame)
+            picture = canvas(frame, aspect, centre(at_ns) if centre else 0.5)
             picture.pts, picture.time_base, picture.pict_type = due, TIME_BASE, kind
             yield picture
             last, kind = due, PictureType.NONE

@@ -44,7 +44,7 @@ class Video(msgspec.Struct, frozen=True):
 
     path: str
     sha256: str  # of the file
-    width: int  # pixels, as shown: a phone's rotation is applied
+    width: int  # pixels, as shown: upright, and square
     height: int
     start_ns: int  # the stream's own time of the first frame, as Frame.pts_ns
     duration_ns: int  # from the first frame to the end of the last one

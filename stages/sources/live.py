@@ -24,7 +24,7 @@ from stages.sources.address import device, masked
 from stages.sources.clock import Backlog, Lateness, LiveClock
 from stages.sources.media import TIMEOUT_S, reason, video_stream
 from stages.sources.packets import Packets
-from stages.sources.picture import Picture, State
+from stages.sources.picture import Picture, State, pixel_aspect
 
 WAIT_S = 0.05  # how long `__iter__` waits for a picture before it says that there is none
 RETRY_S = (0.5, 10.0)  # first and longest wait before the next attempt; it doubles
@@ -232,7 +232,8 @@ class Live:
         if self._lateness and self._backlog and not (self._backlog.settled and self._lateness.settled):
             return  # nobody knows yet how late it is
         self._connected = True
-        picture = Picture(self._seq, time.monotonic_ns() - late_ns, pts_ns, *self._key, frame)
+        captured_ns, aspect = time.monotonic_ns() - late_ns, pixel_aspect(stream)
+        picture = Picture(self._seq, captured_ns, pts_ns, *self._key, frame, aspect=aspect)
         with self._fresh:
             self._newest = picture
             self.state = "running"

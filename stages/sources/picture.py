@@ -9,12 +9,14 @@ from typing import Literal
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.copying import Copier
 
 SECOND = 1_000_000_000  # ns
 State = Literal["connecting", "running", "reconnecting", "ended"]
+ODDEST = 4  # a pixel that is said to be wider, or higher, than that is a mistake
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED, ITU-T H.273 MatrixCoefficients 2
 
 
@@ -29,13 +31,14 @@ class Picture:
     key_pts_ns: int
     pixels: VideoFrame | NDArray[np.uint8]  # a decoder's frame, or (H, W, 3) BGR
     damage: int = 0  # places of the source, so far, that did not decode
+    aspect: Fraction = Fraction(1)  # of a pixel of `pixels`, width to height, as `pixel_aspect`
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels, as shown: a phone's rotation is applied."""
+        """Width and height in pixels, as shown: upright, with square pixels."""
         if isinstance(self.pixels, np.ndarray):
             return self.pixels.shape[1], self.pixels.shape[0]
-        sides = self.pixels.width, self.pixels.height
+        sides = square(self.pixels, self.aspect)
         return (sides[1], sides[0]) if quarters(self.pixels) % 2 else sides
 
 
@@ -66,11 +69,23 @@ class Converter:
         if isinstance(pixels, np.ndarray):
             self._copy(slot, pixels)
             return
-        frame = self._reformatter.reformat(pixels, format="bgr24", src_colorspace=matrix(pixels), threads=1)
+        sides = square(pixels, picture.aspect)
+        frame = self._reformatter.reformat(pixels, *sides, "bgr24", src_colorspace=matrix(pixels), threads=1)
         plane = frame.planes[0]
         strides = (plane.line_size, 3, 1)
         bgr = np.ndarray((frame.height, frame.width, 3), np.uint8, buffer=memoryview(plane), strides=strides)
         self._copy(slot, np.rot90(bgr, quarters(pixels)))
+
+
+def pixel_aspect(stream: VideoStream) -> Fraction:
+    """How wide a pixel is to be shown, to its height: 1 but for what tape, DVD and HDV left behind."""
+    said = stream.sample_aspect_ratio
+    return said if said and Fraction(1, ODDEST) <= said <= ODDEST else Fraction(1)
+
+
+def square(frame: VideoFrame, aspect: Fraction) -> tuple[int, int]:
+    """Width and height of the frame, not turned yet, in square pixels."""
+    return max(1, round(frame.width * aspect)), frame.height
 
 
 def quarters(frame: VideoFrame) -> int:

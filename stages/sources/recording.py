@@ -18,7 +18,7 @@ from pipeline.errors import Failed
 from pipeline.frames import Mark
 from stages.sources.media import open_file, video_stream
 from stages.sources.packets import Packets
-from stages.sources.picture import SECOND, Picture, State, nanoseconds, ticks
+from stages.sources.picture import SECOND, Picture, State, nanoseconds, pixel_aspect, ticks
 
 SLACK_NS = SECOND // 2  # headers round, and sound may end later than the picture
 SET_BACK_NS = SECOND  # a time that is earlier by more is another clock's, as in MPEG-TS files that were joined
@@ -109,6 +109,7 @@ class Recording:
     def _numbered(
         self, frames: Iterator[VideoFrame], clock: Clock, seq: int = 0, key: tuple[int, int] = (0, 0)
     ) -> Iterator[Picture]:
+        aspect = pixel_aspect(self._stream)
         for number, frame in enumerate(frames, start=seq):
             captured_ns = time.monotonic_ns()
             pts_ns = clock.stamp(frame)
@@ -116,7 +117,7 @@ class Recording:
             self._end_ns = pts_ns + nanoseconds(frame.duration or 0, self._base)
             if frame.key_frame or number == 0:
                 key = number, pts_ns
-            yield Picture(number, captured_ns, pts_ns, *key, frame, self._damage)
+            yield Picture(number, captured_ns, pts_ns, *key, frame, self._damage, aspect)
 
     def _resumed(self, mark: Mark) -> Iterator[Picture | None]:
         """The pictures behind `mark`: from the key frame before it; from the start where a seek does not land there."""

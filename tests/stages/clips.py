@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -59,10 +60,11 @@ def film(
     faststart: bool = False,
     first: int = 0,
     closed: bool = False,
+    aspect: Fraction = Fraction(1),
 ) -> Path:
     """Write `frames` pictures of `size` (width, height), 25 a second, in the container that the name asks for.
 
-    `closed`: no picture of H.264 needs the group of pictures before its own.
+    `aspect`: of a pixel, width to height. `closed`: no picture of H.264 needs the group of pictures before its own.
     """
     codec = _CODECS.get(path.suffix[1:], "libx264")
     container_options = {"movflags": "+faststart"} if faststart else {}
@@ -74,6 +76,7 @@ def film(
         stream.width, stream.height = size
         stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
         stream.thread_count = 1
+        stream.codec_context.sample_aspect_ratio = aspect
         if rotation:
             stream.set_display_rotation(rotation)
         for index in range(first, first + frames):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -186,6 +187,15 @@ def test_a_phone_held_upright(rotation: int, tmp_path: Path, capture: Open, ring
     flat = next(watch(capture(film(tmp_path / "flat.mp4", frames=3, first=5)), rings))
     assert np.array_equal(turned.pixels, np.rot90(flat.pixels, rotation // 90))
     assert (turned.frame.width, turned.frame.height) == (turned.pixels.shape[1], turned.pixels.shape[0])
+
+
+def test_pixels_that_are_not_square_are_made_so(tmp_path: Path, capture: Open, rings: Rings) -> None:
+    wide, mistaken = (
+        next(watch(capture(film(tmp_path / f"{aspect.numerator}.mp4", size=(144, 96), first=5, aspect=aspect)), rings))
+        for aspect in (Fraction(4, 3), Fraction(300))
+    )
+    assert (wide.frame.width, wide.frame.height, wide.pixels.shape, number(wide.pixels)) == (192, 96, (96, 192, 3), 5)
+    assert mistaken.pixels.shape == (96, 144, 3)
 
 
 def test_odd_sizes(tmp_path: Path, capture: Open, rings: Rings) -> None:

@@ -222,11 +222,12 @@ def test_a_recording_over_http_runs_at_its_own_speed_and_ends(
         with av.open(str(tmp_path / name), "w", format="hls", options={"hls_time": "1", "hls_list_size": "0"}) as out:
             remux(film(tmp_path / "source.mp4", frames=60), out)
     else:
-        film(tmp_path / name, frames=60)
+        film(tmp_path / name, frames=60, aspect=Fraction(4, 3))
     capture = live(f"{web}/{name}")
     frames = [(frame, number(rings.pixels(frame))) for frame in capture if frame is not None]
     assert capture.state == "ended"
     assert rising([frame for frame, _ in frames])
+    assert {frame.width for frame, _ in frames} == {213 if name == "clip.mp4" else 160}
     assert len(frames) > 30  # all but those that a busy machine was too late for
     assert all(frame.seq == shown for frame, shown in frames)
     (first, _), (last, _) = frames[0], frames[-1]

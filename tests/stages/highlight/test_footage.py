@@ -19,7 +19,7 @@ def test_a_stretch_has_the_frames_that_capture_saw_in_it(tmp_path: Path, kind: s
     for first, last in ((0, 5), (17, 31), (40, 60)):
         end_ns = times[last] if last < len(times) else times[-1] + SECOND
         seen = [
-            (at_ns, number(frame.to_ndarray(format="bgr24"))) for at_ns, frame in frames(video, times[first], end_ns)
+            (at_ns, number(frame.to_ndarray(format="bgr24"))) for at_ns, frame, _ in frames(video, times[first], end_ns)
         ]
         assert seen == [(times[i], i) for i in range(first, last)]
 
@@ -27,15 +27,15 @@ def test_a_stretch_has_the_frames_that_capture_saw_in_it(tmp_path: Path, kind: s
 def test_a_picture_that_stands_is_there_from_the_start(tmp_path: Path) -> None:
     path = flashes.film(tmp_path / "slides.mp4", [4.0], times=[0, 2, 4, 4.2, 9], sound_from=None)
     video = flashes.timeline(path).video
-    assert [at_ns / SECOND for at_ns, _ in frames(video, 5 * SECOND, 7 * SECOND)] == [5]
-    assert [at_ns / SECOND for at_ns, _ in frames(video, 3 * SECOND, 7 * SECOND)] == [3, 4, 4.2]
-    assert [at_ns / SECOND for at_ns, _ in frames(video, SECOND * 395 // 100, 5 * SECOND)] == [3.95, 4, 4.2]
+    assert [at_ns / SECOND for at_ns, _, _ in frames(video, 5 * SECOND, 7 * SECOND)] == [5]
+    assert [at_ns / SECOND for at_ns, _, _ in frames(video, 3 * SECOND, 7 * SECOND)] == [3, 4, 4.2]
+    assert [at_ns / SECOND for at_ns, _, _ in frames(video, SECOND * 395 // 100, 5 * SECOND)] == [3.95, 4, 4.2]
 
 
 @pytest.mark.parametrize("late_ns", [-1, 0, 1, 11_000])
 def test_a_frame_that_begins_there_but_for_rounding_is_the_first(tmp_path: Path, late_ns: int) -> None:
     video = flashes.timeline(film(tmp_path / "clip.mp4")).video
-    first = next(frame for _, frame in frames(video, SECOND - late_ns, 2 * SECOND))
+    first = next(frame for _, frame, _ in frames(video, SECOND - late_ns, 2 * SECOND))
     assert number(first.to_ndarray(format="bgr24")) == 25
 
 

@@ -1,3 +1,4 @@
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,20 @@ def test_a_turned_video_stays_turned(tmp_path: Path) -> None:
     copy(reel([timeline(path)], [moment(0, 0, 1)]), tmp_path / "reel.mp4", nothing)
     with av.open(str(tmp_path / "reel.mp4")) as container:
         assert next(container.decode(video=0)).rotation == 90
+
+
+def test_pixels_keep_their_shape(tmp_path: Path) -> None:
+    """The container says another one than the codec: it is right."""
+    with av.open(str(film(tmp_path / "clip.mp4"))) as source, av.open(str(tmp_path / "dv.mp4"), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    copy(reel([timeline(tmp_path / "dv.mp4")], [moment(0, 0, 1)]), tmp_path / "reel.mp4", nothing)
+    with av.open(str(tmp_path / "reel.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
 
 
 @pytest.mark.parametrize(

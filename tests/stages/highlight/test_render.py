@@ -123,6 +123,21 @@ def test_each_picture_is_whole_and_upright(tmp_path: Path) -> None:
     assert upright[0].shape == (160, 96, 3)
 
 
+@pytest.mark.parametrize("rotation", [0, 90])
+@pytest.mark.parametrize("vertical", [False, True])
+def test_pixels_become_square(tmp_path: Path, rotation: int, vertical: bool) -> None:
+    """Eight stripes, each 24 pixels wide as shown and half of the picture high."""
+    path = film(tmp_path / "dv.mp4", 10, (144, 96), rotation, first=0b10101010 - 9, aspect=Fraction(4, 3))
+    out = rendered(reel([timeline(path)], [moment(0, 0, 0.4)]), tmp_path / "reel.mp4", vertical)
+    with av.open(str(out)) as container:
+        assert container.streams.video[0].sample_aspect_ratio in (None, 1)
+    shown = np.rot90(pictures(out)[-1], -rotation // 90)
+    size = {(0, False): (96, 192), (0, True): (96, 54), (90, False): (96, 192), (90, True): (108, 192)}
+    assert shown.shape[:2] == size[rotation, vertical]
+    edges = np.flatnonzero(np.diff(shown[shown.shape[0] // 3, :, 1] > 127))
+    assert np.abs(np.diff(edges) - 24).max() <= 1
+
+
 @pytest.mark.parametrize(("size", "matrix"), [((160, 96), 6), ((1280, 720), 1)])
 def test_colours_stay(tmp_path: Path, size: tuple[int, int], matrix: int) -> None:
     source = timeline(film(tmp_path / "film.mp4", frames=3, size=size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,12 @@ def test_a_phone_held_upright_is_upright(tmp_path: Path) -> None:
     assert turned.shape == (HEIGHT, round(HEIGHT * 96 / 240), 3)
     assert flat.shape == (round(WIDTH * 96 / 240), WIDTH, 3)
     assert turned[-20:].mean((0, 1)).round() == pytest.approx(flat[:, :20].mean((0, 1)).round(), abs=25)
+
+
+def test_a_thumb_has_the_shape_that_is_shown(tmp_path: Path) -> None:
+    path = film(tmp_path / "dv.mp4", FRAMES, (144, 96), aspect=Fraction(4, 3))
+    (thumb,) = thumbs(reel([video(path)], 4, 1))
+    assert thumb.shape == (WIDTH // 2, WIDTH, 3)
 
 
 def test_of_real_clips(clips: Reel, clip_thumbs: list[Thumb]) -> None:

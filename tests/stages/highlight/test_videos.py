@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.errors import Failed, Usage
 from stages.highlight.videos import BESIDE, Hashes, State, facts, videos
+from tests.stages import clips
 from tests.stages.highlight.films import film, textured
 
 
@@ -49,6 +51,11 @@ def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
     assert silent == (160, 96, False, 30)
     assert facts(film(tmp_path / "loud.mp4", textured(30), sound=tone)).sound
     assert facts(film(tmp_path / "loud.mkv", textured(30))).frames == 30  # Matroska does not say how many
+
+
+def test_a_size_is_the_shown_one(tmp_path: Path) -> None:
+    path = clips.film(tmp_path / "dv.mp4", 2, (720, 576), rotation=90, aspect=Fraction(64, 45))
+    assert facts(path)[:2] == (576, 1024)
 
 
 def test_a_file_without_a_picture_is_said(tmp_path: Path) -> None:
