@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from stages.highlight.timeline import SECOND, Floats, Video
 from stages.show.video import TICKS
-from stages.sources.media import open_file, video_stream
+from stages.sources.media import audio_stream, open_file, video_stream
 from stages.sources.picture import nanoseconds, pixel_aspect, ticks
 from stages.sources.recording import STEPS_BACK_NS, Clock
 
@@ -113,9 +113,9 @@ def pictures_of(container: InputContainer) -> VideoStream:
 
 def sound_of(container: InputContainer) -> AudioStream:
     """The audio stream that is heard; there has to be one."""
-    best = container.streams.best("audio")
-    assert isinstance(best, AudioStream)
-    return best
+    stream = audio_stream(container)
+    assert stream is not None
+    return stream
 
 
 def _decoded(

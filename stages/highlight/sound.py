@@ -18,7 +18,7 @@ from stages.highlight.acoustics import HOP, HOP_NS, MARGIN, Floats, measure
 from stages.highlight.store import Store
 from stages.highlight.waveform import Waveform
 from stages.sources.address import check_file
-from stages.sources.media import open_file
+from stages.sources.media import audio_stream, open_file
 from stages.sources.picture import State
 
 VERSION = 1  # of what is measured
@@ -52,8 +52,7 @@ class Sound:
         path = Path(source.address)
         check_file(path)
         self._container = open_file(path)
-        best = self._container.streams.best("audio")
-        self._stream = best if isinstance(best, AudioStream) and best.codec_context else None
+        self._stream = audio_stream(self._container)
         self._waveform = Waveform()
         self._store = Store(Path(config.store))
         self._track = self._store.track(self.TRACK, config.key)

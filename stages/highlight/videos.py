@@ -14,6 +14,7 @@ import av
 from pipeline.errors import Failed, Usage
 from pipeline.registry import sha256_of
 from stages.sources.address import check_file
+from stages.sources.media import audio_stream
 from stages.sources.recording import Recording
 
 SUFFIXES = (
@@ -96,7 +97,7 @@ def facts(path: Path) -> Facts:
         own = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
         length = own or (container.duration or 0) / av.time_base
         frames = stream.frames or round(length * (stream.average_rate or USUAL_RATE))
-        return Facts(*picture.size, bool(container.streams.audio), max(1, frames))
+        return Facts(*picture.size, audio_stream(container) is not None, max(1, frames))
 
 
 class State(NamedTuple):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 from av import FFmpegError
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import (
     ConnectionRefusedError,
@@ -61,6 +62,12 @@ def video_stream(container: InputContainer, shown: str, threads: int, thread_typ
     stream.codec_context.thread_count = threads
     stream.codec_context.thread_type = thread_type
     return stream
+
+
+def audio_stream(container: InputContainer) -> AudioStream | None:
+    """The sound of `container`; None where it has none, or only says so, or where none decodes."""
+    best = container.streams.best("audio")
+    return best if isinstance(best, AudioStream) and best.codec_context else None
 
 
 def reason(error: FFmpegError, seconds: float) -> str:

@@ -14,6 +14,7 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
 from stages.highlight.timeline import SECOND, Moment, Reel, Timeline, Video
+from stages.highlight.videos import facts
 from stages.sources.recording import Recording
 
 SIZE = (160, 96)
@@ -65,6 +66,17 @@ def film(
     return path
 
 
+def without_its_sound(path: Path) -> Path:
+    """The MPEG-TS beside `path`, in which the sound is announced and does not come."""
+    packets = np.frombuffer(path.read_bytes(), np.uint8).reshape(-1, 188)  # ISO/IEC 13818-1, 2.4.3.2
+    pids = packets[:, 1].astype(int) % 32 * 256 + packets[:, 2]
+    with av.open(str(path)) as container:
+        announced = container.streams.audio[0].id
+    silent = path.with_stem("silent")
+    silent.write_bytes(packets[pids != announced].tobytes())
+    return silent
+
+
 def seen_and_heard(path: Path) -> tuple[list[float], list[float]]:
     """When flashes begin and when beeps begin in a film, s of its own time."""
     with av.open(f"file:{path}") as container:
@@ -83,15 +95,13 @@ def seen_and_heard(path: Path) -> tuple[list[float], list[float]]:
 
 def timeline(path: Path, **known: Any) -> Timeline:
     """What capture would know of the film; the rest is empty but for `known`."""
-    with av.open(f"file:{path}") as container:
-        sound = bool(container.streams.audio)
-    shown = [(picture.pts_ns, picture.size) for picture in Recording(path, 1, None) if picture]
-    times = [pts_ns for pts_ns, _ in shown]
+    width, height, sound, _ = facts(path)
+    times = [picture.pts_ns for picture in Recording(path, 1, None) if picture]
     duration = times[-1] - times[0] + SECOND // 25
     seconds = -(-duration // SECOND)
     nothing = np.zeros(0, np.int64)
     fields: dict[str, Any] = {
-        "video": Video(str(path), "0" * 64, *shown[0][1], times[0], duration, len(times), sound),
+        "video": Video(str(path), "0" * 64, width, height, times[0], duration, len(times), sound),
         "signals": {},
         "cuts_ns": nothing,
         "pauses_ns": nothing.reshape(0, 2),

@@ -109,6 +109,12 @@ def test_without_sound_there_is_no_sound(tmp_path: Path) -> None:
     assert heard == pytest.approx([1.6], abs=0.002)
 
 
+def test_where_sound_is_only_announced_there_is_none(tmp_path: Path) -> None:
+    silent = timeline(flashes.without_its_sound(flashes.film(tmp_path / "loud.ts", [0.6])))
+    with av.open(str(rendered(reel([silent], [moment(0, 0, 1)]), tmp_path / "reel.mp4"))) as container:
+        assert not container.streams.audio
+
+
 def test_each_picture_is_whole_and_upright(tmp_path: Path) -> None:
     wide = timeline(film(tmp_path / "wide.mp4", size=(160, 96)))
     phone = timeline(film(tmp_path / "phone.mp4", size=(160, 96), rotation=-90))

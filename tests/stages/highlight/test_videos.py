@@ -13,6 +13,7 @@ import pytest
 from pipeline.errors import Failed, Usage
 from stages.highlight.videos import BESIDE, Hashes, State, facts, videos
 from tests.stages import clips
+from tests.stages.highlight import flashes
 from tests.stages.highlight.films import film, textured
 
 
@@ -51,6 +52,11 @@ def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
     assert silent == (160, 96, False, 30)
     assert facts(film(tmp_path / "loud.mp4", textured(30), sound=tone)).sound
     assert facts(film(tmp_path / "loud.mkv", textured(30))).frames == 30  # Matroska does not say how many
+
+
+def test_sound_that_is_only_announced_is_none(tmp_path: Path) -> None:
+    loud = flashes.film(tmp_path / "loud.ts", [0.6])
+    assert [facts(path).sound for path in (loud, flashes.without_its_sound(loud))] == [True, False]
 
 
 def test_a_size_is_the_shown_one(tmp_path: Path) -> None:
