@@ -22,6 +22,7 @@ from pipeline.errors import Usage
 from stages.highlight.footage import packets, pictures_of, sound_of
 from stages.highlight.reelfile import begins_ns, in_ticks, reel_file
 from stages.highlight.timeline import SECOND, Moment, Reel, Video
+from stages.highlight.videos import first_picture
 from stages.show.video import TIME_BASE
 from stages.sources.media import open_file
 from stages.sources.picture import nanoseconds, pixel_aspect
@@ -52,27 +53,23 @@ def copy(reel: Reel, out: Path, progress: Callable[[float], None]) -> None:
 
 
 def key_frames(path: Path) -> NDArray[np.int64]:
-    """(K,) where one can cut, ns from the first frame, ascending: read from the packets, nothing is decoded.
+    """(K,) where one can cut, ns from the first frame, ascending: read from the packets, only that frame is decoded.
 
+    Those before it, negative, are hidden by an edit list, or damaged.
     Raises Failed where the file cannot be read, Usage where its packets have no times, or there is no key frame.
     """
     keys: list[int] = []
-    first = None  # that is shown: an edit list may hide the key frame that it needs
+    start_ns = first_picture(path).pts_ns
     with open_file(path) as container, suppress(FFmpegError):
         stream = pictures_of(container)
         for packet in container.demux(stream):
             if packet.size and packet.pts is None:
                 raise Usage(f"{path} does not say when its pictures are shown, so --copy cannot cut it: leave it away")
-            if packet.pts is None or packet.time_base is None or not (keys or packet.is_keyframe):
-                continue
-            at_ns = nanoseconds(packet.pts, packet.time_base)
-            if packet.is_keyframe:
-                keys.append(at_ns)
-            if at_ns >= keys[0] and not packet.is_discard:
-                first = at_ns if first is None else min(first, at_ns)
+            if packet.is_keyframe and packet.pts is not None and packet.time_base is not None:
+                keys.append(nanoseconds(packet.pts, packet.time_base) - start_ns)
     if not keys:
         raise Usage(f"{path} has no key frame, so --copy cannot cut it: leave it away")
-    return np.sort(np.array(keys, np.int64)) - (first or 0)
+    return np.sort(np.array(keys, np.int64))
 
 
 def snapped(moments: Sequence[Moment], key_frames: NDArray[np.int64], duration_ns: int) -> list[Moment]:

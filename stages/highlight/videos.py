@@ -15,6 +15,7 @@ from pipeline.errors import Failed, Usage
 from pipeline.registry import sha256_of
 from stages.sources.address import check_file
 from stages.sources.media import audio_stream
+from stages.sources.picture import Picture
 from stages.sources.recording import Recording
 
 SUFFIXES = (
@@ -88,16 +89,22 @@ class Facts(NamedTuple):
 
 def facts(path: Path) -> Facts:
     """Of a video file. Raises Failed for one without a picture."""
-    with closing(Recording(path, 1, None)) as recording:
-        picture = next(iter(recording), None)
-    if picture is None:
-        raise Failed(f"{path} holds no frame that decodes: copy or export it again")
+    picture = first_picture(path)
     with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
         stream = container.streams.video[0]
         own = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
         length = own or (container.duration or 0) / av.time_base
         frames = stream.frames or round(length * (stream.average_rate or USUAL_RATE))
         return Facts(*picture.size, audio_stream(container) is not None, max(1, frames))
+
+
+def first_picture(path: Path) -> Picture:
+    """The first one of a video file that decodes. Raises Failed for one without."""
+    with closing(Recording(path, 1, None)) as recording:
+        picture = next(iter(recording), None)
+    if picture is None:
+        raise Failed(f"{path} holds no frame that decodes: copy or export it again")
+    return picture
 
 
 class State(NamedTuple):

@@ -100,6 +100,23 @@ def test_a_turned_video_stays_turned(tmp_path: Path) -> None:
         assert next(container.decode(video=0)).rotation == 90
 
 
+def test_times_count_from_the_first_picture_that_decodes(tmp_path: Path) -> None:
+    """A key frame every 25 frames, the first group damaged."""
+    times = [*np.arange(25) / 25, *1 + np.arange(25) / 20, *2.25 + np.arange(50) / 25]
+    path = flashes.film(tmp_path / "film.mp4", [0.4, 1.8, 2.65, 3.45], times, codec="libvpx-vp9", sound_codec="libopus")
+    with av.open(str(path)) as container:
+        first = next(container.demux(video=0))
+        place, size = first.pos, first.size
+    damaged = bytearray(path.read_bytes())
+    damaged[place : place + size] = bytes([255]) * size
+    path.write_bytes(damaged)
+    assert key_frames(path).tolist() == [-SECOND, 0, SECOND * 5 // 4, SECOND * 9 // 4]
+    copy(reel([timeline(path)], [moment(0, 0.2, 0.9), moment(0, 2.5, 3)]), tmp_path / "reel.mp4", nothing)
+    seen, heard = flashes.seen_and_heard(tmp_path / "reel.mp4")
+    assert seen == pytest.approx([0.8, 1.25 + 0.2], abs=0.001)
+    assert heard == pytest.approx(seen, abs=0.014)
+
+
 def test_pixels_keep_their_shape(tmp_path: Path) -> None:
     """The container says another one than the codec: it is right."""
     with av.open(str(film(tmp_path / "clip.mp4"))) as source, av.open(str(tmp_path / "dv.mp4"), "w") as container:
