@@ -7,7 +7,7 @@ none, from where the file begins. A file of variable rate is cut where a moment 
 from __future__ import annotations
 
 import re
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain, count
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from stages.sources.media import open_file, video_stream
 NEAR = 0.1  # a rate that is guessed from the time stamps has to be this near to the frames that there are in a second
 EQUAL = 5e-4  # 29.97 is 30000/1001
 WHOLE_RATES = (24, 25, 30, 50, 60)  # frames a second that a timecode can count
+DROP_RATES = (30_000 / 1001, 60_000 / 1001)  # at which some drop numbers, to keep up with the clock
 
 
 def write_otio(reel: Reel, path: Path) -> None:
@@ -46,24 +47,34 @@ def write_otio(reel: Reel, path: Path) -> None:
 
 
 def write_edl(reel: Reel, path: Path) -> None:
-    """One event for each moment, all timecodes non-drop, at the rate of the first moment's file. Raises OSError.
+    """One event for each moment, at the rate of the first moment's file. Raises OSError.
+
+    Timecodes drop numbers where those of the file do; of the reel, where those of the first file do. A line above an
+    event says so (FCM, frame code mode), where it is not as above.
 
     otio-cmx3600-adapter does not write it: it drops frames at 29.97 without the line that says so, leaves the sound
     out, and lets a line break in a file's name begin a line.
     """
     media = _media(reel)
-    rate = _timecode_rate(media[reel.moments[0].video].rate)
-    lines = [f"TITLE: {plain(path.stem)}, {rate:.6g} frames a second", "FCM: NON-DROP FRAME"]
+    first = media[reel.moments[0].video]
+    rate = _timecode_rate(first.rate)
+    lines = [f"TITLE: {plain(path.stem)}, {rate:.6g} frames a second"]
     reels = _reel_names([timeline.video for timeline in reel.timelines])
     played = 0  # frames
+    mode = ""
     for number, moment in enumerate(reel.moments, start=1):
         one = media[moment.video]
         source = one.source(moment)
         begin, frames = (max(0, round(time.rescaled_to(rate).value)) for time in (source.start_time, source.duration))
         frames = max(1, frames)
-        codes = (_timecode(at, rate) for at in (begin, begin + frames, played, played + frames))
+        drops = one.drops and rate in DROP_RATES
+        said, mode = mode, "FCM: DROP FRAME" if drops else "FCM: NON-DROP FRAME"
+        if mode != said:
+            lines.append(mode)
+        codes = [_timecode(at, rate, drops) for at in (begin, begin + frames)]
+        codes += [_timecode(at, rate, first.drops) for at in (played, played + frames)]
         channels = "AA/V" if one.video.sound else "V"
-        lines.append(f"\n{number:03}  {reels[moment.video]:8} {channels:5} C        {' '.join(codes)}")
+        lines.append(f"\n{number % 1000:03}  {reels[moment.video]:8} {channels:5} C        {' '.join(codes)}")
         lines.append(f"* FROM CLIP NAME:  {plain(Path(one.video.path).name)}")
         lines.append(f"* COMMENT: {_said(moment)}")
         played += frames
@@ -78,7 +89,7 @@ class _Media:
         with closing(open_file(Path(video.path))) as container:
             stream = video_stream(container, video.path, 1, "AUTO")
             self.rate = _rate(video, stream)
-            self.first = _first(video, container, stream, self.rate)
+            self.first, self.drops = _first(video, container, stream, self.rate)
 
     def source(self, moment: Moment) -> TimeRange:
         """Its frames: at least one."""
@@ -107,13 +118,17 @@ def _rate(video: Video, stream: VideoStream) -> float:
     return standard if abs(standard / rate - 1) < EQUAL else rate
 
 
-def _first(video: Video, container: InputContainer, stream: VideoStream, rate: float) -> RationalTime:
-    """The time of the first frame: its timecode, or else how long after the file's begin (of its sound, say) it is."""
-    timecode = stream.metadata.get("timecode") or container.metadata.get("timecode")
-    if timecode and RationalTime.is_smpte_timecode_rate(rate):
-        return otio.opentime.from_timecode(timecode, rate)
+def _first(video: Video, container: InputContainer, stream: VideoStream, rate: float) -> tuple[RationalTime, bool]:
+    """The time of the first frame, and whether numbers are dropped: its timecode.
+
+    Where it has none, or one that its rate does not have: how long after the file's begin (of its sound, say) it comes.
+    """
+    tags = [*stream.metadata.items(), *container.metadata.items()]
+    timecode = next((value for name, value in tags if name.lower() == "timecode"), "")  # Matroska's is in capitals
+    with suppress(ValueError):
+        return otio.opentime.from_timecode(timecode, rate), ";" in timecode
     late_ns = video.start_ns - (container.start_time or 0) * 1000
-    return RationalTime(max(0, round(late_ns * rate / SECOND)), rate)
+    return RationalTime(max(0, round(late_ns * rate / SECOND)), rate), False
 
 
 def _timecode_rate(rate: float) -> float:
@@ -122,8 +137,11 @@ def _timecode_rate(rate: float) -> float:
     return next((float(whole) for whole in WHOLE_RATES if whole % rate == 0), nearest or 25.0)
 
 
-def _timecode(frame: int, rate: float) -> str:
-    """HH:MM:SS:FF without dropped numbers (SMPTE ST 12-1)."""
+def _timecode(frame: int, rate: float, drops: bool) -> str:
+    """HH:MM:SS:FF, or HH:MM:SS;FF where numbers are dropped (SMPTE ST 12-1)."""
+    if drops:
+        code: str = RationalTime(frame, rate).to_timecode(rate, True)
+        return code
     seconds, frames = divmod(frame, round(rate))
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{frames:02}"
 

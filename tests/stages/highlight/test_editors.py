@@ -13,7 +13,7 @@ import pytest
 from av.video.stream import VideoStream
 
 from stages.highlight.editors import write_edl, write_otio
-from stages.highlight.timeline import SECOND, Moment, Reel
+from stages.highlight.timeline import SECOND, Moment, Reel, Video
 from tests.stages.clips import film, picture
 from tests.stages.highlight import flashes
 from tests.stages.highlight.reel import moment, reel, video
@@ -107,24 +107,76 @@ def test_a_file_of_variable_rate_is_cut_where_the_moment_is(tmp_path: Path) -> N
         assert seconds(clip.source_range) == pytest.approx(wanted, abs=1 / rate)
 
 
-def test_a_timecode_is_where_a_file_begins(tmp_path: Path) -> None:
-    path = film(tmp_path / "clip.mp4", 50)
-    coded = tmp_path / "coded.mov"
-    with av.open(str(path)) as source, av.open(str(coded), "w") as container:
-        stream = container.add_stream_from_template(source.streams.video[0])
-        stream.metadata["timecode"] = "10:00:00:05"
-        for packet in source.demux(source.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                container.mux(packet)
-    known = video(coded)
-    one = reel([known], 1, 2)
+def coded(path: Path, timecode: str, rate: int | Fraction = 25) -> Video:
+    """A film of 2 s whose first frame has that timecode."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast"})
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height = 160, 96
+        stream.metadata["timecode"] = timecode
+        for number in range(round(2 * rate)):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="bgr24").reformat(format="yuv420p")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return video(path)
+
+
+@pytest.mark.parametrize("kind", ["mov", "mkv"])
+def test_a_timecode_is_where_a_file_begins(kind: str, tmp_path: Path) -> None:
+    one = reel([coded(tmp_path / f"coded.{kind}", "10:00:00:05")], 1, 2)
     write_otio(one, tmp_path / "reel.otio")
     _, (pictures, _) = read(tmp_path / "reel.otio")
     first = 36000 * 25 + 5
     assert [clip.source_range.start_time.value for clip in pictures] == [first, first + 25]
     write_edl(one, tmp_path / "reel.edl")
     assert "10:00:00:05 10:00:01:05 00:00:00:00 00:00:01:00" in (tmp_path / "reel.edl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "timecode", "rate"),
+    [
+        ("mov", "01:00:00;02", 30),
+        ("mov", "01:00:00;02", 60),
+        ("mkv", "00:00:00:30", 25),
+        ("mkv", "garbage", 25),
+    ],
+)
+def test_a_timecode_that_the_rate_does_not_have_is_none(kind: str, timecode: str, rate: int, tmp_path: Path) -> None:
+    one = reel([coded(tmp_path / f"coded.{kind}", timecode, rate)], 1, 2)
+    write_otio(one, tmp_path / "reel.otio")
+    _, (pictures, _) = read(tmp_path / "reel.otio")
+    assert pictures[0].source_range.start_time.value == 0
+    write_edl(one, tmp_path / "reel.edl")
+    assert "00:00:00:00 00:00:01:00 00:00:00:00 00:00:01:00" in (tmp_path / "reel.edl").read_text()
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_an_edl_drops_the_numbers_that_a_file_drops(scale: int, tmp_path: Path) -> None:
+    rate, begin = Fraction(30_000 * scale, 1001), f"59;{28 * scale}"
+    drop = coded(tmp_path / "drop.mov", f"01:00:{begin}", rate)
+    other = coded(tmp_path / "other.mov", f"01:00:59:{28 * scale}", rate)
+    one = reel([drop, other])
+    taken = ((0, 0), (1, 0), (1, 1), (0, 1))
+    made = replace(one, moments=[moment(number, at, at + 1, one.scores[number]) for number, at in taken])
+    write_edl(made, tmp_path / "reel.edl")
+    events = [line.split()[-4:] for line in (tmp_path / "reel.edl").read_text().splitlines() if line[:3].isdigit()]
+    assert events[0] == [f"01:00:{begin}", "01:01:01;00", "00:00:00;00", "00:00:01;00"]
+    assert events[1] == [f"01:00:59:{28 * scale}", f"01:01:00:{28 * scale}", "00:00:01;00", "00:00:02;00"]
+    modes = [line for line in (tmp_path / "reel.edl").read_text().splitlines() if line.startswith("FCM")]
+    assert modes == ["FCM: DROP FRAME", "FCM: NON-DROP FRAME", "FCM: DROP FRAME"]
+    _, (pictures, *_) = read(tmp_path / "reel.edl", rate=float(rate))
+    write_otio(made, tmp_path / "reel.otio")
+    _, (clips, _) = read(tmp_path / "reel.otio")
+    assert [clip.source_range for clip in pictures] == [clip.source_range for clip in clips]
+
+
+def test_the_thousandth_event_stays_in_its_columns(tmp_path: Path) -> None:
+    one = reel([video(film(tmp_path / "film.mp4", 30))], 1, 1)
+    write_edl(replace(one, moments=one.moments * 1001), tmp_path / "reel.edl")
+    events = [line for line in (tmp_path / "reel.edl").read_text().splitlines() if "  C  " in line]
+    assert [event[:7] for event in events[998:]] == ["999  FI", "000  FI", "001  FI"]
+    _, tracks = read(tmp_path / "reel.edl", rate=25)
+    assert len(tracks[0]) == 1001
 
 
 def test_an_edl_has_the_moments_one_after_the_other(clips: Reel, tmp_path: Path) -> None:
