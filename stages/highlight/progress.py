@@ -16,15 +16,15 @@ LINE_EVERY_S = 5.0
 class Bars:
     """Bars with the time left. To be told from any thread."""
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console) -> None:
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TimeRemainingColumn(),
         )
-        self._progress = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
-        self._console, self._plain = console, not quiet and not console.is_terminal
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._console, self._plain = console, not console.is_terminal
         self._said: dict[TaskID, float] = {}
 
     def __enter__(self) -> Bars:

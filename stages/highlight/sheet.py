@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import Failed, Usage
+from pipeline.errors import Failed
 from pipeline.files import OUTPUT, replace_file
 from stages.highlight.thumbs import HEIGHT, WIDTH, Thumb
-from stages.highlight.timeline import SECOND, Moment, Reel
+from stages.highlight.timeline import Moment, Reel
+from stages.highlight.times import clock
 from stages.highlight.words import plain, reasons
-from stages.show.summary import clock
 
 MARGIN, GAP, HEAD = 28, 20, 62  # pixels
 TEXT = 104  # below a thumb
@@ -27,13 +27,8 @@ INSET = 12  # of the text
 
 
 def write_sheet(reel: Reel, path: Path, thumbs: Sequence[Thumb]) -> None:
-    """Write the sheet as the suffix of `path` says: .jpg or .png. `thumbs` has one of each moment.
-
-    Raises Usage for another suffix, Failed where it cannot be encoded, OSError.
-    """
-    if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-        raise Usage(f"{path} cannot be written as a sheet of pictures: give a name that ends with .jpg or .png")
-    encoded, content = cv2.imencode(path.suffix.lower(), sheet(reel, thumbs))
+    """Write the sheet, a JPEG; `thumbs` has one of each moment. Raises Failed where it cannot be encoded, OSError."""
+    encoded, content = cv2.imencode(".jpg", sheet(reel, thumbs))
     if not encoded:
         raise Failed(f"{path} cannot be encoded: make --length shorter")
     replace_file(path, content.tobytes(), synced=True, mode=OUTPUT)
@@ -48,11 +43,11 @@ def sheet(reel: Reel, thumbs: Sequence[Thumb]) -> NDArray[np.uint8]:
     height = MARGIN + HEAD + rows * (HEIGHT + TEXT + GAP) - GAP + MARGIN
     canvas = np.full((height, width, 3), GROUND, np.uint8)
     pen = _Pen(canvas)
-    seconds = sum(moment.end_ns - moment.start_ns for moment in reel.moments) / SECOND
+    length_ns = sum(moment.end_ns - moment.start_ns for moment in reel.moments)
     pen.write("Highlights", (MARGIN, MARGIN + 24), 26, INK, BOLD)
     counted = "1 moment" if len(thumbs) == 1 else f"{len(thumbs)} moments"
     best = f"the best {len(shown)} of " if len(shown) < len(thumbs) else ""
-    pen.right(f"{best}{counted}, {_clock(seconds)}", (width - MARGIN, MARGIN + 24), 18, FAINT)
+    pen.right(f"{best}{counted}, {clock(length_ns)}", (width - MARGIN, MARGIN + 24), 18, FAINT)
     for place, number in enumerate(shown):
         moment = reel.moments[number]
         row, column = divmod(place, columns)
@@ -81,7 +76,7 @@ def _caption(pen: _Pen, number: int, moment: Moment, name: str, left: int, top: 
     cv2.rectangle(pen.canvas, (left, top), (left + WIDTH - 1, top + 4), BAR, cv2.FILLED)
     cv2.rectangle(pen.canvas, (left, top), (left + round((WIDTH - 1) * moment.score), top + 4), ACCENT, cv2.FILLED)
     right = left + WIDTH
-    when = f"{_clock(moment.start_ns / SECOND)} – {_clock(moment.end_ns / SECOND)}"
+    when = f"{clock(moment.start_ns)} – {clock(moment.end_ns)}"
     began = pen.write(f"{number}", (left, top + 31), 19, ACCENT, BOLD)
     pen.write(when, (began + INSET, top + 31), 19, INK, BOLD)
     pen.right(f"score {moment.score:.2f}", (right, top + 31), 16, FAINT)
@@ -121,8 +116,3 @@ class _Pen:
             if self.width(short, size) <= width:
                 break
         return short
-
-
-def _clock(seconds: float) -> str:
-    """M:SS.s, or H:MM:SS.s."""
-    return clock(round(seconds, 1))[:-2]

@@ -17,7 +17,7 @@ from tests.stages.highlight.reel import reel, video
 
 
 def written(made: Reel, out: Path, copied: bool = False) -> list[Path]:
-    with Bars(Console(), quiet=True) as bars:
+    with Bars(Console(quiet=True)) as bars:
         return write(made, out, copied=copied, vertical=False, bars=bars)
 
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from pipeline.errors import Failed, Usage
+from pipeline.errors import Failed
 from stages.highlight.sheet import ACCENT, GROUND, HEIGHT, MOST, WIDTH, sheet, write_sheet
 from stages.highlight.thumbs import Thumb
 from stages.highlight.timeline import Reel
@@ -95,21 +95,15 @@ def test_the_score_is_as_long_as_its_bar(clips: Reel) -> None:
     assert [length / WIDTH for length in lengths] == pytest.approx([0.25, 0.75], abs=0.01)
 
 
-@pytest.mark.parametrize("name", ["sheet.jpg", "sheet.PNG"])
-def test_it_is_written_for_whoever_may_read(name: str, clips: Reel, clip_thumbs: list[Thumb], tmp_path: Path) -> None:
+def test_it_is_written_for_whoever_may_read(clips: Reel, clip_thumbs: list[Thumb], tmp_path: Path) -> None:
     umask = os.umask(0o022)
     try:
-        write_sheet(clips, tmp_path / "out" / name, clip_thumbs)
+        write_sheet(clips, tmp_path / "out" / "sheet.jpg", clip_thumbs)
     finally:
         os.umask(umask)
-    written = tmp_path / "out" / name
+    written = tmp_path / "out" / "sheet.jpg"
     assert written.stat().st_mode & 0o777 == 0o644
-    assert [one.name for one in written.parent.iterdir()] == [name]
+    assert list(written.parent.iterdir()) == [written]
     read = cv2.imread(str(written))
     assert read is not None
     assert np.abs(read.astype(int) - sheet(clips, clip_thumbs)).mean() < 3
-
-
-def test_another_suffix(clips: Reel, clip_thumbs: list[Thumb], tmp_path: Path) -> None:
-    with pytest.raises(Usage, match=r"\.jpg or \.png"):
-        write_sheet(clips, tmp_path / "sheet.txt", clip_thumbs)
