@@ -251,6 +251,7 @@ def test_of_several_files_those_that_can_be_read_make_the_reel(user: User, tmp_p
     assert done.code == 1
     assert "c.mp4 is not a video that can be read" in done.err
     assert "there is no file or folder" in done.err
+    assert "videos: 2 of 2" in done.out  # no terminal, no bar
     assert [Path(video["path"]).name for video in document(user)["videos"]] == ["a.mp4", "b.mkv"]
     assert {moment["video"] for moment in document(user)["moments"]} == {0, 1}
     assert length(tmp_path / "reel.mp4") == pytest.approx(8, abs=0.1)  # longer than all there is: all of it

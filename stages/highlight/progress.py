@@ -1,4 +1,4 @@
-"""How far several pieces of work are: a bar each on a terminal, elsewhere a line every few seconds."""
+"""How far several pieces of work are: a bar each on a terminal, elsewhere a line every few seconds or for each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from stages.highlight.words import plain
 
@@ -46,15 +46,23 @@ class Bars:
         """So much of its total is done."""
         self._progress.update(task, completed=done)
         if self._plain and time.monotonic() - self._said[task] >= LINE_EVERY_S:
-            self._said[task] = time.monotonic()
-            row = self._progress.tasks[self._progress.task_ids.index(task)]
-            left = f", {row.time_remaining:.0f} s left" if row.time_remaining is not None else ""
-            text = f"{row.description}: {min(99.0, row.percentage):.0f} %{left}"
-            self._console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
+            self._say(task, f"{min(99.0, self._row(task).percentage):.0f} %")
 
     def advance(self, task: TaskID) -> None:
         """One more of its total is done."""
         self._progress.advance(task)
+        if self._plain:
+            self._say(task, f"{self._row(task).completed:.0f} of {self._row(task).total:.0f}")
+
+    def _say(self, task: TaskID, done: str) -> None:
+        self._said[task] = time.monotonic()
+        row = self._row(task)
+        left = f", {row.time_remaining:.0f} s left" if row.time_remaining else ""
+        text = f"{row.description}: {done}{left}"
+        self._console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+    def _row(self, task: TaskID) -> Task:
+        return self._progress.tasks[self._progress.task_ids.index(task)]
 
     def end(self, task: TaskID) -> None:
         """It is done: its place is free for another."""

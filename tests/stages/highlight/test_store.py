@@ -57,6 +57,18 @@ def test_what_other_settings_measured_goes_once_the_new_is_whole(tmp_path: Path)
         assert store.notes() == []
 
 
+def test_nothing_of_what_is_deleted_stays_in_the_file(tmp_path: Path) -> None:
+    path, needle = tmp_path / "a.sqlite", np.float32(0.7654321)
+    with Store(path) as store:
+        track = store.track("faces", "one")
+        for seq in np.random.default_rng(0).permutation(3000).tolist():  # out of order: pages are split
+            track.add(seq, seq * 40, [needle])
+    assert needle.tobytes() in path.read_bytes()
+    with Store(path) as store:
+        store.drop([store.track("faces", "one")])
+    assert needle.tobytes() not in path.read_bytes()
+
+
 def test_who_was_recognized_goes_with_the_faces(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     for name, key in (("faces", "one"), (KNOWN + "ada", "one"), (KNOWN + "ada", "two"), ("people", "one")):
