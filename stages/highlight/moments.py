@@ -15,9 +15,8 @@ STEP_NS = SECOND // 4  # the shortest pause has one of these in it
 IN_PAUSE, IN_SPEECH, CUT_INSIDE = 0.3, 1.3, 1.0
 OF_LENGTH = 0.5  # for a moment that is SHORTEST or, in the other direction, as far from USUAL
 TOO_SHORT = 10.0
-SPREAD = (
-    3.0  # for a second whose score is 1 off the moment's mean, squared: what is worth seeing is apart from the rest
-)
+# For a second whose score is 1 off the moment's mean, squared: what is worth seeing is apart from the rest.
+SPREAD = 10.0
 
 
 class Course:

@@ -108,21 +108,21 @@ Timeline.prototype.cuts = function (see, top) {
 };
 
 Timeline.prototype.pauses = function (see, top) {
-  if (!this.video.sound) return this.unmeasured(see, top);
+  if (!this.video.sound) return this.unmeasured(see, top + PAUSES / 2 + 4);
   see.pen.fillStyle = see.rest;
   for (const [start, end] of this.video.pauses) if (end >= see.from && start <= see.to) see.pen.fillRect(see.x(start), top + 4, (end - start) * this.scale, PAUSES - 8);
 };
 
-Timeline.prototype.unmeasured = function (see, top) {
+Timeline.prototype.unmeasured = function (see, base) {
   see.pen.fillStyle = see.soft;
-  see.pen.fillText("not measured", 6, top + 17);
+  see.pen.fillText("not measured", 6, base);
 };
 
 Timeline.prototype.lane = function (see, signal, top, colour) {
   const { pen } = see, values = this.strengths[signal.name];
   pen.fillStyle = see.line;
   pen.fillRect(0, top + LANE, see.width, 1);
-  if (values.every((value) => value === null)) return this.unmeasured(see, top);
+  if (values.every((value) => value === null)) return this.unmeasured(see, top + 17);
   this.bars(see, values, top, LANE, 1);
   pen.fillStyle = colour;
   pen.fill();

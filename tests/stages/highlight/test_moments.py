@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from stages.highlight.moments import LONGEST_NS, SHORTEST_NS, Course, describe, divide
 from stages.highlight.score import weigh
@@ -39,6 +42,29 @@ def test_it_is_divided_where_little_happens() -> None:
 def test_what_is_worth_seeing_is_apart_from_what_is_not() -> None:
     score = [0.07, 0.1, 0.1, 0.18, 0.33, 0.46, 0.36, 0.29, 0.38, 0.43, 0.43, 0.47, 0.13, 0.12, 0.13]
     assert any(11.5 <= at <= 12.5 for at in bounds(15, score=score))
+
+
+def test_a_climax_at_the_end_of_a_stretch_belongs_to_it_and_not_to_what_follows() -> None:
+    score = [
+        0.08,
+        0.11,
+        0.1,
+        0.18,
+        0.32,
+        0.44,
+        0.35,
+        0.28,
+        0.37,
+        0.42,
+        0.42,
+        0.47,
+        0.14,
+        0.11,
+        0.13,
+    ]  # samples/gate.mp4
+    made = timeline(15)
+    made = replace(made, video=structs.replace(made.video, duration_ns=round(14.4 * SECOND)))
+    assert 12 * SECOND in divide(made, np.array(score, np.float32))
 
 
 def test_shots_that_are_moments_are_not_joined() -> None:
