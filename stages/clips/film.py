@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from pipeline.types import Packet
 from stages.events.records import Sighting
 from stages.mosaic import Box, cover
+from stages.sources.picture import pixel_aspect, square
 
 TICKS = 90_000  # a second
 TIME_BASE = Fraction(1, TICKS)
@@ -53,13 +54,16 @@ def blurred(mp4: bytes, sightings: Sequence[Sighting]) -> bytes:
         video = source.streams.video[0]
         stream = target.add_stream("libx264", options={"preset": "veryfast", "crf": "20", "bf": "0"})
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = video.width // 2 * 2, video.height // 2 * 2, "yuv420p"
-        stream.codec_context.time_base = TIME_BASE
+        stream.pix_fmt, stream.codec_context.time_base = "yuv420p", TIME_BASE
+        aspect = pixel_aspect(video)
         begins_s = None  # B-frames put the first picture's time behind 0
         for frame in source.decode(video):
-            begins_s = frame.time or 0.0 if begins_s is None else begins_s
+            width, height = square(frame, aspect)  # in which the boxes are
+            if begins_s is None:
+                begins_s = frame.time or 0.0
+                stream.width, stream.height = width // 2 * 2, height // 2 * 2
             ticks = round(((frame.time or 0.0) - begins_s) * TICKS)
-            picture = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+            picture = np.asarray(frame.to_ndarray(format="bgr24", width=width, height=height), np.uint8)
             for box in _boxes(sightings, ticks * 1_000_000_000 // TICKS):
                 cover(picture, box)
             changed = VideoFrame.from_ndarray(picture[: stream.height, : stream.width], format="bgr24")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -503,3 +505,31 @@ def test_a_mosaic_covers_a_face_up_to_the_edge_and_what_is_outside_stays() -> No
 def test_blurring_nobody_keeps_the_pictures(stream: list[Packet]) -> None:
     mp4 = muxed(stream[:24])
     assert numbers(blurred(mp4, [])) == numbers(mp4)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("aspect", [Fraction(1), Fraction(16, 11)])
+def test_a_face_is_covered_where_it_was_seen_whatever_the_shape_of_the_pixels(
+    aspect: Fraction, suffix: str, tmp_path: Path
+) -> None:
+    path, packets = film(tmp_path / f"clip.{suffix}", 12, (352, 288), first=85, aspect=aspect), []
+    with closing(Rings()) as rings:
+        capture = Capture(CaptureConfig(), Source("cam", str(path), False), rings, None, packets.append)
+        frame = next(frame for frame in capture if frame)
+        assert all(capture)
+        capture.close()
+    assert (frame.width, frame.height) == (round(352 * aspect), 288)
+    left, right = 0.55 * frame.width, 0.7 * frame.width  # black goes over into white at 0.625
+    mp4 = muxed(packets)
+    whole, covered = (shown(blurred(mp4, part)) for part in ([], [Sighting("aa", 0, (left, 10, right, 120))]))
+    assert whole.shape == (288, round(352 * aspect), 3)
+    changed = np.flatnonzero((np.abs(whole.astype(int) - covered) > 40).any(axis=(0, 2)))
+    assert len(changed)
+    around = (right - left) / 2
+    assert left - around <= changed[0] <= changed[-1] <= right + around
+
+
+def shown(mp4: bytes) -> NDArray[np.uint8]:
+    """The first picture."""
+    with av.open(io.BytesIO(mp4)) as container:
+        return np.asarray(next(container.decode(video=0)).to_ndarray(format="bgr24"), np.uint8)
