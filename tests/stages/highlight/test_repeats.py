@@ -16,7 +16,7 @@ from stages.highlight.repeats import Repeats
 from stages.highlight.score import weigh
 from stages.highlight.select import candidates, select
 from stages.highlight.timeline import SECOND, Moment, Timeline
-from tests.stages.highlight.moving import Clip, decoded, sampled
+from tests.stages.highlight.moving import Clip, decoded, sampled, texture
 from tests.stages.highlight.timelines import timeline
 
 Looks = NDArray[np.float32]  # (T, D)
@@ -70,6 +70,33 @@ def test_what_happens_before_a_fixed_camera_later_is_none(shared: Path) -> None:
     looks = looked(decoded(shared / "videos" / "vtest.avi", 300))
     pool = [(0, at, at + 5) for at in range(5, len(looks) - 5, 5)]
     assert not any(repeats((0, 0, 5), pool, looks))
+
+
+def filmed(picture: NDArray[np.uint8], seconds: int, noise: float) -> Clip:
+    """By a fixed camera, ten times a second."""
+    random = np.random.default_rng(len(picture))
+    found: Clip = []
+    for at in range(10 * seconds):
+        pixels = (picture + random.normal(0, noise, picture.shape)).clip(0, 255).astype(np.uint8)
+        found.append((at * SECOND // 10, pixels))
+    return found
+
+
+@pytest.mark.parametrize("part", [0.0, 0.4, 0.8])
+def test_before_a_fixed_camera_nothing_is_a_repeat_of_somebody_who_comes(part: float) -> None:
+    random = np.random.default_rng(1)
+    room, seated = random.random((2, 204))
+    there = np.clip(np.arange(60) - 30 + part, 0, 1)[:, None]  # for that part of second 30
+    looks = room + 0.3 * there * seated + random.normal(0, 0.001, (60, 204))
+    looks = np.asarray(looks / np.linalg.norm(looks, axis=1, keepdims=True), np.float32)
+    pool = [(0, at, at + 6) for at in range(0, 54, 6)]
+    assert not any(repeats((0, 27, 33), pool, looks))
+
+
+@pytest.mark.parametrize("shown", [(20, 26), (20, 21)])
+def test_a_picture_that_stands_still_is_no_copy_of_itself(shown: tuple[int, int]) -> None:
+    looks = looked(filmed(texture(180, 320), 60, 0))
+    assert not any(repeats((0, *shown), [(0, at, at + 6) for at in range(0, len(looks) - 6, 6)], looks))
 
 
 def test_a_second_that_has_part_of_another_shot_says_nothing_of_that_shot(shared: Path) -> None:
