@@ -84,7 +84,7 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
 
         [bold]Example[/bold]: python run_pipeline.py highlights match.mp4 --length 60s --preset sports -o reel.mp4
         """
-        paths, budget = videos(video, out), nanoseconds(length)
+        (paths, unsearched), budget = videos(video, out), nanoseconds(length)
         if not budget:
             raise Usage("the reel would be of no length: make --length longer")
         if scorer and (preset or weight):
@@ -105,6 +105,7 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         console = Console()
         looked = _looked(work, paths, jobs, ray, console)
         timelines, failures = _recalled(work, looked, {person.id.hex(): person.name for person in people})
+        failures = [*unsearched, *failures]
         for sentence in failures:
             typer.echo(f"framewire: {sentence}", err=True)
         musts = [one._replace(video=_place(work, paths[one.video], timelines)) for one in musts]

@@ -37,6 +37,7 @@ SUFFIXES = (
     ".wmv",
 )
 BESIDE = (".json", ".html", ".jpg", ".otio", ".edl")  # what is made with a reel
+FOUND_AGAIN = "lost+found"  # on each ext4 disk: what a repair of it found, for root alone
 BUSY_S = 10.0  # how long to wait for another run
 USUAL_RATE = 25  # frames a second, where a file does not say its own
 FILES = (
@@ -45,37 +46,42 @@ FILES = (
 )
 
 
-def videos(given: Sequence[Path], out: Path) -> list[Path]:
+def videos(given: Sequence[Path], out: Path) -> tuple[list[Path], list[str]]:
     """The files given, and those in the folders given and below by their names' endings, but for reels, each once.
 
-    Raises Failed and Usage.
+    And sentences on what below them cannot be searched. Raises Failed and Usage.
     """
     found: list[Path] = []
+    failures: list[str] = []
     for path in given:
         check_file(path)
-        inside = _inside(path, out) if path.is_dir() else [path]
+        inside = _inside(path, out, failures) if path.is_dir() else [path]
         if not inside:
             raise Usage(f"there is no video in the folder {path}: their names end in {', '.join(sorted(SUFFIXES))}")
         found += inside
-    return list({os.path.realpath(path): path for path in found}.values())
+    return list({os.path.realpath(path): path for path in found}.values()), failures
 
 
-def _inside(folder: Path, out: Path) -> list[Path]:
-    """Those in it and below, but for what is hidden, and for reels."""
+def _inside(folder: Path, out: Path, failures: list[str]) -> list[Path]:
+    """Those in it and below, but for what is hidden, and for reels. What cannot be searched is added to `failures`."""
 
     def unsearched(error: OSError) -> None:
-        raise Failed(f"cannot search {error.filename}: {error.strerror}; let this user in, or give other folders")
+        sentence = f"cannot search {error.filename}: {error.strerror}; let this user in, or give other folders"
+        if Path(error.filename) == folder:
+            raise Failed(sentence)
+        failures.append(sentence)
 
     found: list[Path] = []
     for at, folders, names in os.walk(folder, onerror=unsearched):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and name != FOUND_AGAIN]
         found += [Path(at, name) for name in names if not name.startswith(".")]
     return sorted(path for path in found if path.suffix.lower() in SUFFIXES and not _is_reel(path, out))
 
 
 def _is_reel(path: Path, out: Path) -> bool:
     """Whether it is the one that is to be made, or one that was made here before."""
-    return path.resolve() == out.resolve() or all(path.with_suffix(end).is_file() for end in BESIDE)
+    made = path.suffix.lower() == ".mp4" and all(path.with_suffix(end).is_file() for end in BESIDE)
+    return made or path.resolve() == out.resolve()
 
 
 class Facts(NamedTuple):

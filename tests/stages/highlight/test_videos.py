@@ -20,20 +20,56 @@ from tests.stages.highlight.films import film, textured
 def test_a_folder_is_its_videos_by_name_each_once(tmp_path: Path) -> None:
     for name in ("reel.mp4", "b.mp4", "a.MOV", "notes.txt", 'it\'s 100 % "new".mkv'):
         (tmp_path / name).write_bytes(b"x")
-    found = videos([tmp_path, tmp_path / "a.MOV"], tmp_path / "reel.mp4")
+    found, _ = videos([tmp_path, tmp_path / "a.MOV"], tmp_path / "reel.mp4")
     assert [path.name for path in found] == ["a.MOV", "b.mp4", 'it\'s 100 % "new".mkv']
 
 
 def test_below_a_folder_are_a_cameras_recordings_but_no_reels_and_nothing_hidden(tmp_path: Path) -> None:
-    for name in ("26/07.mkv", "26/08.mkv", "27/07.mkv", ".trash/09.mkv", "27/._07.mkv", "best.mp4", "alone.mp4"):
+    for name in (
+        "26/07.mkv",
+        "26/08.mkv",
+        "27/07.mkv",
+        ".trash/09.mkv",
+        "27/._07.mkv",
+        "best.mp4",
+        "best.mov",
+        "x.mp4",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     for end in BESIDE:  # as they lie beside a reel
         (tmp_path / f"best{end}").write_bytes(b"x")
     (tmp_path / "27" / "round").symlink_to(tmp_path)
-    found = videos([tmp_path], Path("reel.mp4"))
-    assert [str(path.relative_to(tmp_path)) for path in found] == ["26/07.mkv", "26/08.mkv", "27/07.mkv", "alone.mp4"]
-    assert videos([tmp_path / "best.mp4"], Path("reel.mp4")) == [tmp_path / "best.mp4"]  # asked for by its name
+    found, _ = videos([tmp_path], Path("reel.mp4"))
+    assert [str(path.relative_to(tmp_path)) for path in found] == [
+        "26/07.mkv",
+        "26/08.mkv",
+        "27/07.mkv",
+        "best.mov",
+        "x.mp4",
+    ]
+    assert videos([tmp_path / "best.mp4"], Path("reel.mp4")) == ([tmp_path / "best.mp4"], [])  # asked for by its name
+
+
+def test_what_cannot_be_searched_costs_the_rest_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.mkv").write_bytes(b"x")
+    for name in ("closed", "lost+found"):
+        (tmp_path / name).mkdir()
+    scandir = os.scandir
+
+    def refuses(path: str) -> object:  # a fake of permissions, which root does not heed
+        if Path(path).name in ("closed", "lost+found"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuses)
+    found, failures = videos([tmp_path], Path("reel.mp4"))
+    assert found == [tmp_path / "a.mkv"]
+    closed = f"cannot search {tmp_path}/closed: Permission denied; let this user in, or give other folders"
+    assert failures == [closed]
+    with pytest.raises(Failed) as raised:
+        videos([tmp_path / "closed"], Path("reel.mp4"))
+    assert str(raised.value) == closed
 
 
 def test_what_holds_no_video_is_said(tmp_path: Path) -> None:
