@@ -185,10 +185,11 @@ class Recording:
             raise Failed(f"{self._path} holds no frame that decodes: copy or export it again")
         done = f"the {count} frames that could be read are done; copy or export it again for the rest"
         if self._set_back_ns is not None:
-            raise Failed(
-                f"the clock of {self._path} is set back at {self._set_back_ns / SECOND:.1f} s, and what comes then has "
-                f"no times: give it one clock with ffmpeg -i {shlex.quote(str(self._path))} -c copy NEW.mkv"
-            )
+            mend = "join its parts again, with one clock"
+            if self._container.format.name == "mpegts":  # of which ffmpeg knows that it happens
+                mend = f"give it one clock with ffmpeg -i {shlex.quote(str(self._path))} -c copy NEW.mkv"
+            at = f"{self._set_back_ns / SECOND:.1f} s"
+            raise Failed(f"the clock of {self._path} is set back at {at}, and what comes then has no times: {mend}")
         if self._damage:
             places = "1 place" if self._damage == 1 else f"{self._damage} places"
             raise Failed(f"{self._path} is damaged in {places}: {done}")

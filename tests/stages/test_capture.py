@@ -374,8 +374,17 @@ def test_files_joined_without_one_clock_are_seen_and_told_of(tmp_path: Path, cap
     assert "both's.ts is set back at" in sentence
     command = shlex.split(sentence.partition("with ")[2])  # as a shell reads it
     assert command == ["ffmpeg", "-i", str(path), "-c", "copy", "NEW.mkv"]
+    subprocess.run([*command[:-1], tmp_path / command[-1]], check=True, capture_output=True)
+    assert [one.frame.seq for one in watch(capture(tmp_path / command[-1]), rings)] == list(range(120))
     rest, again = failure(capture(path, after=seen[-20].mark), rings)
     assert (len(rest), again) == (19, sentence)
+
+
+def test_where_no_command_mends_the_clock_none_is_told(tmp_path: Path, capture: Open, rings: Rings) -> None:
+    path = tmp_path / "both.mkv"
+    path.write_bytes(film(tmp_path / "a.mkv", frames=60).read_bytes() * 2)
+    _, sentence = failure(capture(path), rings)
+    assert sentence.endswith("what comes then has no times: join its parts again, with one clock")
 
 
 def test_an_image_that_goes_away(tmp_path: Path, capture: Open, rings: Rings) -> None:
