@@ -157,7 +157,7 @@ def test_known_faces_of_a_real_clip(user: User, shared: Path) -> None:
     assert len(rows) == 275
     lin, obama = named(rows, "lin-manuel-miranda"), named(rows, "obama")
     assert len([seq for seq in lin if 85 <= seq <= 215]) >= 30
-    assert len([seq for seq in obama if 210 <= seq <= 275]) >= 10
+    assert len([seq for seq in obama if 210 <= seq <= 275]) >= 6  # seen from the side: 11, without VNNI 8
     assert not named(rows, "biden")
     assert all(seq < 48 for seq in named(rows, "alex-lacamoire")), "he is at the piano when the clip begins"
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.errors import Failed
 from pipeline.home import home, keys
 from stages.clips.clips import blur_out
 from stages.events import clips, snapshots
@@ -29,12 +30,18 @@ def forgotten(store: Store, name: str) -> tuple[list[str], list[str]]:
     copies: list[Path] = []
     videos = Known(home() / FOLDER)
     counts = Counter(events=0, blurred=0, covered=0, removed=0, videos=0)
-    counts["videos"] += videos.erase(*known)
-    counts["videos"] += videos.erase(*store.forgotten(-1, videos.owners()))
+    damaged: Failed | None = None
+    try:
+        counts["videos"] += videos.erase(*known)
+        counts["videos"] += videos.erase(*store.forgotten(-1, videos.owners()))
+    except Failed as error:  # of what a video's file keeps: no reason to leave them in the gate's log
+        damaged = error
     if ledger:
         copies = ledger.remove_copies()
         for one in (*known, *store.forgotten(-1, ledger.owners())):
             counts.update(_erased(ledger, one))
+    if damaged:
+        raise damaged
     person = store.disown(name)
     late = store.wait_for(store.generation(), FOLLOW_S)
     counts["videos"] += videos.erase(person)

@@ -62,7 +62,7 @@ class Bars:
         self._console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
     def _row(self, task: TaskID) -> Task:
-        return self._progress.tasks[self._progress.task_ids.index(task)]
+        return next(row for row in self._progress.tasks if row.id == task)
 
     def end(self, task: TaskID) -> None:
         """It is done: its place is free for another."""

@@ -19,6 +19,7 @@ from pipeline.home import home, keys
 from pipeline.types import Detections, Matches
 from stages.crop import Crop, CropConfig
 from stages.enrolment.commands import enroll, forget
+from stages.events.ledger import Ledger
 from stages.gallery.store import Store as Gallery
 from stages.highlight.cluster import look, take_over
 from stages.highlight.faces import FacesSeen, FacesSeenConfig, Recognize
@@ -28,6 +29,7 @@ from stages.highlight.store import KNOWN, Store
 from stages.highlight.videos import State
 from stages.highlight.work import Found, Work
 from stages.match import LOOK_S, MatchConfig
+from tests.stages.events.conftest import SNAPSHOT, decision
 from tests.stages.seeing import SAMPLES, OneFrame
 
 NAME = "Eileen Collins"
@@ -207,11 +209,15 @@ def test_who_reads_a_file_without_end_is_told_of_and_it_can_be_said_again(
 
 def test_a_file_that_is_damaged_stops_it_before_the_name_is_gone(matches: list[Matches], person: str) -> None:
     write(matches, config())
+    with closing(Ledger(home(), keys(), create=True)) as ledger, ledger.commit() as commit:
+        commit.decide(decision("opened", person), SNAPSHOT, ())
     damaged = home() / FOLDER / "a.sqlite"
     damaged.write_bytes(b"nothing" * 1000)
     with pytest.raises(Failed, match=r"a\.sqlite .*: delete the file"):
         call("forget", NAME)
     assert person.encode() not in Path(config().store).read_bytes()  # the others do not wait for it
+    with closing(Ledger(home(), keys())) as ledger:
+        assert ledger.owners() == set()  # nor does the gate's log
     damaged.unlink()
     call("forget", NAME)
 
