@@ -104,8 +104,8 @@ def commands(graph: Sequence[Process]) -> typer.Typer:
         _log(work.log)
         console = Console()
         looked = _looked(work, paths, jobs, ray, console)
-        timelines, failures = _recalled(work, looked, {person.id.hex(): person.name for person in people})
-        failures = [*unsearched, *failures]
+        names = {person.id.hex(): person.name for person in people}
+        timelines, failures = _recalled(work, looked, names, unsearched)
         for sentence in failures:
             typer.echo(f"framewire: {sentence}", err=True)
         musts = [one._replace(video=_place(work, paths[one.video], timelines)) for one in musts]
@@ -185,10 +185,12 @@ def _must(text: str, paths: Sequence[Path]) -> Must:
     return Must(named[0], *stretch(when))
 
 
-def _recalled(work: Work, looked: Sequence[Looked], names: Mapping[str, str]) -> tuple[list[Timeline], list[str]]:
-    """The timelines of what could be read, and sentences on what could not. Raises Failed where nothing could."""
+def _recalled(
+    work: Work, looked: Sequence[Looked], names: Mapping[str, str], unsearched: Sequence[str]
+) -> tuple[list[Timeline], list[str]]:
+    """The timelines of what could be read, and sentences on all that could not. Raises Failed where nothing could."""
     tracks = recorders(work.graph, work.settings)
-    timelines, failures = [], []
+    timelines, failures = [], [*unsearched]
     for look in looked:
         failures += look.notes
         if look.sha256:

@@ -56,6 +56,8 @@ def videos(given: Sequence[Path], out: Path) -> tuple[list[Path], list[str]]:
     for path in given:
         check_file(path)
         inside = _inside(path, out, failures) if path.is_dir() else [path]
+        if not inside and failures:
+            raise Failed("; ".join(failures))
         if not inside:
             raise Usage(f"there is no video in the folder {path}: their names end in {', '.join(sorted(SUFFIXES))}")
         found += inside

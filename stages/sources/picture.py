@@ -78,7 +78,7 @@ class Converter:
 
 
 def pixel_aspect(stream: VideoStream) -> Fraction:
-    """How wide a pixel is to be shown, to its height: 1 but for what tape, DVD and HDV left behind."""
+    """How wide a pixel is to be shown, to its height: 1 but for what tape, DVD, HDV and analog cameras left."""
     said = stream.sample_aspect_ratio
     return said if said and Fraction(1, ODDEST) <= said <= ODDEST else Fraction(1)
 

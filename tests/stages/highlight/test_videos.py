@@ -67,6 +67,9 @@ def test_what_cannot_be_searched_costs_the_rest_nothing(tmp_path: Path, monkeypa
     assert found == [tmp_path / "a.mkv"]
     closed = f"cannot search {tmp_path}/closed: Permission denied; let this user in, or give other folders"
     assert failures == [closed]
+    (tmp_path / "a.mkv").unlink()
+    with pytest.raises(Failed, match="cannot search"):  # there may be videos where nobody may look
+        videos([tmp_path], Path("reel.mp4"))
     with pytest.raises(Failed) as raised:
         videos([tmp_path / "closed"], Path("reel.mp4"))
     assert str(raised.value) == closed
