@@ -131,6 +131,12 @@ def begin(page: Page, site: Site) -> None:
     expect(page.get_by_text("ada · admin")).to_be_visible()
 
 
+def visit(page: Page, view: str) -> None:
+    """Go to a view: until the browser has told of the new hash, the view before is there, with all that it shows."""
+    page.get_by_role("link", name=view).click()
+    expect(page.get_by_role("heading", name=view, level=1)).to_be_attached()
+
+
 def log_in(page: Page, name: str, password: str) -> None:
     """With the form that is shown."""
     page.get_by_label("Name").fill(name)

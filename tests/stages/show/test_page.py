@@ -17,7 +17,7 @@ from stages.gate.health import Pulse
 from stages.show.web import limits, streams
 from stages.show.web.show import Show, ShowConfig
 from tests.stages.gate.scene import Camera
-from tests.stages.show.site import PASSWORD, Site, begin, log_in
+from tests.stages.show.site import PASSWORD, Site, begin, log_in, visit
 
 
 def test_in_a_browser_from_the_link_to_the_live_picture(site: Site, page: Page) -> None:
@@ -34,7 +34,7 @@ def test_in_a_browser_from_the_link_to_the_live_picture(site: Site, page: Page) 
     expect(page.get_by_text("front · told “come in”")).to_be_visible()
     site.decide("opened", person="0a" * 16, name="Ada Lovelace")
     expect(page.get_by_role("complementary").get_by_text("Ada Lovelace")).to_be_visible()
-    page.get_by_role("link", name="Events").click()
+    visit(page, "Events")
     page.get_by_role("button", name="Ada Lovelace").click()
     expect(page.get_by_text("0.710, threshold 0.600")).to_be_visible()
     page.get_by_role("button", name="Log out").click()
@@ -66,13 +66,12 @@ def test_in_a_browser_a_wrong_password_is_said_and_a_viewer_sees_no_people(site:
     expect(page.get_by_text("viewer · viewer")).to_be_visible()
     expect(page.get_by_role("link", name="People")).to_be_hidden()
     for view in ("Threshold", "Health"):
-        page.get_by_role("link", name=view).click()
-        expect(page.get_by_role("heading", name=view, level=1)).to_be_visible()
+        visit(page, view)
 
 
 def test_in_a_browser_that_nothing_is_calibrated_is_said(site: Site, page: Page) -> None:
     begin(page, site)
-    page.get_by_role("link", name="Threshold").click()
+    visit(page, "Threshold")
     expect(page.get_by_text("Nothing is calibrated, so only simulated doors open.")).to_be_visible()
 
 
@@ -87,7 +86,7 @@ def test_in_a_browser_a_session_that_has_ended_is_said_to_have(
 ) -> None:
     monkeypatch.setattr(streams, "RECHECK_S", 0.1)
     begin(page, site)
-    page.get_by_role("link", name="Account").click()
+    visit(page, "Account")
     page.get_by_role("button", name="Make a token").click()
     with closing(sqlite3.connect(home() / "web.sqlite")) as rows, rows:
         rows.execute("DELETE FROM sessions")
@@ -156,9 +155,9 @@ def test_in_a_browser_a_camera_that_is_lost_has_no_picture_and_nobody_before_it(
     expect(page.get_by_text("No picture from cam0 since")).to_be_visible()
     expect(picture).to_be_hidden()
     expect(page.get_by_text("come in")).to_be_hidden()
-    page.get_by_role("link", name="Health").click()
+    visit(page, "Health")
     expect(page.get_by_text("the last was frame")).to_be_visible()
-    page.get_by_role("link", name="Live").click()
+    visit(page, "Live")
     ends = time.monotonic() + 15
     while not picture.is_visible():
         pulse.see(site.camera().frame)
@@ -173,7 +172,7 @@ def test_in_a_browser_door_and_health_go_by_the_clock_of_the_gate(site: Site, pa
     doors.opened(Command("a", "front", 1, 3600, 0))
     begin(page, site)
     expect(page.get_by_role("region", name="Door front")).to_contain_text("Open")
-    page.get_by_role("link", name="Health").click()
+    visit(page, "Health")
     pulse = Pulse(home(), deadline_ms=1000)
     ends = time.monotonic() + 15
     while not page.get_by_text("alive").is_visible():

@@ -16,12 +16,12 @@ from stages.events.records import Housekeeping
 from stages.gallery.store import Store
 from tests.stages.events.conftest import decision
 from tests.stages.gate.scene import embedding
-from tests.stages.show.site import Site, begin
+from tests.stages.show.site import Site, begin, visit
 
 
 def test_in_a_browser_a_clip_that_comes_later_is_played(site: Site, page: Page) -> None:
     begin(page, site)
-    page.get_by_role("link", name="Events").click()
+    visit(page, "Events")
     seq = site.decide("opened", person="0a" * 16, name="Ada Lovelace")
     event = page.get_by_role("button", name="Ada Lovelace")
     expect(event).to_be_visible()
@@ -45,7 +45,7 @@ def test_in_a_browser_a_clip_that_comes_later_is_played(site: Site, page: Page) 
 def test_in_a_browser_not_this_person_lowers_the_match(site: Site, page: Page, shared: Path) -> None:
     begin(page, site)
     photos = shared / "photos" / "face_recognition_examples"
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
     page.get_by_role("button", name="Enrol somebody").click()
     page.get_by_label("Name").fill("Biden")
     page.get_by_label("Photos").set_input_files(photos / "biden.jpg")
@@ -54,7 +54,7 @@ def test_in_a_browser_not_this_person_lowers_the_match(site: Site, page: Page, s
     (biden,) = Store(home(), keys()).people()
     lookalike = (photos / "train" / "biden" / "biden2.jpg").read_bytes()  # as if it were somebody else
     site.decide("opened", lookalike, person=biden.id.hex(), name="Biden")
-    page.get_by_role("link", name="Events").click()
+    visit(page, "Events")
     page.get_by_role("button", name="Biden opened").click()
     page.get_by_role("button", name="Not this person").click()
     page.get_by_role("button", name="Cancel").click()
@@ -72,7 +72,7 @@ def test_in_a_browser_who_is_forgotten_is_so_on_pages_that_are_open(site: Site, 
     site.film(site.decide("opened", person=ada.id.hex(), name="Ada Lovelace"))
     begin(page, site)
     expect(page.get_by_role("button", name="Ada Lovelace")).to_be_visible()
-    page.get_by_role("link", name="Events").click()
+    visit(page, "Events")
     page.get_by_role("button", name="Ada Lovelace").click()
     page.get_by_role("button", name="Play the clip").click()
     expect(page.locator("video")).to_be_visible()
@@ -87,7 +87,7 @@ def test_in_a_browser_who_is_enrolled_or_forgotten_elsewhere_is_so_on_people(sit
     store = Store(home(), keys())
     store.add("Ada Lovelace", "m", embedding(1)[None])
     begin(page, site)
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
     expect(page.get_by_role("article")).to_contain_text("Ada Lovelace")
     store.add("Bob", "m", embedding(2)[None])
     expect(page.get_by_role("article")).to_have_count(2)
@@ -103,7 +103,7 @@ def test_in_a_browser_people_are_asked_for_again_where_that_failed(site: Site, p
     store.add("Ada Lovelace", "model", embedding(1)[None])
     store.add("Bob", "model", embedding(2)[None])
     begin(page, site)
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
     expect(page.get_by_role("article")).to_have_count(2)
 
     def fails_once(route: Route) -> None:
@@ -135,7 +135,7 @@ def test_in_a_browser_all_events_are_in_reach(site: Site, page: Page) -> None:
         note("clip", of=seq, sha256="")
     decide(520)
     begin(page, site)
-    page.get_by_role("link", name="Events").click()
+    visit(page, "Events")
     events = page.get_by_role("main").get_by_role("listitem")
     expect(events).to_have_count(50)
     for count in (250, 450, 520, 541):
@@ -145,8 +145,8 @@ def test_in_a_browser_all_events_are_in_reach(site: Site, page: Page) -> None:
     expect(events).to_have_count(542)
     expect(events.last).to_contain_text("alarm")
     expect(page.get_by_text("There are no older events.")).to_be_visible()
-    page.get_by_role("link", name="Live").click()
-    page.get_by_role("link", name="Events").click()
+    visit(page, "Live")
+    visit(page, "Events")
     expect(events).to_have_count(500)
     page.get_by_label("Which events").select_option("alarm")
     page.get_by_role("button", name="Older").click()

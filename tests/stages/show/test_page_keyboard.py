@@ -6,12 +6,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.stages.gate.scene import Camera
-from tests.stages.show.site import Site, begin
+from tests.stages.show.site import Site, begin, visit
 
 
 def test_to_skip_to_the_content_leaves_the_view(site: Site, page: Page) -> None:
     begin(page, site)
-    page.get_by_role("link", name="Events").click()
+    visit(page, "Events")
     page.get_by_role("link", name="Skip to the content").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("main")).to_be_focused()
@@ -52,7 +52,7 @@ def test_a_decision_has_the_focus_when_another_comes(site: Site, page: Page) -> 
 def test_an_event_that_is_open_stays_so_when_its_clip_comes(site: Site, page: Page) -> None:
     seq = site.decide("opened", person="0a" * 16, name="Ada Lovelace")
     begin(page, site)
-    page.get_by_role("link", name="Events").click()
+    visit(page, "Events")
     event = page.get_by_role("button", name="Ada Lovelace")
     event.press("Enter")
     expect(event).to_have_attribute("aria-expanded", "true")

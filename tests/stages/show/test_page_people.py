@@ -10,12 +10,12 @@ from pipeline.home import home, keys
 from stages.gallery.people import Access
 from stages.gallery.store import Store
 from tests.stages.gate.scene import calibrated, embedding
-from tests.stages.show.site import EILEEN, PHOTO, Site, begin, turning
+from tests.stages.show.site import EILEEN, PHOTO, Site, begin, turning, visit
 
 
 def test_in_a_browser_people_are_enrolled_and_forgotten(site: Site, page: Page) -> None:
     begin(page, site)
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
     page.get_by_role("button", name="Enrol somebody").click()
     page.get_by_label("Name").fill(EILEEN)
     page.get_by_label("Photos").set_input_files(PHOTO)
@@ -49,7 +49,7 @@ def test_in_a_browser_rules_have_badges_and_two_dates_that_stay_as_they_are(site
         return store.people()[0].access
 
     begin(page, site)
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
     first = saved(May_come_in_from="2026-12-01", until="2026-12-31", Numbers_of_badges="4711, 4712")
     assert [str(moment) for moment in (first.valid_from, first.valid_until)] == [
         "2026-12-01 05:00:00+00:00",  # midnight in New York
@@ -71,7 +71,7 @@ def test_in_a_browser_rules_of_which_a_part_is_refused_change_nothing(site: Site
     for seed, name in enumerate(("Ada", "Bob"), 1):
         store.add(name, "m", embedding(seed)[None])
     begin(page, site)
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
     page.get_by_role("button", name="Rules of Ada").click()
     name, until = page.get_by_label("Name", exact=True), page.get_by_label("until")
     refused = page.get_by_role("dialog").get_by_role("alert")
@@ -93,7 +93,7 @@ def test_in_a_browser_rules_of_which_a_part_is_refused_change_nothing(site: Site
 def test_in_a_browser_a_webcam_takes_three_poses(site: Site, page: Page, shared: Path, tmp_path: Path) -> None:
     (tmp_path / "webcam.mjpeg").write_bytes(b"".join(shot for shot in turning(shared) for _ in range(60)))
     begin(page, site)
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
     page.get_by_role("button", name="Enrol somebody").click()
     page.get_by_label("Name").fill("Ada")
     page.get_by_role("button", name="Use the webcam").click()
@@ -111,7 +111,7 @@ def test_in_a_browser_a_webcam_takes_three_poses(site: Site, page: Page, shared:
 
 def test_in_a_browser_photos_that_differ_are_enrolled_all_the_same(site: Site, page: Page, shared: Path) -> None:
     begin(page, site)
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
     page.get_by_role("button", name="Enrol somebody").click()
     page.get_by_label("Name").fill(EILEEN)
     obama = shared / "photos" / "face_recognition_examples" / "obama.jpg"
@@ -127,7 +127,7 @@ def test_in_a_browser_who_presses_twice_enrols_once(site: Site, page: Page) -> N
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.method) if request.url.endswith("/api/people") else None)
     begin(page, site)
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
     page.get_by_role("button", name="Enrol somebody").click()
     page.get_by_label("Name").fill(EILEEN)
     page.get_by_label("Photos").set_input_files(PHOTO)
@@ -138,7 +138,7 @@ def test_in_a_browser_who_presses_twice_enrols_once(site: Site, page: Page) -> N
 
 def test_in_a_browser_a_photo_that_is_empty_is_said_to_be(site: Site, page: Page) -> None:
     begin(page, site)
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
     page.get_by_role("button", name="Enrol somebody").click()
     page.get_by_label("Name").fill(EILEEN)
     page.get_by_label("Photos").set_input_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b""})
@@ -149,7 +149,7 @@ def test_in_a_browser_a_photo_that_is_empty_is_said_to_be(site: Site, page: Page
 
 def test_in_a_browser_that_a_calibration_is_outgrown_is_shown_until_it_is_closed(site: Site, page: Page) -> None:
     begin(page, site)
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
 
     def enrol() -> None:
         page.get_by_role("button", name="Enrol somebody").click()
@@ -172,7 +172,7 @@ def test_in_a_browser_many_people_are_searched_and_shown_a_part_at_a_time(site: 
     for number in range(60):
         store.add(f"Person {number:02}", "m", embedding(number)[None], access=Access(watch=number == 7))
     begin(page, site)
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
     cards = page.get_by_role("article")
     expect(cards).to_have_count(50)
     page.get_by_role("button", name="More").click()
@@ -198,7 +198,7 @@ def test_in_a_browser_who_is_in_no_group_of_a_gate_that_has_some_is_said_to_stay
         store.add(name, "m", embedding(seed)[None])
         store.set_access(name, Access(groups=groups))
     begin(page, site)
-    page.get_by_role("link", name="People").click()
+    visit(page, "People")
     expect(page.get_by_role("article").filter(has_text="Ada")).to_contain_text("at any time")
     site.show._live.groups = ["staff"]
     page.reload()

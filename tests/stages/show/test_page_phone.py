@@ -14,7 +14,7 @@ from stages.gallery.people import NAME_LENGTH, Access
 from stages.gallery.store import Store
 from stages.show.web.users import Users
 from tests.stages.gate.scene import embedding
-from tests.stages.show.site import PASSWORD, Site, begin
+from tests.stages.show.site import PASSWORD, Site, begin, visit
 
 WIDTH = 360
 LONG = "W" * NAME_LENGTH  # the widest letter, and nowhere to break
@@ -38,7 +38,7 @@ def phone(site: Site, page: Page) -> Page:
 
 def test_in_a_browser_on_a_phone_long_names_break_nothing(phone: Page) -> None:
     for view in ("Live", "Events", "People", "Health", "Account"):
-        phone.get_by_role("link", name=view).click()
+        visit(phone, view)
         tags = phone.get_by_role("main").locator(".tag")
         if view in ("Live", "Events", "People", "Account"):
             expect(tags.first).to_be_visible()
@@ -47,11 +47,11 @@ def test_in_a_browser_on_a_phone_long_names_break_nothing(phone: Page) -> None:
             box = tag.bounding_box()
             assert box
             assert 0 <= box["x"] <= box["x"] + box["width"] <= WIDTH, view
-    phone.get_by_role("link", name="Events").click()
+    visit(phone, "Events")
     phone.get_by_role("main").get_by_role("listitem").get_by_role("button").first.click()
     expect(phone.get_by_text("Row of the log")).to_be_visible()
     assert phone.evaluate("document.documentElement.scrollWidth") <= WIDTH
-    phone.get_by_role("link", name="People").click()
+    visit(phone, "People")
     phone.get_by_role("button", name="Forget").click()
     dialog = phone.get_by_role("dialog")
     assert dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
@@ -87,7 +87,7 @@ def test_in_a_browser_what_came_of_a_decision_can_be_read(
         site.decide(outcome, person="0a" * 16, name="Ada")
     page.emulate_media(color_scheme=scheme)
     begin(page, site)
-    page.get_by_role("link", name="Events").click()
+    visit(page, "Events")
     expect(page.locator(".tag")).to_have_count(4)
     for tag in page.locator(".tag").all():
         assert tag.evaluate(CONTRAST) >= 4.5, tag.text_content()
