@@ -37,8 +37,6 @@ from stages.show.web.show import announced
 from tests.command import GATE, ROOT, User, alive
 from tests.rtsp import coded, serving
 
-pytestmark = pytest.mark.alone
-
 EILEEN = "Eileen Collins"
 SOAK = "FRAMEWIRE_KILLS" in os.environ  # make soak, on a machine that has nothing else to do: there times are checked
 KILLS = int(os.environ.get("FRAMEWIRE_KILLS", "5"))
@@ -52,19 +50,25 @@ PROCESSES = ("supervisor", "capture", "detect", "match", "gate", "record", "show
 
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
-    """Somebody who has enrolled Eileen Collins."""
+    """Somebody who has enrolled nobody."""
     user = User(tmp_path)
     for name in ("FRAMEWIRE_HOME", "FRAMEWIRE_KEYS"):
         monkeypatch.setenv(name, user.environment[name])
+    return user
+
+
+@pytest.fixture
+def enrolled(user: User) -> User:
+    """Somebody who has enrolled Eileen Collins."""
     done = user("enroll", EILEEN, ROOT / "samples" / "enrol" / f"{EILEEN}.jpg")
     assert done.code == 0, done.err
     return user
 
 
 @pytest.fixture
-def ledger(user: User) -> Iterator[Ledger]:
+def ledger(enrolled: User) -> Iterator[Ledger]:
     """What the user's gate writes, once it has."""
-    ledger = Ledger(user.folder / "home", user.folder / "keys", create=True)
+    ledger = Ledger(enrolled.folder / "home", enrolled.folder / "keys", create=True)
     yield ledger
     ledger.close()
 
@@ -87,6 +91,7 @@ OPEN = '[show]\nport = 0\n[gate]\nliveness = "none"\n[[gate.doors]]\nname = "fro
 SIMULATED = '[[act.outputs]]\nkind = "simulated"\nname = "simulated"\n'
 
 
+@pytest.mark.alone
 def test_the_enrolled_person_is_let_in_and_the_stranger_kept_out(user: User, ledger: Ledger) -> None:
     done = user("gate", "--config", config(user, OPEN), "--source", GATE, "--json")
     assert done.code == 0, done.err
@@ -147,6 +152,7 @@ def _check_covered(
         assert difference.mean() < 8
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 def test_who_is_forgotten_while_the_gate_runs_is_a_stranger_to_it_and_nowhere(user: User, ledger: Ledger) -> None:
     """In the processes that had let her in a moment before, on the page, in the databases and on the disk."""
@@ -427,6 +433,7 @@ def _name(user: User, pid: int) -> str:
     return next((line["process"] for line in reversed(lines) if line["pid"] == pid), "?")
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120 + 15 * KILLS)
 def test_kills_lose_no_event_and_open_nothing_twice(user: User, ledger: Ledger, tmp_path: Path) -> None:
     luck = random.Random(0)  # the first five are the supervisor, capture, detect, gate and record

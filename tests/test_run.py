@@ -24,8 +24,6 @@ from stages.record import RecordConfig
 from tests.command import GATE, ROOT, Done, User, alive, named, read_rows
 from tests.rtsp import RtspServer, clip, missing
 
-pytestmark = pytest.mark.alone
-
 EILEEN = "Eileen Collins"
 
 
@@ -172,6 +170,7 @@ def server(gate_user: User) -> Iterator[RtspServer]:
     server.stop()
 
 
+@pytest.mark.alone
 def test_an_rtsp_camera(gate_user: User, server: RtspServer) -> None:
     address = f"rtsp://127.0.0.1:{server.port}/gate"
     done = gate_user("run", "--source", address, "--out", "rtsp", "--seconds", "9", "--json")
@@ -184,6 +183,7 @@ def test_an_rtsp_camera(gate_user: User, server: RtspServer) -> None:
     assert frames_of(gate_user.folder / "rtsp" / "cam0.mp4") == len(rows)
 
 
+@pytest.mark.alone
 def test_seconds_count_from_when_all_has_loaded(gate_user: User, server: RtspServer) -> None:
     address = f"rtsp://127.0.0.1:{server.port}/gate"
     done = gate_user("run", "--source", address, "--out", "brief", "--seconds", "1", "--json")
@@ -195,6 +195,7 @@ def test_seconds_count_from_when_all_has_loaded(gate_user: User, server: RtspSer
     assert numbers["drops"] >= rows[-1]["seq"] + 1 - len(rows)
 
 
+@pytest.mark.alone
 def test_a_camera_that_goes_away_comes_back(gate_user: User, server: RtspServer) -> None:
     out = gate_user.folder / "lost"
     address = f"rtsp://127.0.0.1:{server.port}/gate"
@@ -219,6 +220,7 @@ def test_a_camera_that_goes_away_comes_back(gate_user: User, server: RtspServer)
     assert again[10] < 3 * first[len(first) // 2] + 100, "the age is normal again"
 
 
+@pytest.mark.alone
 def test_ctrl_c_leaves_a_playable_video_and_nothing_else(gate_user: User) -> None:
     out = gate_user.folder / "stopped"
     run = gate_user.start("run", "--realtime", "--out", out, "--json")
@@ -235,6 +237,7 @@ def test_ctrl_c_leaves_a_playable_video_and_nothing_else(gate_user: User) -> Non
     assert sorted(path.name for path in out.iterdir()) == ["framewire.log", "gate.jsonl", "gate.mp4", "summary.md"]
 
 
+@pytest.mark.alone
 def test_whichever_process_is_killed_every_frame_comes_out_once(gate_user: User) -> None:
     out = gate_user.folder / "shot"
     run = gate_user.start("run", "--out", out, "--json")
@@ -254,6 +257,7 @@ def test_whichever_process_is_killed_every_frame_comes_out_once(gate_user: User)
     assert frames_of(out / "gate.mp4") == 360
 
 
+@pytest.mark.alone
 def test_a_killed_run_leaves_no_process(gate_user: User) -> None:
     out = gate_user.folder / "killed"
     run = gate_user.start("run", "--realtime", "--out", out, "--json")

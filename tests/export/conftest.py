@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 MISSING = [name for name in ("torch", "onnx", "dlib") if importlib.util.find_spec(name) is None]
 collect_ignore_glob = ["test_*.py"] if MISSING else []
-if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: torch's threads wait for each other in a loop, so those of several
-    os.environ["OMP_NUM_THREADS"] = "1"  # workers that share the cores take eight times as long
+# A core each: torch's threads wait for each other in a loop, and those of workers that share the cores take eight times
+# as long.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "models"
 
