@@ -80,7 +80,7 @@ class LatestSender:
             socket.bind(address(run, number, f"latest{sources[source]}"))
 
     def send(self, source: str, payload: bytes | bytearray) -> None:
-        """Replace what was not taken yet of this source."""
+        """Replace what was not taken yet of this source. What comes while libzmq's thread reads waits for the next."""
         self.sockets[source].send(payload)
 
 

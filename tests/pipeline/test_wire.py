@@ -153,21 +153,26 @@ def test_two_sources_of_one_sender_both_reach_a_slow_hearer(tmp_path: Path) -> N
     sender = LatestSender(context, tmp_path, 0, {"a": 0, "b": 1})
     hearer = LatestHearer(context, tmp_path, [(0, 0), (0, 1)])
 
-    def heard(*wanted: bytes, sends: Sequence[str] = ()) -> None:
-        """Both come, while `sends` are said again."""
-        missing, ends = set(wanted), time.monotonic() + 10
-        while missing:
+    def missing(*wanted: bytes, seconds: float, sends: Sequence[str] = ()) -> set[bytes]:
+        """What does not come in so many seconds, while `sends` are said again."""
+        missing, ends = set(wanted), time.monotonic() + seconds
+        while missing and time.monotonic() < ends:
             for source in sends:
                 sender.send(source, source.encode())
             hearer.socket.poll(10)
             missing.discard(hearer.take() or b"")
-            assert time.monotonic() < ends, missing
+        return missing
 
-    heard(b"a", b"b", sends="ab")  # both subscriptions have arrived
-    for number in range(100):
-        for source in "ab":
-            sender.send(source, f"{source}{number}".encode())
-    heard(b"a99", b"b99")
+    assert not missing(b"a", b"b", seconds=10, sends="ab")  # both subscriptions have arrived
+    lost: list[bytes] = []
+    for burst in range(20):
+        for number in range(100):
+            for source in "ab":
+                sender.send(source, f"{source}{burst}.{number}".encode())
+        lost += missing(b"a%d.99" % burst, b"b%d.99" % burst, seconds=1)
+    # What is said in the very moment that libzmq's thread reads waits until more is said: one or two in a hundred here.
+    # Were one source to take the place of the other, it would be half of them.
+    assert len(lost) <= 10, lost
     for socket in (*sender.sockets.values(), hearer.socket):
         socket.close()
     context.term()

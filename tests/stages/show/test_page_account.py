@@ -77,9 +77,7 @@ def test_in_a_browser_a_link_says_whose_password_it_sets_and_leaves_the_address_
     expect(page.get_by_role("heading", name="Set the first password")).to_be_visible()
     expect(page.get_by_text("The account is an admin's.")).to_be_visible()
     assert "#setup" not in page.url
-    page.goto(
-        "about:blank"
-    )  # from the page itself only the hash would change, and the form be another one while they type
+    page.goto("about:blank")  # from the page itself only the hash would change, and with it the form while they type
     begin(page, site)
     users = Users(home())
     users.add("bob", "viewer", PASSWORD)
