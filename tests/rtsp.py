@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 PYTHON = "/usr/bin/python3"  # Debian's, which has the bindings
-H264 = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 pt=96 config-interval=-1"
+# A thread is a slice, and the payloader repeats the parameters before each slice of a key frame, not before each such
+# frame: to FFmpeg those are two frames with half a picture each, and the upper half is lost for good.
+X264 = "x264enc threads=1 tune=zerolatency speed-preset=ultrafast key-int-max=15"
+H264 = f"{X264} ! rtph264pay name=pay0 pt=96 config-interval=-1"
 
 
 def pattern(width: int = 320, height: int = 240) -> str:
@@ -23,7 +26,7 @@ def pattern(width: int = 320, height: int = 240) -> str:
 
 
 def coded(path: Path) -> str:
-    """An MPEG-TS of H.264 at its own speed, as it is coded."""
+    """An MPEG-TS of H.264 at its own speed, as it is coded: in one slice a picture."""
     return f'filesrc location="{path}" ! tsdemux ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1'
 
 

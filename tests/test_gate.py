@@ -277,7 +277,8 @@ def looped(path: Path, times: int) -> float:
     pictures += [pictures[-1]] * round(PAUSE_S * FPS)
     once = path.with_name("once.mp4")
     with av.open(str(once), "w") as target:
-        options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "20", "g": "25"}
+        # One thread, as in tests.rtsp: of two slices the upper half of the picture would be lost.
+        options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "20", "g": "25", "threads": "1"}
         stream = target.add_stream("libx264", rate=FPS, options=options)
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = pictures[0].shape[0] * 2 // 3, pictures[0].shape[1]
